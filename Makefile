@@ -1,0 +1,51 @@
+# Two commands do everything: `make train` and `make test`.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+
+TASK ?= simple
+ALGORITHM ?= gail
+STEPS ?= 300000
+SEED ?= 0
+WARM_START ?= 0
+DEMONSTRATIONS ?= trot
+
+.PHONY: help setup train test lint format clean
+
+help:
+	@echo "make train    install, train, evaluate (TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail DEMONSTRATIONS=file.npz)"
+	@echo "make test     install, lint, run the tests"
+	@echo "make setup    install into $(VENV)"
+	@echo "make format   let ruff format the code"
+	@echo "make clean    remove $(VENV) and caches; runs/ stays"
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: requirements.txt setup.cfg pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; install it, or name another with PYTHON=..." >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@# opencv, which mushroom-rl asks for, needs a graphics library that servers lack; its headless build does not.
+	@$(BIN)/python -c "import cv2" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
+		--force-reinstall opencv-python-headless==$$($(BIN)/python -c "from importlib.metadata import version; print(version('opencv-python'))")
+	touch $@
+
+train: setup
+	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --n_steps $(STEPS) --seed $(SEED) \
+		--warm_start $(WARM_START) --demonstrations $(DEMONSTRATIONS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: lint
+	$(BIN)/python -m pytest -m "not slow" --cov --cov-fail-under=90
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,74 @@
+"""Evaluate a trained agent in each direction, beside the trot controller and random torques.
+
+    python launchers/evaluate.py --agent runs/hard-gail/0/agent.safetensors --episodes 10
+
+prints return (of at most 1000), length, velocity error and falls per direction, the agent acting deterministically and
+stochastically. Episodes start from the demonstrations that the agent was trained on, unless --demonstrations names others.
+"""
+
+from pathlib import Path
+
+from qi_ext import load_agent
+from qi_ext.errors import UserError
+from qi_ext.training.arguments import Parser, run_command
+
+
+def main(arguments=None):
+    """Parse, evaluate, print, write. Returns None; raises UserError for the user's mistakes."""
+    parser = Parser("evaluate.py", __doc__)
+    parser.add_argument("--agent", type=str, required=True, help="an agent.safetensors of a run", metavar="FILE")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
+    parser.add_argument("--seed", type=int, default=0, help="seed of starts and action noise [0]", metavar="X")
+    starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
+    parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
+    parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
+    options = parser.parse_args(arguments)
+    if options.episodes < 1:
+        raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
+    if options.seed < 0:
+        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    if options.json and (Path(options.json).is_dir() or not Path(options.json).parent.is_dir()):
+        raise UserError(f"--json: {options.json} must be a file in a directory that is there")
+    agent = load_agent(options.agent)
+    settings = _task_of(agent, options.agent)
+
+    from qi_ext.evaluation import compare, table
+    from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.training.display import Display
+    from qi_ext.training.run_directory import write_json
+
+    name = options.demonstrations or agent.metadata.get("demonstrations", "trot")
+    try:
+        environment = QuadrupedDirection(**settings, demonstrations=name)
+    except UserError as error:
+        if options.demonstrations:
+            raise
+        raise UserError(f"{error} (the agent was trained on it; choose others with --demonstrations, such as trot)") from None
+    with Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
+        display.say(
+            f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, "
+            f"{int(agent.metadata.get('step', 0)):,} steps"
+        )
+        display.say(f"episodes start from: {environment.demonstrations.source}")
+        found = environment.demonstrations.content_hash()
+        if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
+            display.say(f"note: {name} has changed since the agent was trained on it")
+        results = compare(environment, agent, options.episodes, options.seed, progress=display.advance)
+        display.console.print(table(results))
+    if options.json:
+        write_json(options.json, results)
+
+
+def _task_of(agent, path):
+    try:
+        return {
+            "task": agent.metadata["task"],
+            "n_directions": int(agent.metadata.get("n_directions", 8)),
+            "speed": float(agent.metadata.get("speed", 0.5)),
+        }
+    except (KeyError, ValueError):
+        raise UserError(f"agent: {path}: the metadata do not say which task it was trained on") from None
+
+
+if __name__ == "__main__":
+    run_command("evaluate.py", main)

@@ -1,0 +1,45 @@
+"""Train the A1 to walk as commanded, by GAIL or VAIL on TRPO, from demonstrations of states alone.
+
+    python launchers/run_gail.py --task hard
+
+runs the experiment; every option has a default that belongs to the task and algorithm chosen. The run directory,
+RESULTS_DIR/SEED, holds config.yaml, progress.csv, TensorBoard events, agent.safetensors, checkpoints/STEP/ and, once the run
+is finished, result.json.
+"""
+
+import inspect
+
+from qi_ext.training.arguments import parse_config, run_command
+from qi_ext.training.config import SimpleVail, make_config
+
+
+def experiment(**settings):
+    """One run; the keywords are the fields of the config dataclasses. None takes the default of the task and algorithm."""
+    from qi_ext.training.loop import Training
+
+    return Training(make_config(**settings)).run()
+
+
+# experiment-launcher reads the settings off the signature: plain types, each with a default.
+experiment.__signature__ = inspect.Signature(
+    [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=None)
+        if name not in ("task", "algorithm", "seed", "results_dir")
+        else inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default={"algorithm": "gail"}.get(name, item.default)
+        )
+        for name, item in SimpleVail.__dataclass_fields__.items()
+    ]
+)
+
+
+def main(arguments=None):
+    """Parse and run. Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C, 143 SIGTERM (both after saving)."""
+    settings = parse_config("run_gail.py", __doc__, arguments)
+    result = experiment(**settings)
+    directory = make_config(**settings)
+    print(f"done in {result['seconds']:.0f} s: {directory.results_dir}/{directory.seed}")
+
+
+if __name__ == "__main__":
+    run_command("run_gail.py", main)

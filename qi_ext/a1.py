@@ -1,0 +1,77 @@
+"""The Unitree A1 of loco-mujoco as numbers: what each entry of observation and action is, when it has fallen.
+
+Needs numpy only. Source: loco_mujoco 0.4.1, environments/quadrupeds/unitreeA1.py and unitree_a1_torque.xml; the tests hold
+every number here against them.
+"""
+
+import numpy as np
+
+TRUNK_JOINTS = ("trunk_tx", "trunk_ty", "trunk_tz", "trunk_list", "trunk_tilt", "trunk_rotation")
+LEGS = ("FR", "FL", "RR", "RL")
+LEG_JOINTS = tuple(f"{leg}_{part}_joint" for leg in LEGS for part in ("hip", "thigh", "calf"))
+JOINTS = TRUNK_JOINTS + LEG_JOINTS
+ACTUATORS = tuple(joint.removesuffix("_joint") for joint in LEG_JOINTS)
+
+HORIZON = 1000
+CONTROL_DT = 0.01  # s
+N_SUBSTEPS = 10  # of 1 ms
+MAX_TORQUE = 34.0  # Nm at action 1
+
+N_OBSERVATIONS = 37
+N_ACTIONS = len(ACTUATORS)
+
+# Observation layout: 16 positions (trunk x and y left out), 18 velocities, 3 goal features.
+POSITION = slice(0, 16)
+VELOCITY = slice(16, 34)
+GOAL = slice(34, 37)
+TRUNK_Z, ROLL, PITCH, YAW = 0, 1, 2, 3
+LEG_POSITION = slice(4, 16)
+TRUNK_VX, TRUNK_VY = 16, 17
+LEG_VELOCITY = slice(22, 34)
+
+LEG_RANGE = np.array([(-0.802851, 0.802851), (-1.0472, 4.18879), (-2.69653, -0.916298)] * 4)  # rad
+
+MAX_ROLL = 0.2793  # rad
+MAX_PITCH = 0.192  # rad
+MIN_TRUNK_Z = -0.24  # m, relative to 0.43 m
+
+
+def has_fallen(observations):
+    """Whether the trunk is past upstream's limits of roll, pitch or height.
+
+    observations: (..., 37) or anything that begins with its first three entries. Returns bool, (...).
+    """
+    o = np.asarray(observations)
+    return (np.abs(o[..., ROLL]) > MAX_ROLL) | (np.abs(o[..., PITCH]) > MAX_PITCH) | (o[..., TRUNK_Z] < MIN_TRUNK_Z)
+
+
+def environment_reward(observations):
+    """Upstream's reward of the step that leaves `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
+
+    observations: (..., 37). Returns (...). Source: loco_mujoco/utils/reward.py, VelocityVectorReward (the *previous* state).
+    """
+    return np.exp(-5.0 * velocity_error(observations))
+
+
+def velocity_error(observations):
+    """|v_xy - v_command| in m/s; observations (..., 37), returns (...)."""
+    o = np.asarray(observations)
+    commanded = o[..., 36:37] * o[..., 34:36]
+    return np.linalg.norm(o[..., TRUNK_VX : TRUNK_VY + 1] - commanded, axis=-1)
+
+
+def observation_table():
+    """One row (index, what, joint, unit) for each of the 37 entries of the observation."""
+
+    def row(what, joint):
+        if "_t" in joint and joint.startswith("trunk_t") and joint != "trunk_tilt":
+            return (what, joint, "m" if what == "position" else "m/s")
+        return (what, joint, "rad" if what == "position" else "rad/s")
+
+    rows = [row("position", joint) for joint in JOINTS[2:]] + [row("velocity", joint) for joint in JOINTS]
+    rows += [
+        ("cosine of the commanded direction", "-", "1"),
+        ("sine of the commanded direction", "-", "1"),
+        ("commanded speed", "-", "m/s"),
+    ]
+    return [(index, *entry) for index, entry in enumerate(rows)]

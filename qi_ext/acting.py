@@ -1,0 +1,90 @@
+"""A trained agent that acts: the policy's forward pass in numpy, read from a small safe file."""
+
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from qi_ext.errors import UserError
+
+FORMAT_VERSION = "1"
+CLIP = 10.0  # of normalized observations
+
+
+class Actor:
+    """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std."""
+
+    def __init__(self, layers, mean, inverse_std, log_std, metadata=None):
+        """layers: [(weight (out, in), bias (out,)), ...]. mean, inverse_std: of observations, (n,). log_std: (m,)."""
+        # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
+        self._layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
+        self._mean = mean
+        self._inverse_std = inverse_std
+        self.std = np.exp(log_std)
+        self.metadata = dict(metadata or {})
+
+    def mean(self, observations):
+        """Mean actions, (..., m), for observations, (..., n)."""
+        x = (np.asarray(observations, dtype=np.float32) - self._mean) * self._inverse_std
+        x = np.clip(x, -CLIP, CLIP)
+        for weight, bias in self._layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0.0)
+        weight, bias = self._layers[-1]
+        return x @ weight + bias
+
+    def act(self, observation, deterministic=True, generator=None):
+        """Actions, (..., m), float32, not clipped, for observations, (..., n).
+
+        generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
+        """
+        if np.shape(observation)[-1:] != self._mean.shape:
+            raise ValueError(f"act: observations must have shape (..., {len(self._mean)}), not {np.shape(observation)}")
+        action = self.mean(observation)
+        if deterministic:
+            return action
+        if generator is None:
+            raise ValueError("act: a stochastic action needs a numpy.random.Generator, passed as generator=")
+        return action + self.std * generator.standard_normal(action.shape, dtype=np.float32)
+
+
+def load_agent(path):
+    """The agent saved at `path`, an `Actor`; `metadata` holds task, algorithm, step, demonstrations and versions.
+
+    Needs numpy only (no torch). Raises UserError where the file is missing, damaged, or not an agent of ours.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error})") from None
+    if metadata.get("format_version") != FORMAT_VERSION:
+        raise UserError(
+            f"agent: {path}: format version {metadata.get('format_version')!r}, but this program reads {FORMAT_VERSION!r}"
+        )
+    return _actor(tensors, metadata, path)
+
+
+def _actor(tensors, metadata, path):
+    try:
+        sizes = [int(size) for size in metadata["layers"].split(",")]
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = {"log_std": (sizes[-1],), "observation_mean": (sizes[0],), "observation_inverse_std": (sizes[0],)}
+        for i, (n_in, n_out) in enumerate(pairs):
+            shapes |= {f"layer{i}.weight": (n_out, n_in), f"layer{i}.bias": (n_out,)}
+    except (KeyError, ValueError):
+        raise UserError(f"agent: {path}: the metadata do not say the layer sizes; this is no agent of ours") from None
+    for name, shape in shapes.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.all(np.isfinite(tensor)):
+            raise UserError(f"agent: {path}: {name} must be finite float32 of shape {shape}; the file is damaged")
+    return Actor(
+        [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(len(pairs))],
+        tensors["observation_mean"],
+        tensors["observation_inverse_std"],
+        tensors["log_std"],
+        metadata,
+    )

@@ -1,0 +1,59 @@
+"""What the robot is asked to do: a direction and a speed in the horizontal plane, and the directions a task draws from."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+TASKS = ("simple", "hard")
+
+
+@dataclass(frozen=True)
+class Command:
+    """A velocity command in the world frame.
+
+    direction_deg: degrees, counter-clockwise from +x, any finite number (kept in [0, 360)).
+    speed: m/s, at least 0.
+    Raises ValueError on anything else.
+    """
+
+    direction_deg: float
+    speed: float = 0.5
+
+    def __post_init__(self):
+        if not math.isfinite(self.direction_deg):
+            raise ValueError(f"command: direction must be a finite number of degrees, not {self.direction_deg}")
+        if not (math.isfinite(self.speed) and self.speed >= 0.0):
+            raise ValueError(f"command: speed must be a finite number of m/s, at least 0, not {self.speed}")
+        object.__setattr__(self, "direction_deg", float(self.direction_deg) % 360.0)
+        object.__setattr__(self, "speed", float(self.speed))
+
+    @property
+    def direction(self):
+        """Direction in radians, [0, 2 pi)."""
+        return math.radians(self.direction_deg)
+
+    @property
+    def features(self):
+        """Goal features of the observation, (3,): cos, sin of the direction, speed in m/s."""
+        return np.array([math.cos(self.direction), math.sin(self.direction), self.speed])
+
+    @property
+    def velocity(self):
+        """Commanded velocity, (2,), m/s in the world frame."""
+        return self.speed * self.features[:2]
+
+
+def task_commands(task, n_directions=8, speed=0.5):
+    """The commands a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`."""
+    if task not in TASKS:
+        raise ValueError(f"task: unknown task {task!r}; choose one of {', '.join(TASKS)}")
+    if not isinstance(n_directions, int | np.integer) or n_directions < 1:
+        raise ValueError(f"n_directions: must be a whole number of at least 1, not {n_directions!r}")
+    count = 1 if task == "simple" else int(n_directions)
+    return tuple(Command(360.0 * i / count, speed) for i in range(count))
+
+
+def angle_between(direction_deg, other_deg):
+    """Smallest angle between directions in degrees, in [0, 180]; arrays broadcast."""
+    return np.abs((np.asarray(direction_deg) - np.asarray(other_deg) + 180.0) % 360.0 - 180.0)

@@ -1,0 +1,59 @@
+"""What demonstrations must satisfy before anything is learned from them."""
+
+import numpy as np
+
+from qi_ext import a1
+from qi_ext.errors import UserError
+
+RANGE_TOLERANCE = 0.1  # rad; MuJoCo's joint limits are soft, and degrees or a wrong joint order are far outside
+
+
+def check(demonstrations):
+    """Raise UserError, naming what is wrong and where, unless `demonstrations` can be learned from."""
+    states, where = demonstrations.states, demonstrations.source
+    if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(states) == 0:
+        _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
+    _check_bounds(demonstrations)
+    for name, width in (("states", None), ("actions", a1.N_ACTIONS), ("executed_actions", a1.N_ACTIONS), ("external_force", 3)):
+        array = getattr(demonstrations, name)
+        if array is None:
+            continue
+        if width is not None and array.shape != (len(states), width):
+            _fail(where, f"{name} must have shape ({len(states)}, {width}) to go with the states, not {array.shape}")
+        if not np.all(np.isfinite(array)):
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
+    _check_joint_ranges(states, where)
+    fallen = a1.has_fallen(states)
+    if fallen.any():
+        _fail(where, f"{fallen.sum()} of {len(states)} states are fallen, the first at row {fallen.argmax()}; cut them out")
+    for name in ("actions", "executed_actions"):
+        array = getattr(demonstrations, name)
+        if array is not None and np.abs(array).max() > 1.0 + 1e-6:
+            _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1] of {a1.MAX_TORQUE:g} Nm")
+
+
+def _check_bounds(demonstrations):
+    bounds, where = demonstrations.bounds, demonstrations.source
+    n_segments = demonstrations.n_segments
+    if len(bounds) != n_segments + 1 or len(demonstrations.kind) != n_segments:
+        _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} segment bounds, not {len(bounds)}")
+    if bounds[0] != 0 or bounds[-1] != len(demonstrations.states) or np.any(np.diff(bounds) < 2):
+        _fail(where, f"segment bounds must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
+
+
+def _check_joint_ranges(states, where):
+    legs = states[:, a1.LEG_POSITION]
+    excess = np.maximum(a1.LEG_RANGE[:, 0] - legs, legs - a1.LEG_RANGE[:, 1])
+    row, joint = np.unravel_index(np.argmax(excess), excess.shape)
+    if excess[row, joint] > RANGE_TOLERANCE:
+        low, high = a1.LEG_RANGE[joint]
+        _fail(
+            where,
+            f"{a1.LEG_JOINTS[joint]} is {legs[row, joint]:.3f} rad at row {row}, outside its range [{low:.3f}, {high:.3f}]; "
+            "check units (rad) and joint order",
+        )
+
+
+def _fail(where, problem):
+    raise UserError(f"demonstrations: {where}: {problem}")

@@ -1,0 +1,124 @@
+"""Demonstrations in memory: segments of states and actions, each walked under one command."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from qi_ext import a1
+from qi_ext.commands import Command, angle_between
+
+KINDS = ("nominal", "start", "push", "noise", "recorded")
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """S segments of N states in all, 100 Hz.
+
+    states: (N, 37), float64, laid out as the task's observation.
+    bounds: (S + 1,), int64; segment i is rows bounds[i] to bounds[i + 1].
+    commands: S commands. kind: S of `KINDS`.
+    actions: (N, 12) in [-1, 1] or None; what the demonstrator would have done in each state (the label to imitate).
+    executed_actions: (N, 12) or None; what was done, noise included.
+    external_force: (N, 3) or None; N on the trunk, world frame, during the step that leaves the state.
+    initial_state: (S, k), float64, or None; MuJoCo's integration state at each segment's first row.
+    source: what it is, for tables and logs. synthetic: made by a controller in simulation.
+    notes: what was mended on reading, a line each.
+    """
+
+    states: np.ndarray
+    bounds: np.ndarray
+    commands: tuple[Command, ...]
+    kind: tuple[str, ...]
+    source: str
+    synthetic: bool
+    actions: np.ndarray | None = None
+    executed_actions: np.ndarray | None = None
+    external_force: np.ndarray | None = None
+    initial_state: np.ndarray | None = None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def n_segments(self):
+        return len(self.commands)
+
+    def segment(self, index):
+        """The rows of a segment, a slice."""
+        return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
+
+    def content_hash(self):
+        """SHA-256 of what is learned from (states, actions, bounds), 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for array in (self.states, self.actions, self.bounds):
+            if array is not None:
+                digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()[:16]
+
+    def select(self, keep):
+        """Only the segments with the given indices, in that order."""
+        keep = list(keep)
+        rows = np.concatenate([np.arange(self.bounds[i], self.bounds[i + 1]) for i in keep])
+        lengths = [self.bounds[i + 1] - self.bounds[i] for i in keep]
+
+        def pick(array, index):
+            return None if array is None else array[index]
+
+        return replace(
+            self,
+            states=self.states[rows],
+            bounds=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+            commands=tuple(self.commands[i] for i in keep),
+            kind=tuple(self.kind[i] for i in keep),
+            actions=pick(self.actions, rows),
+            executed_actions=pick(self.executed_actions, rows),
+            external_force=pick(self.external_force, rows),
+            initial_state=pick(self.initial_state, keep),
+        )
+
+    def with_commands(self, commands):
+        """The same motion under other commands, one a segment, written into the goal features."""
+        states = self.states.copy()
+        for i, command in enumerate(commands):
+            states[self.segment(i), a1.GOAL] = command.features
+        return replace(self, states=states, commands=tuple(commands))
+
+    def dataset(self):
+        """Transitions within segments, in the form of loco-mujoco's `create_dataset`.
+
+        Returns a dict: states, next_states (n, 37), absorbing, last (n,), and actions (n, 12) where there are any.
+        """
+        here = np.ones(len(self.states), dtype=bool)
+        here[self.bounds[1:] - 1] = False
+        rows = np.flatnonzero(here)
+        last = np.zeros(len(self.states))
+        last[self.bounds[1:] - 2] = 1.0
+        dataset = {
+            "states": self.states[rows],
+            "next_states": self.states[rows + 1],
+            "absorbing": np.zeros(len(rows)),
+            "last": last[rows],
+        }
+        if self.actions is not None:
+            dataset["actions"] = self.actions[rows]
+        return dataset
+
+
+class InitialStates:
+    """Demonstrated states to start episodes from, by direction."""
+
+    def __init__(self, demonstrations):
+        """demonstrations: `Demonstrations`, or None, from which nothing can be drawn."""
+        self._states = {}
+        if demonstrations is None:
+            return
+        for i, command in enumerate(demonstrations.commands):
+            self._states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
+        self._states = {direction: np.concatenate(parts) for direction, parts in self._states.items()}
+
+    def draw(self, command, generator):
+        """A state, (37,), of the command's direction, or of the nearest demonstrated one; goal features are the recording's."""
+        if not self._states:
+            raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
+        nearest = min(self._states, key=lambda direction: angle_between(direction, command.direction_deg))
+        states = self._states[nearest]
+        return states[generator.integers(len(states))]

@@ -1,0 +1,262 @@
+"""The three npz formats of demonstrations, read and written: ours, loco-mujoco's real and loco-mujoco's perfect one.
+
+Nothing is ever unpickled. Conventions of loco-mujoco 0.4.1 (environments/quadrupeds/unitreeA1.py, utils/trajectory.py): the
+real format holds one array a joint at 500 Hz and the goal as the rotation matrix of an arrow; the perfect format holds
+observations and actions at 100 Hz.
+"""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
+from scipy.spatial.transform import Rotation
+
+from qi_ext import a1
+from qi_ext.commands import Command
+from qi_ext.demonstrations.dataset import KINDS, Demonstrations
+from qi_ext.errors import UserError
+from qi_ext.files import write_atomically
+
+FORMAT_VERSION = 1
+REAL_FACTOR = 5  # real samples (500 Hz) a control step (100 Hz)
+MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anything
+
+OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
+REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
+
+
+def read(path):
+    """`Demonstrations` from an npz of any of the three formats. Raises UserError where it cannot be read."""
+    arrays = _read_npz(path)
+    if "segment_bounds" in arrays:
+        return _from_ours(arrays, path)
+    if "states" in arrays:
+        return _from_perfect(arrays, path)
+    if any(key.startswith("q_trunk") for key in arrays):
+        return _from_real(arrays, path)
+    raise UserError(
+        f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the formats known: ours "
+        "(segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
+    )
+
+
+def write(path, demonstrations, made_by=""):
+    """Write our own format: the fields of `Demonstrations`, states and actions in float32. made_by: the command, kept inside.
+
+    Actions are rounded when they are recorded, before they are executed, so that nothing is lost here.
+    """
+    _write_npz(
+        path,
+        format_version=np.array(FORMAT_VERSION),
+        states=demonstrations.states.astype(np.float32),
+        actions=demonstrations.actions.astype(np.float32),
+        executed_actions=demonstrations.executed_actions.astype(np.float32),
+        external_force=demonstrations.external_force.astype(np.float32),
+        kind=np.array(demonstrations.kind),
+        command=np.array([(command.direction_deg, command.speed) for command in demonstrations.commands]),
+        segment_bounds=demonstrations.bounds,
+        initial_state=demonstrations.initial_state,
+        synthetic=np.array(demonstrations.synthetic),
+        source=np.array(demonstrations.source),
+        made_by=np.array(made_by),
+    )
+
+
+def write_loco_mujoco_real(path, demonstrations):
+    """Write loco-mujoco's real format, 500 Hz, for its `datasets/quadrupeds/real/`.
+
+    Between our samples lies the cubic through their positions and velocities; x and y are integrated from the velocities.
+    loco-mujoco wants all segments of one length. Its own resampling stretches time by about 0.8 / (samples a segment).
+    """
+    _need_equal_lengths(demonstrations, path)
+    parts = [_resampled(demonstrations.states[demonstrations.segment(i)]) for i in range(demonstrations.n_segments)]
+    length = len(parts[0][0])
+    positions, velocities = (np.concatenate(column) for column in zip(*parts, strict=True))
+    arrays = {f"q_{joint}": positions[:, j] for j, joint in enumerate(a1.JOINTS)}
+    arrays |= {f"dq_{joint}": velocities[:, j] for j, joint in enumerate(a1.JOINTS)}
+    angles = [(np.pi / 2, 0.0, command.direction + np.pi / 2) for command in demonstrations.commands]
+    arrows = Rotation.from_euler("xyz", angles).as_matrix().reshape(-1, 9)
+    _write_npz(
+        path,
+        **arrays,
+        dir_arrow=np.repeat(arrows, length, axis=0),
+        goal_speed=np.repeat([command.speed for command in demonstrations.commands], length),
+        split_points=np.arange(demonstrations.n_segments + 1) * length,
+    )
+
+
+def write_loco_mujoco_perfect(path, demonstrations):
+    """Write loco-mujoco's perfect format, 100 Hz observations and actions, for its `datasets/quadrupeds/perfect/`."""
+    _need_equal_lengths(demonstrations, path)
+    if demonstrations.actions is None:
+        raise UserError(f"demonstrations: {path}: loco-mujoco's perfect format needs actions, and these have none")
+    if demonstrations.n_segments < 2:
+        raise UserError(f"demonstrations: {path}: loco-mujoco cannot read a perfect set of a single segment; write two or more")
+    _write_npz(path, **demonstrations.dataset())
+
+
+def _need_equal_lengths(demonstrations, path):
+    if len(set(np.diff(demonstrations.bounds))) != 1:
+        raise UserError(f"demonstrations: {path}: loco-mujoco wants segments of one length, and these differ")
+
+
+def _resampled(states):
+    """Positions and velocities, (5 n - 4, 18) each, at 500 Hz from (n, 37) observations at 100 Hz."""
+    velocity = states[:, a1.VELOCITY]
+    steps = 0.5 * (velocity[1:, :2] + velocity[:-1, :2]) * a1.CONTROL_DT
+    xy = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    time = np.arange(len(states)) * float(REAL_FACTOR)
+    spline = CubicHermiteSpline(
+        time, np.concatenate([xy, states[:, a1.POSITION]], axis=1), velocity * a1.CONTROL_DT / REAL_FACTOR
+    )
+    fine = np.arange(REAL_FACTOR * (len(states) - 1) + 1)
+    return spline(fine), spline(fine, 1) * REAL_FACTOR / a1.CONTROL_DT
+
+
+def _from_ours(arrays, path):
+    _need(arrays, OURS, path)
+    version = int(arrays.get("format_version", FORMAT_VERSION))
+    if version > FORMAT_VERSION:
+        raise UserError(f"demonstrations: {path}: format version {version} is newer than this program; update it")
+    kind = tuple(str(kind) for kind in np.atleast_1d(arrays["kind"]))
+    unknown = sorted(set(kind) - set(KINDS))
+    if unknown:
+        raise UserError(f"demonstrations: {path}: unknown kind {', '.join(unknown)}; known are {', '.join(KINDS)}")
+    states = _floats(arrays, "states", path)
+    table = _floats(arrays, "command", path)
+    if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or table.ndim != 2 or table.shape[1] != 2:
+        raise UserError(
+            f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and command (S, 2), "
+            f"not {states.shape} and {table.shape}"
+        )
+    commands = tuple(_command(direction, speed, path) for direction, speed in table)
+    bounds = _floats(arrays, "segment_bounds", path).astype(np.int64)
+    demonstrations = Demonstrations(
+        states=states,
+        bounds=bounds,
+        commands=commands,
+        kind=kind,
+        source=str(arrays.get("source", f"recorded: {Path(path).name}")),
+        synthetic=bool(arrays.get("synthetic", False)),
+        actions=_floats(arrays, "actions", path),
+        executed_actions=_floats(arrays, "executed_actions", path),
+        external_force=_floats(arrays, "external_force", path),
+        initial_state=_floats(arrays, "initial_state", path),
+    )
+    return demonstrations.with_commands(commands)
+
+
+def _from_perfect(arrays, path):
+    _need(arrays, ("states", "last"), path)
+    states = _floats(arrays, "states", path)
+    last = _floats(arrays, "last", path).reshape(-1)
+    if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(last) != len(states):
+        raise UserError(
+            f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and last (N,), "
+            f"not {states.shape} and {last.shape}"
+        )
+    bounds = np.unique(np.concatenate([[0], np.flatnonzero(last) + 1, [len(states)]]))
+    return _recorded(states, bounds, path, "perfect", actions=_floats(arrays, "actions", path) if "actions" in arrays else None)
+
+
+def _from_real(arrays, path):
+    _need(arrays, REAL, path)
+    columns = {key: _floats(arrays, key, path) for key in REAL}
+    length = len(columns["q_trunk_tx"])
+    for key, column in columns.items():
+        if len(column) != length or column.size != length * (9 if key == "dir_arrow" else 1):
+            raise UserError(f"demonstrations: {path}: {key} has shape {column.shape}, but q_trunk_tx has {length} rows")
+    bounds = _floats(arrays, "split_points", path).astype(np.int64) if "split_points" in arrays else np.array([0, length])
+    if bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
+        raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length}, at least 10 rows a segment")
+    arrows = columns["dir_arrow"].reshape(-1, 3, 3)
+    if not np.all(np.isfinite(arrows)) or np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
+        raise UserError(f"demonstrations: {path}: dir_arrow must hold rotation matrices, 9 numbers a row")
+    direction = Rotation.from_matrix(arrows).as_euler("xyz")[:, 2] - np.pi / 2
+    goal = np.stack([np.cos(direction), np.sin(direction), columns["goal_speed"].reshape(-1)], axis=1)
+    full = np.stack([columns[f"q_{joint}"].reshape(-1) for joint in a1.JOINTS[2:]], axis=1)
+    speed = np.stack([columns[f"dq_{joint}"].reshape(-1) for joint in a1.JOINTS], axis=1)
+    rows = np.concatenate([np.arange(b, e, REAL_FACTOR) for b, e in zip(bounds[:-1], bounds[1:], strict=True)])
+    states = np.concatenate([full, speed, goal], axis=1)
+    lengths = [len(range(b, e, REAL_FACTOR)) for b, e in zip(bounds[:-1], bounds[1:], strict=True)]
+    note = (
+        "500 Hz real recording taken at 100 Hz, with its recorded velocities "
+        "(loco-mujoco's finite differences are 0 at each segment's first sample)"
+    )
+    return _recorded(states[rows], np.concatenate([[0], np.cumsum(lengths)]), path, "real", notes=(note,))
+
+
+def _recorded(states, bounds, path, form, actions=None, notes=()):
+    """Demonstrations of loco-mujoco's: the command of each segment is read off its goal features."""
+    commands = []
+    for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
+        cosine, sine, speed = states[begin:end, a1.GOAL].T
+        if np.abs(np.hypot(cosine, sine) - 1.0).max() > 0.01 or not np.all(np.isfinite(speed)):
+            raise UserError(f"demonstrations: {path}: goal features of rows {begin} to {end} are no cosine, sine and speed")
+        mean = np.arctan2(sine.mean(), cosine.mean())
+        if (np.cos(mean) * cosine + np.sin(mean) * sine).min() < np.cos(np.radians(10.0)):
+            raise UserError(f"demonstrations: {path}: the goal turns within rows {begin} to {end}; cut them into segments")
+        commands.append(_command(np.degrees(mean), speed.mean(), path))
+    return Demonstrations(
+        states=states,
+        bounds=np.asarray(bounds, dtype=np.int64),
+        commands=tuple(commands),
+        kind=("recorded",) * len(commands),
+        source=f"recorded ({form} format): {Path(path).name}",
+        synthetic=False,
+        actions=actions,
+        notes=tuple(notes),
+    )
+
+
+def _command(direction_deg, speed, path):
+    try:
+        # Arrow matrices give degrees with rounding errors, which would look like a direction of its own.
+        return Command(round(float(direction_deg), 6), float(speed))
+    except ValueError as error:
+        raise UserError(f"demonstrations: {path}: {error}") from None
+
+
+def _need(arrays, keys, path):
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; record or download the file again")
+
+
+def _floats(arrays, key, path):
+    try:
+        return np.asarray(arrays[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {arrays[key].dtype}") from None
+
+
+def _read_npz(path):
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(64)
+        if not beginning.startswith(b"PK"):
+            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
+            raise UserError(f"demonstrations: {path}: this is {what}; download it again")
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_BYTES:
+            raise UserError(f"demonstrations: {path}: unpacks to {size / 2**30:.1f} GiB, more than the 2 GiB allowed")
+        with np.load(path, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
+    except FileNotFoundError:
+        raise UserError(f"demonstrations: no such file: {path} (or use trot, or loco-mujoco)") from None
+    except OSError as error:
+        raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
+        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
+    except ValueError as error:
+        reason = "holds pickled objects, which are never opened" if "pickle" in str(error) else f"cannot be read: {error}"
+        raise UserError(f"demonstrations: {path}: {reason}; save it as plain arrays") from None
+
+
+def _write_npz(path, **arrays):
+    with write_atomically(path) as file:
+        np.savez_compressed(file, **arrays)

@@ -1,0 +1,121 @@
+"""One name for demonstrations, wherever they come from: read, checked, and made to fit the task."""
+
+import importlib.resources
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from qi_ext import a1
+from qi_ext.commands import angle_between
+from qi_ext.demonstrations.checks import check
+from qi_ext.demonstrations.dataset import Demonstrations
+from qi_ext.demonstrations.formats import read
+from qi_ext.errors import UserError
+
+COMPAT = ("task", "upstream")
+
+
+def load_demonstrations(name, commands, compat="task"):
+    """Demonstrations for a task that draws from `commands`.
+
+    name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
+    perfect one; or the path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories;
+    perfect: 100 Hz observations). `Demonstrations` are only fitted to the commands; None gives None.
+    compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
+    beside a commanded 0.50 would give the expert away to a discriminator; segments of directions that the task never commands
+    are left out. `upstream` keeps the recorded goals and all segments.
+    What was mended is in the result's `notes`. Raises UserError where the data cannot be used.
+    """
+    if compat not in COMPAT:
+        raise UserError(f"demonstrations: unknown compat {compat!r}; choose one of {', '.join(COMPAT)}")
+    if name is None:
+        return None
+    demonstrations = name if isinstance(name, Demonstrations) else read(_path(str(name), len(commands) == 1))
+    check(demonstrations)
+    return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
+
+
+def embedded_path(task):
+    """The embedded set of our trot expert for `simple` or `hard`."""
+    return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
+
+
+def _path(name, simple):
+    if name == "trot":
+        return embedded_path("simple" if simple else "hard")
+    if name == "loco-mujoco":
+        folder = Path(importlib.util.find_spec("loco_mujoco").submodule_search_locations[0], "datasets", "quadrupeds")
+        real = folder / "real" / ("walk_straight.npz" if simple else "walk_8_dir.npz")
+        perfect = folder / "perfect" / f"unitreea1_{'simple' if simple else 'hard'}" / "perfect_expert_dataset_det.npz"
+        for path in (real, perfect):
+            if path.is_file():
+                return path
+        raise UserError(
+            f"demonstrations: loco-mujoco's own sets are not installed (neither {real} nor {perfect} is there); "
+            "run loco-mujoco-download-real, or use --demonstrations trot"
+        )
+    return Path(name)
+
+
+def _fit_to(demonstrations, commands):
+    directions = np.array([command.direction_deg for command in commands])
+    widest = min(180.0 / len(commands), 22.5)
+    keep, fitted, replaced = [], [], set()
+    for i, recorded in enumerate(demonstrations.commands):
+        distance = angle_between(directions, recorded.direction_deg)
+        nearest = commands[int(np.argmin(distance))]
+        if distance.min() <= widest + 1e-6:
+            keep.append(i)
+            fitted.append(nearest)
+            if (
+                abs(recorded.speed - nearest.speed) > 1e-9
+                or angle_between(recorded.direction_deg, nearest.direction_deg) > 1e-6
+            ):
+                replaced.add((f"{recorded.direction_deg:.1f}", f"{recorded.speed:.2f}", nearest))
+    wanted = ", ".join(f"{direction:g}" for direction in directions)
+    if not keep:
+        found = ", ".join(sorted({f"{command.direction_deg:g}" for command in demonstrations.commands}))
+        raise UserError(
+            f"demonstrations: {demonstrations.source} shows none of the task's directions ({wanted} degrees), "
+            f"only {found}; use another file or --demonstrations trot"
+        )
+    notes = list(demonstrations.notes)
+    for direction, speed, command in sorted(replaced, key=str):
+        notes.append(
+            f"recorded goal {direction} degrees at {speed} m/s replaced by the task's command, "
+            f"{command.direction_deg:g} degrees at {command.speed:g} m/s"
+        )
+    left_out = demonstrations.n_segments - len(keep)
+    if left_out:
+        notes.append(f"left out {left_out} segments of directions that the task never commands")
+    shown = {command.direction_deg for command in fitted}
+    missing = [f"{direction:g}" for direction in directions if direction not in shown]
+    if missing:
+        notes.append(
+            f"never demonstrated: {', '.join(missing)} degrees; episodes there start from the nearest demonstrated direction"
+        )
+    result = demonstrations.select(keep).with_commands(fitted)
+    return replace(result, notes=tuple(notes + _slow_notes(result)))
+
+
+def _slow_notes(demonstrations):
+    """Say so where the motion is not what the command asks for: such demonstrations cannot earn the environment's reward."""
+    notes = []
+    for command in sorted(set(demonstrations.commands), key=lambda command: command.direction_deg):
+        states = np.concatenate(
+            [
+                demonstrations.states[demonstrations.segment(i)]
+                for i, other in enumerate(demonstrations.commands)
+                if other == command
+            ]
+        )
+        along = float(np.mean(states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] @ command.features[:2]))
+        if abs(along - command.speed) > 0.1:
+            notes.append(
+                f"the demonstrator moves at {along:.2f} m/s along the command of {command.speed:g} m/s "
+                f"({command.direction_deg:g} degrees); its own environment reward is "
+                f"{a1.environment_reward(states).mean():.2f} a step"
+            )
+    return notes

@@ -1,0 +1,174 @@
+"""Recording the trot expert: segments that say what they are, each replaying exactly from its start state."""
+
+import mujoco
+import numpy as np
+
+from qi_ext import a1
+from qi_ext.demonstrations.dataset import Demonstrations
+from qi_ext.demonstrations.trot import TrotController, standing_qpos
+
+# Eleven segments at a time, so that most are nominal and none of the kinds is missing.
+PATTERN = ("nominal", "noise", "nominal", "start", "nominal", "noise", "nominal", "push", "nominal", "noise", "nominal")
+SEGMENT_SECONDS = 2.5
+SETTLING_SECONDS = 4.0
+PUSH_SECONDS = 0.1
+PUSH_EVERY_SECONDS = 1.25
+MAX_PUSH = 60.0  # N
+NOISE_STD = (0.03, 0.07)  # of the action
+ATTEMPTS = 20
+# Binary digits after the point: 0.008 Nm, and under 4e-6 rad, m, rad/s or m/s. The digits left out would be most of the file.
+ACTION_BITS = 12
+STATE_BITS = 17
+
+_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
+SOURCE = "synthetic: trot expert in simulation"
+
+
+def segment_plan(seconds):
+    """Kinds and rows of the segments of one direction for about `seconds` of motion: [kind, ...], rows a segment."""
+    rounds = max(1, round(seconds / (SEGMENT_SECONDS * len(PATTERN))))
+    rows = round(seconds / (rounds * len(PATTERN)) / a1.CONTROL_DT)
+    return list(PATTERN) * rounds, rows
+
+
+def record(environment, seconds, seed, progress=lambda done, total: None):
+    """Record every command of `environment` for `seconds`, a `QuadrupedDirection`; returns `Demonstrations` and falls.
+
+    The falls, {direction_deg: n}, are segments that ended in one; they are recorded anew. Segment i of a direction depends on
+    (seed, direction, i) only. progress(done, total) is called after each segment.
+    """
+    kinds, rows = segment_plan(seconds)
+    segments, falls = [], {}
+    total = len(environment.commands) * len(kinds)
+    for command in environment.commands:
+        falls[command.direction_deg] = 0
+        for index, kind in enumerate(kinds):
+            sequence = np.random.SeedSequence([seed, round(command.direction_deg * 1000), index])
+            for generator in map(np.random.default_rng, sequence.spawn(ATTEMPTS)):
+                segment = record_segment(environment, command, kind, rows, generator)
+                if segment is not None:
+                    break
+                falls[command.direction_deg] += 1
+            else:
+                raise RuntimeError(f"the expert fell {ATTEMPTS} times in {kind} segments at {command.direction_deg:g} degrees")
+            segments.append((command, kind, segment))
+            progress(len(segments), total)
+    columns = {name: np.concatenate([segment[name] for *_, segment in segments]) for name in segments[0][2]}
+    return (
+        Demonstrations(
+            bounds=np.arange(total + 1, dtype=np.int64) * rows,
+            commands=tuple(command for command, *_ in segments),
+            kind=tuple(kind for _, kind, _ in segments),
+            source=SOURCE,
+            synthetic=True,
+            **columns,
+        ),
+        falls,
+    )
+
+
+def record_segment(environment, command, kind, rows, generator):
+    """One segment as arrays of `rows` rows, or None where it ended in a fall."""
+    controller = TrotController(environment.model, command.direction, command.speed)
+    observation = _begin(environment, command, kind, controller, generator)
+    data = environment.data
+    initial_state = np.empty(mujoco.mj_stateSize(environment.model, _STATE))
+    mujoco.mj_getState(environment.model, data, initial_state, _STATE)
+    forces = _pushes(rows, generator) if kind == "push" else np.zeros((rows, 3))
+    noise = np.zeros((rows, a1.N_ACTIONS))
+    if kind == "noise":
+        noise = generator.uniform(*NOISE_STD) * generator.standard_normal(noise.shape)
+    segment = {name: [] for name in ("states", "actions", "executed_actions")}
+    for row in range(rows):
+        # Rounded before it is executed, so that the file replays exactly.
+        action = _rounded(controller.action(data), ACTION_BITS)
+        executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), ACTION_BITS)
+        for name, value in (("states", observation), ("actions", action), ("executed_actions", executed)):
+            segment[name].append(value)
+        observation, absorbing = step_with_force(environment, executed, forces[row])
+        if absorbing:
+            return None
+    segment["states"] = _rounded(np.array(segment["states"]), STATE_BITS)
+    return {name: np.array(values, dtype=np.float64) for name, values in segment.items()} | {
+        "external_force": forces,
+        "initial_state": initial_state[None],
+    }
+
+
+def step_with_force(environment, action, force):
+    """One environment step with a force, (3,) N in the world frame, on the trunk; returns observation and absorbing."""
+    trunk = environment.model.body("trunk").id
+    environment.data.xfrc_applied[trunk, :3] = force
+    observation, _, absorbing, _ = environment.step(action)
+    environment.data.xfrc_applied[trunk, :3] = 0.0
+    return observation, absorbing
+
+
+def replay(environment, demonstrations, index):
+    """Execute a segment's actions open loop from its start state; returns the observations, (rows, 37)."""
+    rows = demonstrations.segment(index)
+    environment.reset(obs=demonstrations.states[rows][0])
+    mujoco.mj_setState(environment.model, environment.data, demonstrations.initial_state[index], _STATE)
+    observations = [demonstrations.states[rows][0]]
+    executed = demonstrations.executed_actions[rows][:-1]
+    for action, force in zip(executed, demonstrations.external_force[rows], strict=False):
+        observations.append(step_with_force(environment, action, force)[0])
+    return np.array(observations)
+
+
+def _begin(environment, command, kind, controller, generator):
+    """Put the robot where the segment starts, the controller running; returns the first observation."""
+    qpos = standing_qpos(environment.model)
+    qvel = np.zeros(len(a1.JOINTS))
+    if kind == "start":
+        qpos[3:6] += generator.uniform(-1.0, 1.0, 3) * (0.06, 0.04, 0.05)
+        qpos[6:] += generator.uniform(-0.1, 0.1, a1.N_ACTIONS)
+        qvel[:2] = generator.uniform(-0.3, 0.3, 2)
+        qvel[6:] = generator.uniform(-0.5, 0.5, a1.N_ACTIONS)
+    observation = environment.reset(obs=np.concatenate([qpos[2:], qvel, command.features]))
+    controller.reset(environment.data, phase=generator.uniform())
+    if kind != "start":
+        for _ in range(round(SETTLING_SECONDS / a1.CONTROL_DT)):
+            observation = environment.step(controller.action(environment.data))[0]
+    return observation
+
+
+def _rounded(values, bits):
+    return np.round(values * 2.0**bits) / 2.0**bits
+
+
+def _pushes(rows, generator):
+    """Forces on the trunk, (rows, 3) N: now and then a horizontal one in any direction, up to `MAX_PUSH`."""
+    forces = np.zeros((rows, 3))
+    every, length = round(PUSH_EVERY_SECONDS / a1.CONTROL_DT), round(PUSH_SECONDS / a1.CONTROL_DT)
+    for begin in range(0, rows, every):
+        first = begin + generator.integers(max(1, every // 4))
+        angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.5, 1.0) * MAX_PUSH
+        forces[first : first + length, :2] = _rounded(size * np.array([np.cos(angle), np.sin(angle)]), ACTION_BITS)
+    return forces
+
+
+def summary(demonstrations):
+    """A row a direction of the nominal segments, dicts of: direction_deg, speed (m/s along the command), reward (a step),
+    roll, pitch, yaw (max |.|, rad), saturation (share of actions at the limit)."""
+    rows = []
+    for command in dict.fromkeys(demonstrations.commands):
+        chosen = [
+            i
+            for i in range(demonstrations.n_segments)
+            if demonstrations.commands[i] == command and demonstrations.kind[i] == "nominal"
+        ]
+        part = demonstrations.select(chosen)
+        states = part.states
+        rows.append(
+            {
+                "direction_deg": command.direction_deg,
+                "speed": float(np.mean(states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] @ command.features[:2])),
+                "reward": float(a1.environment_reward(states).mean()),
+                "roll": float(np.abs(states[:, a1.ROLL]).max()),
+                "pitch": float(np.abs(states[:, a1.PITCH]).max()),
+                "yaw": float(np.abs(states[:, a1.YAW]).max()),
+                "saturation": float(np.mean(np.abs(part.executed_actions) >= 1.0)),
+            }
+        )
+    return rows

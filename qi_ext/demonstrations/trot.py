@@ -1,0 +1,300 @@
+"""A trotting expert for the Unitree A1 torque model: Raibert foot placement and one-shot inverse dynamics.
+
+Needs numpy and mujoco only. SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from qi_ext.a1 import CONTROL_DT, JOINTS, LEG_JOINTS, LEGS
+
+LEG_PHASE = np.array([0.0, 0.5, 0.5, 0.0])
+LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
+
+
+@dataclass(frozen=True)
+class Gait:
+    """Every number of the trot. Gains are of desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
+
+    period: float = 0.40  # s, of a full cycle
+    duty: float = 0.60  # share of the cycle that a foot spends on the ground
+    clearance: float = 0.07  # m, height of the swing above the line from lift-off to touch-down
+    trunk_height: float = 0.264  # m, of the trunk's origin above the ground
+    com_offset: tuple[float, float] = (-0.011, 0.002)  # m, (x, y) of the robot's centre of mass in the trunk's frame
+    foot_offset: tuple[float, float] = (0.183, 0.135)  # m, (|x|, |y|) of the neutral feet from that centre
+    foot_radius: float = 0.01  # m; the foot's 0.02 m sphere is so soft that the calf's capsule in it bears the load
+    touchdown_height: float = 0.012  # m, of the foot's centre at the end of a swing
+    velocity_feedback: float = 0.10  # s, shift of the touch-down per unit of velocity error
+    freeze: float = 0.2  # last share of the swing, in which the touch-down target stays
+    position_gains: tuple[float, ...] = (20.0, 20.0, 150.0, 150.0, 150.0, 60.0)  # trunk: x, y, z, roll, pitch, yaw
+    velocity_gains: tuple[float, ...] = (40.0, 40.0, 20.0, 20.0, 20.0, 14.0)
+    swing_gains: tuple[float, float] = (400.0, 30.0)  # of a foot's position and velocity
+    max_position_error: float = 0.1  # m, from the trunk to its desired position
+    max_acceleration: float = 3.0  # m/s^2, norm of the desired horizontal acceleration
+    wrench_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 20.0, 20.0, 20.0)  # of the trunk's force and moment residuals
+    force_weight: float = 1e-3  # of squared contact forces beside those residuals
+    load_ramp: float = 0.03  # s, in which a foot takes up or gives away its load
+    force_range: tuple[float, float] = (2.0, 180.0)  # N, vertical, of a foot on the ground
+    friction: float = 0.6  # coefficient of Coulomb friction at the feet
+    friction_speed: float = 0.2  # rad/s, over which the feed-forward of dry joint friction changes sign
+
+    @property
+    def stance_time(self) -> float:
+        return self.duty * self.period
+
+    @property
+    def swing_time(self) -> float:
+        return (1.0 - self.duty) * self.period
+
+    @property
+    def neutral_feet(self) -> np.ndarray:
+        """(4, 3) centres of the feet from the trunk's origin when standing level, m."""
+        xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
+        return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
+
+
+def quintic(s):
+    """Minimum-jerk step from 0 to 1 over s in [0, 1]: value, first and second derivative."""
+    return s**3 * (10 + s * (6 * s - 15)), 30 * s**2 * (1 - s) ** 2, 60 * s * (1 - s) * (1 - 2 * s)
+
+
+class RobotModel:
+    """Feet, inertia and bias at a given qpos and qvel, on a scratch MjData; coordinates: trunk first, then the legs."""
+
+    def __init__(self, model: mujoco.MjModel, foot_radius: float):
+        self.model, self.data = model, mujoco.MjData(model)
+        joints = [model.joint(name).id for name in JOINTS]
+        if (model.nq, model.nv) != (18, 18) or not np.array_equal(model.actuator_trnid[:, 0], joints[6:]):
+            raise ValueError(f"the model must have 18 coordinates and actuators, in this order, on {LEG_JOINTS}")
+        self.qpos, self.dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
+        self.leg_dof = self.dof[6:].reshape(4, 3)
+        self.feet = [model.geom(f"{leg}_foot").id for leg in LEGS]
+        self.bodies = [int(model.geom_bodyid[geom]) for geom in self.feet]
+        self.origin = model.body_pos[model.jnt_bodyid[joints[0]]].copy()
+        self.below = np.array([0.0, 0.0, -foot_radius])
+        # Where mj_makeM exists, mj_crb is only a part of it.
+        self._inertia = getattr(mujoco, "mj_makeM", mujoco.mj_crb)
+        self._unit, self._jacobian = np.eye(18), np.empty((4, 3, 18))
+
+    def place(self, qpos: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Centres of the feet (4, 3); Jacobians of their contact points by trunk (4, 3, 6) and own leg (4, 3, 3)."""
+        model, data = self.model, self.data
+        data.qpos[:] = qpos
+        mujoco.mj_kinematics(model, data)
+        mujoco.mj_comPos(model, data)
+        feet = data.geom_xpos[self.feet]
+        for jacobian, point, body in zip(self._jacobian, feet + self.below, self.bodies, strict=True):
+            mujoco.mj_jac(model, data, jacobian, None, point, body)
+        own_leg = self._jacobian[np.arange(4)[:, None], :, self.leg_dof].transpose(0, 2, 1)
+        return feet, self._jacobian[:, :, self.dof[:6]], own_leg
+
+    def mass_matrix(self) -> np.ndarray:
+        """(18, 18) inertia at the placed qpos, armature included."""
+        self._inertia(self.model, self.data)
+        mass = np.empty_like(self._unit)
+        for row, unit in zip(mass, self._unit, strict=True):
+            mujoco.mj_mulM(self.model, self.data, row, unit)
+        return mass[np.ix_(self.dof, self.dof)]
+
+    def bias(self, qvel: np.ndarray) -> np.ndarray:
+        """(18,) gravity, Coriolis and centrifugal forces at the placed qpos."""
+        self.data.qvel[:] = qvel
+        mujoco.mj_comVel(self.model, self.data)
+        force = np.empty(18)
+        mujoco.mj_rne(self.model, self.data, 0, force)
+        return force[self.dof]
+
+
+def standing_qpos(model: mujoco.MjModel, gait: Gait | None = None) -> np.ndarray:
+    """(nq,) level trunk above the world's origin at the gait's height, feet at their neutral positions."""
+    gait, robot = gait or Gait(), RobotModel(model, foot_radius=0.0)
+    qpos = np.zeros(model.nq)
+    qpos[robot.qpos[:3]] = np.array([0.0, 0.0, gait.trunk_height]) - robot.origin
+    qpos[robot.qpos[6:]] = np.tile([0.0, 0.9, -1.8], 4)
+    for _ in range(20):
+        feet, _, own_leg = robot.place(qpos)
+        error = gait.neutral_feet + [0.0, 0.0, gait.trunk_height] - feet
+        qpos[robot.qpos[6:]] += np.linalg.solve(own_leg, error[..., None]).ravel()
+    return qpos
+
+
+class TrotController:
+    """Trot in a commanded direction at a commanded speed, heading held at yaw 0.
+
+    Feet are placed as in Raibert, *Legged Robots That Balance* (1986): half a stance ahead of the hip plus a share of
+    the velocity error. Desired accelerations of trunk and feet give those of the joints; the equations of motion of the
+    floating base, M qdd + h = S^T tau + J^T f, then give contact forces by weighted least squares (trunk rows) and
+    joint torques (leg rows).
+
+    Args:
+        model: compiled Unitree A1 torque model, nq = nv = 18.
+        direction: of travel in the world frame, rad; 0 is +x, pi/2 is +y.
+        speed: along that direction, m/s.
+        gait: its numbers; None for `Gait()`.
+        control_dt: time between calls of `torque`, s, over which the torque is held.
+
+    Raises:
+        KeyError: the model lacks one of the A1's joints or feet.
+        ValueError: it has further coordinates, or its actuators are ordered otherwise.
+    """
+
+    def __init__(self, model, direction: float, speed: float = 0.5, gait: Gait | None = None, control_dt: float = CONTROL_DT):
+        self.gait = gait = gait or Gait()
+        self.control_dt, self.phase = control_dt, 0.0
+        self.velocity = speed * np.array([np.cos(direction), np.sin(direction)])
+        self._robot = RobotModel(model, gait.foot_radius)
+        legs = self._robot.leg_dof
+        self._damping, self._frictionloss = model.dof_damping[legs], model.dof_frictionloss[legs]
+        self._gear = model.actuator_gear[:, 0].copy()
+        self._neutral = gait.neutral_feet
+
+    def reset(self, data: mujoco.MjData, phase: float | None = None) -> None:
+        """Begin at the qpos and qvel of `data`, FR and RL at `phase` in [0, 1), 0 being their touch-down.
+
+        None estimates the phase from the feet. The desired position becomes the present one.
+        """
+        gait = self.gait
+        position, velocity, feet, _, _, foot_velocity, _ = self._observe(data)
+        self.phase = self._estimate_phase(position, velocity, feet, foot_velocity) if phase is None else float(phase) % 1.0
+        self._desired = position[:2].copy()
+        _, swing = self._clock()
+        # A swing that is under way began where the nominal walk would have lifted the foot.
+        since_lift_off = np.clip(swing, 0.0, 1.0) * gait.swing_time
+        self._lift_off = self._hips(position)
+        self._lift_off[:, :2] -= np.outer(gait.stance_time / 2 + since_lift_off, self.velocity)
+        self._target = self._touchdown(position, self.velocity, swing)
+        self._was_swinging = swing >= 0.0
+        # A foot found on the ground in mid-swing cannot catch up with its swing: it bears load until the next one.
+        self._held = (swing > 0.15) & (feet[:, 2] < gait.touchdown_height + 0.01)
+
+    def action(self, data: mujoco.MjData) -> np.ndarray:
+        """(12,) `torque` as controls: divided by the actuators' gear (34 Nm) and clipped to [-1, 1]."""
+        return np.clip(self.torque(data) / self._gear, -1.0, 1.0)
+
+    def torque(self, data: mujoco.MjData) -> np.ndarray:
+        """(12,) joint torques in Nm, not clipped: hip, thigh, calf of FR, FL, RR, RL.
+
+        Call once per control period, after `reset`: it advances the gait's clock. Only reads qpos and qvel of `data`.
+        """
+        gait, robot = self.gait, self._robot
+        position, velocity, feet, by_trunk, by_leg, foot_velocity, foot_bias = self._observe(data)
+        stance_time, swing = self._clock()
+        self._held &= swing >= 0.0
+        swinging = (swing >= 0.0) & ~self._held
+        goal, goal_velocity, foot_acceleration = self._swing(position, velocity, feet, swing, swinging)
+        feedback = gait.swing_gains[0] * (goal - feet) + gait.swing_gains[1] * (goal_velocity - foot_velocity)
+        foot_acceleration = (foot_acceleration + feedback) * swinging[:, None]
+
+        from_foot = np.linalg.inv(by_leg)
+        trunk_acceleration = self._trunk_acceleration(position, velocity)
+        relative = foot_acceleration - foot_bias - by_trunk @ trunk_acceleration
+        acceleration = np.concatenate([trunk_acceleration, np.einsum("lij,lj->li", from_foot, relative).ravel()])
+        load = robot.mass_matrix() @ acceleration + robot.bias(data.qvel)
+        force = self._contact_forces(by_trunk.reshape(12, 6), load[:6], position, velocity, stance_time)
+        # Joint losses are fed forward at the goal's speed: at the measured one they would undo the real damping.
+        joint_velocity = np.einsum("lij,lj->li", from_foot, goal_velocity - by_trunk @ velocity)
+        losses = self._damping * joint_velocity + self._frictionloss * np.tanh(joint_velocity / gait.friction_speed)
+        self.phase = (self.phase + self.control_dt / gait.period) % 1.0
+        return load[6:] + (losses - np.einsum("lij,li->lj", by_leg, force)).ravel()
+
+    def _observe(self, data):
+        """Trunk position and velocity (6,); feet and Jacobians as in `place`; feet's velocity and J' q' (4, 3)."""
+        robot, ahead = self._robot, 1e-6
+        trunk_velocity, leg_velocity = data.qvel[robot.dof[:6]], data.qvel[robot.leg_dof][..., None]
+        _, trunk_ahead, leg_ahead = robot.place(data.qpos + ahead * data.qvel)
+        feet, by_trunk, by_leg = robot.place(data.qpos)
+        foot_velocity = by_trunk @ trunk_velocity + (by_leg @ leg_velocity)[..., 0]
+        foot_bias = (trunk_ahead @ trunk_velocity + (leg_ahead @ leg_velocity)[..., 0] - foot_velocity) / ahead
+        position = data.qpos[robot.qpos[:6]]
+        position[:3] += robot.origin
+        return position, trunk_velocity, feet, by_trunk, by_leg, foot_velocity, foot_bias
+
+    def _clock(self) -> tuple[np.ndarray, np.ndarray]:
+        """(4,) time since touch-down, s, and (4,) share of the swing that is done, negative in stance."""
+        # The shift keeps rounding from moving a tick that falls on lift-off or touch-down to the tick after.
+        phase = (self.phase + LEG_PHASE + 1e-9) % 1.0
+        return phase * self.gait.period, (phase - self.gait.duty) / (1.0 - self.gait.duty)
+
+    def _hips(self, position) -> np.ndarray:
+        """(4, 3) neutral feet under the trunk, turned by its yaw, at touch-down height."""
+        c, s = np.cos(position[5]), np.sin(position[5])
+        xy = position[:2] + self._neutral[:, :2] @ np.array([[c, s], [-s, c]])
+        return np.column_stack([xy, np.full(4, self.gait.touchdown_height)])
+
+    def _touchdown(self, position, velocity, swing) -> np.ndarray:
+        """(4, 3) where the feet should land (Raibert 1986, chapter 2)."""
+        gait, target = self.gait, self._hips(position)
+        target[:, :2] += np.outer((1.0 - swing) * gait.swing_time + gait.stance_time / 2, self.velocity)
+        target[:, :2] += gait.velocity_feedback * (velocity[:2] - self.velocity)
+        return target
+
+    def _swing(self, position, velocity, feet, swing, swinging):
+        """(4, 3) reference position, velocity and acceleration of the feet; velocity is 0 in stance."""
+        gait = self.gait
+        lifting, free = swinging & ~self._was_swinging, swinging & (swing < 1.0 - gait.freeze)
+        self._was_swinging = swinging
+        self._lift_off[lifting] = feet[lifting]
+        self._target[free] = self._touchdown(position, velocity, swing)[free]
+        s = np.where(swinging, swing, 0.0)[:, None]
+        value, rate, rate2 = (x * (self._target - self._lift_off) for x in quintic(s))
+        angle = 2 * np.pi * s[:, 0]
+        value[:, 2] += gait.clearance * (1 - np.cos(angle)) / 2
+        rate[:, 2] += gait.clearance * np.pi * np.sin(angle)
+        rate2[:, 2] += gait.clearance * 2 * np.pi**2 * np.cos(angle)
+        return self._lift_off + value, rate / gait.swing_time, rate2 / gait.swing_time**2
+
+    def _trunk_acceleration(self, position, velocity) -> np.ndarray:
+        """(6,) desired acceleration of the trunk's coordinates; moves the desired position on."""
+        gait = self.gait
+        self._desired = position[:2] + _bounded(self._desired - position[:2], gait.max_position_error)
+        goal = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, 0.0])
+        acceleration = gait.position_gains * (goal - position) - gait.velocity_gains * velocity
+        acceleration[:2] += gait.velocity_gains[:2] * self.velocity
+        acceleration[:2] = _bounded(acceleration[:2], gait.max_acceleration)
+        self._desired = self._desired + self.velocity * self.control_dt
+        return acceleration
+
+    def _contact_forces(self, grasp, wrench, position, velocity, stance_time) -> np.ndarray:
+        """(4, 3) forces: min |sum J^T f - wrench|^2_W + sum alpha |f|^2, then bounds and friction; grasp is (12, 6)."""
+        gait = self.gait
+        ramp = np.clip(np.minimum(stance_time, gait.stance_time - stance_time) / gait.load_ramp, 0.0, 1.0)
+        ramp[self._held] = 1.0
+        compliance = np.repeat(ramp**2 / gait.force_weight, 3)
+        # Near a fall the moments that right the trunk matter more than its velocity.
+        danger = np.abs(position[3:5]) + 0.1 * np.abs(velocity[3:5])
+        weights = np.array(gait.wrench_weights)
+        weights[3:5] *= 1.0 + 5.0 * np.clip((danger - 0.1) / 0.1, 0.0, 4.0)
+        # The minimiser in its 6 x 6 form: feet in the air have no compliance and drop out by themselves.
+        gram = (grasp.T * compliance) @ grasp + np.diag(1.0 / weights)
+        force = (compliance * (grasp @ np.linalg.solve(gram, wrench))).reshape(4, 3)
+        force[:, 2] = np.clip(force[:, 2], *gait.force_range) * ((stance_time < gait.stance_time) | self._held)
+        limit = gait.friction * force[:, 2] / np.maximum(np.hypot(force[:, 0], force[:, 1]), 1e-9)
+        force[:, :2] *= np.minimum(1.0, limit)[:, None]
+        return force
+
+    def _estimate_phase(self, position, velocity, feet, foot_velocity) -> float:
+        """Phase of the walk, at the velocity of the trunk, that explains the feet's positions and velocities best."""
+        gait, candidates = self.gait, np.arange(200) / 200
+        phase = (candidates[:, None] + LEG_PHASE) % 1.0
+        s = np.clip((phase - gait.duty) / (1.0 - gait.duty), 0.0, 1.0)
+        way, rate, _ = quintic(s)
+        # The trunk moves on evenly; the foot stays, then takes a stride of a full period's way.
+        ahead = (way + gait.duty / 2 - phase) * gait.period
+        expected = np.empty((200, 4, 6))
+        expected[..., :3] = self._hips(position)
+        expected[..., :2] += ahead[..., None] * velocity[:2]
+        expected[..., 2] += gait.clearance * np.sin(np.pi * s) ** 2
+        expected[..., 3:5] = (rate * gait.period / gait.swing_time)[..., None] * velocity[:2]
+        expected[..., 5] = gait.clearance * np.pi * np.sin(2 * np.pi * s) / gait.swing_time
+        error = np.concatenate([feet, foot_velocity], axis=1) - expected
+        # This time makes height and vertical velocity of a swing weigh the same.
+        error[..., 3:] *= gait.swing_time / np.pi
+        return float(candidates[np.argmin(np.square(error).sum((1, 2)))])
+
+
+def _bounded(vector: np.ndarray, bound: float) -> np.ndarray:
+    return vector * min(1.0, bound / max(float(np.hypot(*vector)), 1e-9))

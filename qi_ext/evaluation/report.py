@@ -1,0 +1,41 @@
+"""An agent beside the trot controller and chance: the figures, and the table a person reads."""
+
+from qi_ext.evaluation.episodes import actor_controller, evaluate, expert_controller, random_controller
+
+
+def compare(environment, actor, episodes, seed, step=0, progress=lambda: None):
+    """Evaluate `actor` deterministic and stochastic, the trot controller (`expert`) and uniform torques (`random`).
+
+    Returns {name: result of `evaluate`}. progress() is called after each episode; there are 4 episodes |directions| of them.
+    """
+    controllers = {
+        "deterministic": actor_controller(actor, deterministic=True),
+        "stochastic": actor_controller(actor, deterministic=False),
+        "expert": expert_controller,
+        "random": random_controller,
+    }
+    return {name: evaluate(environment, controller, episodes, seed, step, progress) for name, controller in controllers.items()}
+
+
+def table(results):
+    """The results of `compare` as a rich table."""
+    from rich.table import Table
+
+    rendered = Table(title="return of at most 1000 (mean +- std over episodes)")
+    for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
+        rendered.add_column(heading, justify="left" if heading == "policy" else "right")
+    names = {"expert": "trot controller", "random": "random torques"}
+    for name, result in results.items():
+        for row in result["directions"]:
+            rendered.add_row(
+                names.get(name, name),
+                f"{row['direction_deg']:g}",
+                f"{row['return_mean']:.1f} +- {row['return_std']:.1f}",
+                f"{row['length_mean']:.0f}",
+                f"{row['velocity_error_mean']:.3f} m/s",
+                f"{row['falls']}/{row['episodes']}",
+            )
+        if len(result["directions"]) > 1:
+            rendered.add_row(names.get(name, name), "mean", f"{result['return_mean']:.1f}", "", "", "")
+        rendered.add_section()
+    return rendered

@@ -1,0 +1,49 @@
+"""Behavioural cloning: the policy's mean, fitted to the demonstrations' actions."""
+
+import math
+
+import numpy as np
+import torch
+
+from qi_ext.errors import UserError
+
+
+def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, loss: None):
+    """Fit the policy's mean to the demonstrated actions by least squares, in place; returns the last epoch's mean loss.
+
+    Sets the policy's std to config.warm_start_std: an A1 under torque control hardly walks with more noise.
+    progress(epoch, loss) is called after each epoch.
+    seed: a `numpy.random.SeedSequence`. Raises UserError where the demonstrations have no actions.
+    """
+    if demonstrations.actions is None:
+        raise UserError(
+            f"warm start: {demonstrations.source} holds no actions to clone; leave --warm_start out, "
+            "or use --demonstrations trot"
+        )
+    generator = np.random.default_rng(seed)
+    states = torch.from_numpy(demonstrations.states).float()
+    actions = torch.from_numpy(demonstrations.actions).float()
+    # Nominal motion repeats one cycle; what keeps the robot on its feet is in the disturbed segments.
+    nominal = np.repeat(np.array(demonstrations.kind) == "nominal", np.diff(demonstrations.bounds))
+    weights = np.where(nominal, config.warm_start_nominal_weight, 1.0)
+    weights /= weights.sum()
+    inputs = policy.normalizer(states)
+    optimizer = torch.optim.Adam(policy.network.parameters(), lr=config.warm_start_learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
+    loss = math.nan
+    for epoch in range(epochs):
+        losses = []
+        rows = generator.choice(len(inputs), size=len(inputs), p=weights)
+        for index in torch.from_numpy(rows).split(config.warm_start_batch_size):
+            error = torch.nn.functional.mse_loss(policy.network(inputs[index]), actions[index])
+            optimizer.zero_grad()
+            error.backward()
+            optimizer.step()
+            losses.append(error.detach())
+        schedule.step()
+        loss = float(torch.stack(losses).mean())
+        progress(epoch + 1, loss)
+    with torch.no_grad():
+        policy.log_std.fill_(math.log(config.warm_start_std))
+    policy.sync()
+    return loss

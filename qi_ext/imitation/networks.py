@@ -1,0 +1,79 @@
+"""Multilayer perceptrons and the running normalizer of their inputs."""
+
+import math
+
+import torch
+from torch import nn
+
+from qi_ext.acting import CLIP
+
+MIN_STD = 0.01  # so that features that never change, such as a fixed command, stay harmless
+
+
+class MLP(nn.Sequential):
+    """Linear layers with ReLU between them; sizes: inputs, hidden, ..., outputs."""
+
+    def __init__(self, sizes, generator, output_gain=1.0):
+        """generator: torch generator that the initial weights (orthogonal, Saxe et al. 2014) are drawn from."""
+        modules = []
+        for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            # skip_init: the constructor's own initialisation would draw from torch's global generator.
+            linear = nn.utils.skip_init(nn.Linear, n_in, n_out)
+            last = i == len(sizes) - 2
+            nn.init.orthogonal_(linear.weight, gain=output_gain if last else math.sqrt(2.0), generator=generator)
+            nn.init.zeros_(linear.bias)
+            modules += [linear] if last else [linear, nn.ReLU()]
+        super().__init__(*modules)
+
+    @property
+    def linears(self):
+        return [module for module in self if isinstance(module, nn.Linear)]
+
+    @torch.no_grad()
+    def keep_function(self, mean, inverse_std, normalizer):
+        """Undo in the first layer what a change of input statistics, from `mean` and `inverse_std`, did to the function.
+
+        W ((x - m) i) + b = W' ((x - m') i') + b' with W' = W i / i' and b' = b + W (m' - m) i; but for clipped inputs the
+        network is the same function of x as before. Without this every new batch of falls would change a policy that walks.
+        """
+        first = self.linears[0]
+        weight = first.weight.double()
+        first.bias.copy_(first.bias.double() + weight @ ((normalizer.mean - mean) * inverse_std))
+        first.weight.copy_(weight * (inverse_std / normalizer.inverse_std))
+
+
+class Normalizer(nn.Module):
+    """Normalizes by the mean and standard deviation of all samples it was given by `update`, and by nothing else.
+
+    The statistics are float64 buffers, merged batch by batch (Chan et al. 1979); before the first update it is the identity.
+    """
+
+    def __init__(self, size):
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, samples):
+        """Merge the statistics of samples, (n, size). Raises ValueError where one is not finite; nothing is changed then."""
+        samples = samples.to(torch.float64)
+        if not torch.isfinite(samples).all():
+            raise ValueError("normalizer: samples must be finite")
+        n = float(len(samples))
+        total = self.count + n
+        mean = samples.mean(dim=0)
+        delta = mean - self.mean
+        squares = self.variance * self.count + ((samples - mean) ** 2).sum(dim=0) + delta**2 * (self.count * n / total)
+        self.mean += delta * (n / total)
+        self.variance.copy_(squares / total)
+        self.count.copy_(total)
+
+    @property
+    def inverse_std(self):
+        """1 / standard deviation, (size,), float64."""
+        return 1.0 / self.variance.sqrt().clamp_min(MIN_STD)
+
+    def forward(self, x):
+        """x, (..., size), float32; returns the same shape, clipped to +-10."""
+        return ((x - self.mean.float()) * self.inverse_std.float()).clamp(-CLIP, CLIP)

@@ -1,0 +1,92 @@
+"""The Gaussian policy: torch to learn, numpy to act, both the same function."""
+
+import math
+
+import numpy as np
+import torch
+from mushroom_rl.policy.torch_policy import TorchPolicy
+from safetensors.torch import save
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from qi_ext.acting import FORMAT_VERSION, Actor
+from qi_ext.files import write_atomically
+from qi_ext.imitation.networks import MLP, Normalizer
+
+
+class GaussianPolicy(TorchPolicy):
+    """A diagonal Gaussian with a state-independent, learned standard deviation, on mushroom-rl's policy interface.
+
+    Actions are drawn in numpy, from the policy's own generator, with the weights as they were at the last `sync`.
+    """
+
+    def __init__(self, n_observations, n_actions, hidden, initial_std, seed):
+        """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`."""
+        super().__init__(use_cuda=False)
+        weights, acting = seed.spawn(2)
+        self.sizes = [n_observations, *hidden, n_actions]
+        self.normalizer = Normalizer(n_observations)
+        generator = torch.Generator().manual_seed(int(weights.generate_state(1)[0]))
+        self.network = MLP(self.sizes, generator, output_gain=0.01)
+        self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std)))
+        self.deterministic = False
+        self._generator = np.random.default_rng(acting)
+        self.sync()
+
+    def sync(self):
+        """Make the acting weights those of the networks; call it whenever weights or statistics have changed."""
+        self._actor = Actor(
+            [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in self.network.linears],
+            self.normalizer.mean.float().numpy(),
+            self.normalizer.inverse_std.float().numpy(),
+            self.log_std.detach().numpy().copy(),
+        )
+
+    @property
+    def actor(self):
+        """The `Actor` as of the last `sync`."""
+        return self._actor
+
+    def draw_action(self, state):
+        """Actions, (..., 12), for observations, (..., 37), both numpy."""
+        return self._actor.act(state, self.deterministic, self._generator)
+
+    def draw_action_t(self, state):
+        return torch.from_numpy(self.draw_action(state.numpy()))
+
+    def mean_t(self, state):
+        """Mean actions, (n, 12), for observations, (n, 37), float32."""
+        return self.network(self.normalizer(state))
+
+    def distribution_t(self, state):
+        return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def log_prob_t(self, state, action):
+        return self.distribution_t(state).log_prob(action)[:, None]
+
+    def entropy_t(self, state=None):
+        return self.log_std.sum() + 0.5 * len(self.log_std) * math.log(2.0 * math.pi * math.e)
+
+    def parameters(self):
+        return [*self.network.parameters(), self.log_std]
+
+    def get_weights(self):
+        return nn.utils.parameters_to_vector(self.parameters()).detach().numpy().copy()
+
+    def set_weights(self, weights):
+        with torch.no_grad():
+            nn.utils.vector_to_parameters(torch.as_tensor(weights), self.parameters())
+        self.sync()
+
+    def save_agent(self, path, metadata):
+        """Write the agent file that `qi_ext.load_agent` reads. metadata: {str: str}, with what the policy cannot know."""
+        tensors = {
+            "observation_mean": self.normalizer.mean.float(),
+            "observation_inverse_std": self.normalizer.inverse_std.float(),
+            "log_std": self.log_std.detach(),
+        }
+        for i, layer in enumerate(self.network.linears):
+            tensors |= {f"layer{i}.weight": layer.weight.detach(), f"layer{i}.bias": layer.bias.detach()}
+        layers = ",".join(map(str, self.sizes))
+        with write_atomically(path) as file:
+            file.write(save(tensors, metadata=metadata | {"format_version": FORMAT_VERSION, "layers": layers}))

@@ -1,0 +1,257 @@
+"""The task: loco-mujoco's Unitree A1, told to walk in a direction."""
+
+import warnings
+
+import mujoco
+import numpy as np
+from loco_mujoco.environments import UnitreeA1, ValidTaskConf
+from mushroom_rl.utils.mujoco import ObservationHelper
+
+from qi_ext import a1
+from qi_ext.commands import TASKS, Command, task_commands
+from qi_ext.demonstrations import InitialStates, load_demonstrations
+
+
+class _IndexedObservationHelper(ObservationHelper):
+    """Upstream's helper, reading positions and velocities by index: the named look-ups of every step cost more than physics."""
+
+    def __init__(self, observation_spec, model, data):
+        super().__init__(observation_spec, model, data, max_joint_velocity=None)
+        joints = [model.joint(name) for name in a1.JOINTS]
+        self._qpos_index = np.array([joint.qposadr[0] for joint in joints])
+        self._qvel_index = np.array([joint.dofadr[0] for joint in joints])
+        self._arrow = model.site("dir_arrow").id
+
+    def _build_obs(self, data):
+        return np.concatenate([data.qpos[self._qpos_index], data.qvel[self._qvel_index], data.site_xmat[self._arrow]])
+
+
+class QuadrupedDirection(UnitreeA1):
+    """The Unitree A1, told at each episode start to walk in one direction.
+
+    Tasks: `simple` commands +x; `hard` commands one of `n_directions` directions (0, 45, ... 315 degrees for 8), drawn
+    uniformly at each episode start. Physics, observation, reward, fall and horizon are those of loco-mujoco's `UnitreeA1`
+    (environments/quadrupeds/unitreeA1.py): 100 Hz control in 10 substeps of 1 ms, 1000 steps an episode.
+
+    Action, (12,): torques in [-1, 1] of 34 Nm, FR, FL, RR, RL x hip, thigh, calf; clipped outside.
+
+    Reward: exp(-5 |v_xy - v_command|) of the state before the step; at most 1 a step, 1000 an episode.
+
+    Absorbing: |roll| > 0.2793 rad, |pitch| > 0.192 rad, or trunk height under -0.24 m (relative to 0.43 m). A simulation that
+    blows up ends its episode as absorbing at its last finite observation, with one RuntimeWarning an environment.
+
+    Observation, (37,), float64:
+
+    ===== =================================== ==================== =====
+    index what                                joint                unit
+    ===== =================================== ==================== =====
+    0     position (0 is a height of 0.43 m)  trunk_tz             m
+    1     position (roll)                     trunk_list           rad
+    2     position (pitch)                    trunk_tilt           rad
+    3     position (yaw)                      trunk_rotation       rad
+    4     position                            FR_hip_joint         rad
+    5     position                            FR_thigh_joint       rad
+    6     position                            FR_calf_joint        rad
+    7     position                            FL_hip_joint         rad
+    8     position                            FL_thigh_joint       rad
+    9     position                            FL_calf_joint        rad
+    10    position                            RR_hip_joint         rad
+    11    position                            RR_thigh_joint       rad
+    12    position                            RR_calf_joint        rad
+    13    position                            RL_hip_joint         rad
+    14    position                            RL_thigh_joint       rad
+    15    position                            RL_calf_joint        rad
+    16    velocity (world frame)              trunk_tx             m/s
+    17    velocity (world frame)              trunk_ty             m/s
+    18    velocity (world frame)              trunk_tz             m/s
+    19    velocity                            trunk_list           rad/s
+    20    velocity                            trunk_tilt           rad/s
+    21    velocity                            trunk_rotation       rad/s
+    22    velocity                            FR_hip_joint         rad/s
+    23    velocity                            FR_thigh_joint       rad/s
+    24    velocity                            FR_calf_joint        rad/s
+    25    velocity                            FL_hip_joint         rad/s
+    26    velocity                            FL_thigh_joint       rad/s
+    27    velocity                            FL_calf_joint        rad/s
+    28    velocity                            RR_hip_joint         rad/s
+    29    velocity                            RR_thigh_joint       rad/s
+    30    velocity                            RR_calf_joint        rad/s
+    31    velocity                            RL_hip_joint         rad/s
+    32    velocity                            RL_thigh_joint       rad/s
+    33    velocity                            RL_calf_joint        rad/s
+    34    cosine of the commanded direction   -                    1
+    35    sine of the commanded direction     -                    1
+    36    commanded speed                     -                    m/s
+    ===== =================================== ==================== =====
+    """
+
+    valid_task_confs = ValidTaskConf(tasks=list(TASKS))
+
+    def __init__(self, task="simple", n_directions=8, speed=0.5, demonstrations="trot", seed=None, **kwargs):
+        """Build the environment.
+
+        task: `simple` or `hard`. n_directions: of `hard`. speed: commanded, m/s.
+        demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
+        seed: of this environment's own generator; None takes it from the operating system.
+        kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
+        `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
+        Raises ValueError for an unknown task, UserError for demonstrations that cannot be used.
+        """
+        self.task = task
+        self.commands = task_commands(task, n_directions, speed)
+        self.demonstrations = load_demonstrations(demonstrations, self.commands)
+        self._initial_states = InitialStates(self.demonstrations)
+        kwargs.setdefault("reward_type", "velocity_vector")
+        super().__init__(random_start=False, **kwargs)
+        # With one model there is nothing to draw, and upstream would draw it from the global generator.
+        self._random_env_reset = self.more_than_one_env
+        self.obs_helpers = [
+            _IndexedObservationHelper(self.obs_helper.observation_spec, model, data)
+            for model, data in zip(self._models, self._datas, strict=True)
+        ]
+        self.obs_helper = self.obs_helpers[0]
+        self._requested_command = None
+        self._blow_up_said = False
+        self._set_command(self.commands[0])
+        self.seed(seed)
+
+    @staticmethod
+    def generate(task="simple", **kwargs):
+        """Called by `LocoEnv.make("QuadrupedDirection.simple", ...)`."""
+        return QuadrupedDirection(task, **kwargs)
+
+    @property
+    def model(self):
+        """The compiled MuJoCo model."""
+        return self._model
+
+    @property
+    def data(self):
+        """The simulation's state; derived quantities are those of the last substep's beginning."""
+        return self._data
+
+    @property
+    def command(self):
+        """The `Command` of the present episode."""
+        return self._command
+
+    def seed(self, seed):
+        """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""
+        self._generator = np.random.default_rng(seed)
+
+    def reset(self, obs=None, command=None):
+        """Start an episode; returns the first observation, (37,).
+
+        obs: an observation to start from, (37,) or more, its goal features giving the command; else a demonstrated state.
+        command: a `Command`, or degrees at the first command's speed; else drawn from the task's.
+        Raises ValueError when both are given, or one is not usable.
+        """
+        if command is not None and obs is not None:
+            raise ValueError("reset: give an observation (it holds the command) or a command, not both")
+        if command is not None and not isinstance(command, Command):
+            command = Command(command, self.commands[0].speed)
+        self._requested_command = command
+        return super().reset(obs)
+
+    def setup(self, obs):
+        """Set the initial state, as upstream's `reset` asks; x, y and yaw are those of the demonstration, x = y = 0."""
+        self._reward_function.reset_state()
+        if obs is not None:
+            self._init_sim_from_obs(obs)
+            return
+        command = self._requested_command
+        if command is None:
+            command = self.commands[self._generator.integers(len(self.commands))]
+        self._set_command(command)
+        self._set_joints(self._initial_states.draw(command, self._generator))
+
+    def step(self, action):
+        """Apply torques for 10 ms; returns observation (37,), reward, absorbing, info.
+
+        Raises ValueError where `action` is not 12 finite numbers; the state is then as before.
+        """
+        previous = self._obs
+        try:
+            result = super().step(action)
+        except RuntimeError as error:
+            if not str(error).startswith("Got MuJoCo Warning"):
+                raise
+            blown_up = True
+        else:
+            blown_up = np.any(self._data.warning.number)
+        if not blown_up:
+            return result
+        if not self._blow_up_said:
+            self._blow_up_said = True
+            warnings.warn(
+                "the simulation blew up; its episode ends as absorbing at the last finite observation (said once)",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        self._obs = previous
+        return self._modify_observation(previous), self.reward(previous, action, previous, True), True, {}
+
+    def render(self, record=False):
+        """Draw the scene, the arrow showing the command."""
+        # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
+        mujoco.mj_kinematics(self._model, self._data)
+        mujoco.mj_camlight(self._model, self._data)
+        super()._set_goal_arrow()
+        return super().render(record)
+
+    def create_dataset(self, ignore_keys=None):
+        """The demonstrations' transitions, in the form of upstream's `create_dataset`.
+
+        Returns a dict of states and next_states (n, 37), absorbing and last (n,), and actions (n, 12) where there are any.
+        """
+        if ignore_keys:
+            raise ValueError("create_dataset: the observation's entries are fixed; ignore_keys must be None")
+        return self.demonstrations.dataset()
+
+    def _set_command(self, command):
+        self._command = command
+        self._goal_features = command.features
+        self._goal.set_goal(command.direction + np.pi / 2, command.speed)
+
+    def _set_joints(self, observation):
+        helper = self.obs_helper
+        self._data.qpos[helper._qpos_index[2:]] = observation[a1.POSITION]
+        self._data.qvel[helper._qvel_index] = observation[a1.VELOCITY]
+
+    def _init_sim_from_obs(self, obs):
+        obs = np.asarray(obs, dtype=np.float64)
+        if obs.ndim != 1 or len(obs) < a1.N_OBSERVATIONS or not np.all(np.isfinite(obs)):
+            raise ValueError(f"reset: an observation to start from is 37 finite numbers, not an array of shape {obs.shape}")
+        cosine, sine, speed = obs[a1.GOAL]
+        self._set_command(Command(np.degrees(np.arctan2(sine, cosine)), speed))
+        self._set_joints(obs)
+
+    def _preprocess_action(self, action):
+        action = np.asarray(action, dtype=np.float64)
+        if action.shape != (a1.N_ACTIONS,):
+            raise ValueError(f"step: action must have shape ({a1.N_ACTIONS},), not {action.shape}")
+        if not np.all(np.isfinite(action)):
+            raise ValueError(f"step: action must be finite, but entry {np.argmin(np.isfinite(action))} is not: {action}")
+        return super()._preprocess_action(action)
+
+    def _create_observation(self, obs):
+        parts = [obs[2:36], self._goal_features]
+        if self._use_foot_forces:
+            parts.append(self.mean_grf.mean / 1000.0)
+        return np.concatenate(parts)
+
+    def _modify_observation(self, obs):
+        return obs.copy()
+
+    def _set_goal_arrow(self):
+        """The arrow is for rendering only, so it is not turned at each step."""
+
+    def _has_fallen(self, obs, return_err_msg=False):
+        fallen = bool(a1.has_fallen(obs))
+        if not return_err_msg:
+            return fallen
+        roll, pitch, height = obs[a1.ROLL], obs[a1.PITCH], obs[a1.TRUNK_Z]
+        return fallen, f"roll {roll:.3f} rad, pitch {pitch:.3f} rad, height {height:.3f} m\n" if fallen else ""
+
+    def __reduce_ex__(self, protocol):
+        raise TypeError("an environment holds a live simulation and cannot be copied or pickled; build another instead")

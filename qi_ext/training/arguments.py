@@ -1,0 +1,89 @@
+"""Command lines: the config's fields as options, and errors as one line with the right exit code."""
+
+import argparse
+import dataclasses
+import re
+import signal
+import sys
+
+from jsonargparse import ArgumentParser
+
+from qi_ext.errors import UserError
+from qi_ext.training.config import ALGORITHMS, TASKS, config_class
+
+# The headings of --help, each by the first field below it.
+GROUPS = {
+    "task": "the run",
+    "batch_size": "TRPO",
+    "discriminator_hidden": "discriminator",
+    "warm_start_std": "warm start",
+    "information_constraint": "information bottleneck",
+}
+
+
+class Parser(ArgumentParser):
+    """A parser whose every complaint is a UserError of one line. Options are never abbreviated."""
+
+    def __init__(self, program, description):
+        super().__init__(
+            prog=program,
+            usage="%(prog)s [--option value ...]",
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def error(self, message, *args, **kwargs):
+        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split()))
+        text = text.replace("Expected a <class 'int'>", "must be a whole number")
+        raise UserError(text.replace("Expected a <class 'float'>", "must be a finite number"))
+
+
+def parse_config(program, description, arguments=None):
+    """The settings that a command line gives, {name: value}, checked against the config of its task and algorithm.
+
+    Defaults, and the help, are those of the --task and --algorithm among `arguments` (default: sys.argv).
+    """
+    arguments = sys.argv[1:] if arguments is None else list(arguments)
+    chosen = config_class(
+        _early(arguments, "task", TASKS[0]),
+        _early(arguments, "algorithm", ALGORITHMS[0]),
+    )
+    parser = Parser(program, description)
+    for item in dataclasses.fields(chosen):
+        if item.name in GROUPS:
+            group = parser.add_argument_group(GROUPS[item.name])
+        default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
+        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        options = {"nargs": "+", "type": int} if item.type is list else {"type": item.type}
+        text = item.metadata["help"] + (f" [{shown}]" if shown != "" else "")
+        group.add_argument(f"--{item.name}", default=default, help=text, metavar="X", **options)
+    settings = vars(parser.parse_args(arguments))
+    chosen(**settings)
+    return settings
+
+
+def run_command(program, main):
+    """Run `main()` as a program: its mistakes end in one line and exit code 2, its interruptions in 130 and 143."""
+    try:
+        sys.exit(main())
+    except UserError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except BaseException as error:
+        if type(error).__name__ == "Terminated":
+            sys.exit(128 + signal.SIGTERM)
+        raise
+
+
+def _early(arguments, name, default):
+    """The value of --name before anything is parsed, because the defaults of all others depend on it."""
+    value = default
+    for i, argument in enumerate(arguments):
+        if argument.startswith(f"--{name}="):
+            value = argument.split("=", 1)[1]
+        elif argument == f"--{name}" and i + 1 < len(arguments):
+            value = arguments[i + 1]
+    return value

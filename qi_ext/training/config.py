@@ -1,0 +1,173 @@
+"""Every setting of a training run: one dataclass a task and algorithm, whose defaults are the experiment."""
+
+import dataclasses
+import math
+import types
+from dataclasses import dataclass, field
+
+from qi_ext.commands import TASKS
+from qi_ext.errors import UserError
+
+ALGORITHMS = ("gail", "vail")
+
+
+def _setting(default, text, low=-math.inf, high=math.inf, choices=None):
+    """A field of the config: its default, its help text, and the range its value (or each value of a list) must lie in."""
+    metadata = {"help": text, "low": low, "high": high, "choices": choices}
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def _default(name, value):
+    """The same field as in `SimpleGail`, with another default."""
+    return field(default=value, metadata=SimpleGail.__dataclass_fields__[name].metadata)
+
+
+@dataclass(kw_only=True)
+class SimpleGail:
+    """GAIL on TRPO, walking along +x: from scratch, on states only.
+
+    Raises UserError where a value is of the wrong type or outside its range.
+    """
+
+    task: str = _setting("simple", "simple (walk along +x) or hard (one of 8 directions, drawn each episode)", choices=TASKS)
+    algorithm: str = _setting("gail", "gail, or vail (with an information bottleneck)", choices=ALGORITHMS)
+    demonstrations: str = _setting(
+        "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz"
+    )
+    compat: str = _setting(
+        "task", "task, or upstream (keep the goal features as they were recorded)", choices=("task", "upstream")
+    )
+    n_steps: int = _setting(1_000_000, "environment steps to train for, rounded up to whole batches", 1)
+    seed: int = _setting(0, "seed of everything random in the run", 0, 2**32 - 1)
+    results_dir: str = _setting("", "the run goes to RESULTS_DIR/SEED [runs/TASK-ALGORITHM]")
+    warm_start: int = _setting(0, "epochs of cloning the demonstrations' actions before the first step", 0)
+    n_directions: int = _setting(8, "directions of the hard task", 1, 360)
+    speed: float = _setting(0.5, "commanded speed, m/s", 0.0, 3.0)
+    evaluation_episodes: int = _setting(10, "episodes per direction of the evaluation at the end; 0 for none", 0)
+    checkpoint_steps: int = _setting(100_000, "environment steps between saved agents", 1)
+    learner_threads: int = _setting(2, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
+
+    # The leads of learning.md's best prototype: small batches and a wide first policy learn fastest from falls.
+    batch_size: int = _setting(4096, "environment steps a TRPO update", 16)
+    gamma: float = _setting(0.99, "discount", 0.0, 1.0)
+    gae_lambda: float = _setting(0.97, "lambda of generalized advantage estimation", 0.0, 1.0)
+    max_kl: float = _setting(0.01, "trust region, nats", 1e-8, 10.0)
+    entropy_coefficient: float = _setting(0.0, "weight of the policy's entropy in the surrogate", 0.0, 10.0)
+    cg_iterations: int = _setting(10, "iterations of conjugate gradient", 1, 1000)
+    cg_damping: float = _setting(0.1, "damping of the Fisher matrix", 0.0, 100.0)
+    cg_fraction: float = _setting(0.25, "share of the batch's states in Fisher products; 1 is all", 1e-6, 1.0)
+    line_search_steps: int = _setting(10, "halvings of the step before it is given up", 1, 100)
+    policy_hidden: list = _setting([512, 256], "hidden layers of the policy", 1, 4096)
+    initial_std: float = _setting(0.7, "initial standard deviation of the actions", 1e-3, 10.0)
+    critic_hidden: list = _setting([512, 256], "hidden layers of the critic", 1, 4096)
+    critic_learning_rate: float = _setting(3e-4, "Adam's, of the critic", 1e-8, 1.0)
+    critic_epochs: int = _setting(5, "passes over the batch to fit the critic", 1, 1000)
+    critic_batch_size: int = _setting(256, "minibatch of the critic", 1)
+
+    # Cross entropy with a penalty on the discriminator's slope keeps the robot moving, where a saturated one lets it stand.
+    discriminator_hidden: list = _setting([512, 256], "hidden layers of the discriminator", 1, 4096)
+    discriminator_learning_rate: float = _setting(1e-4, "Adam's, of the discriminator", 1e-8, 1.0)
+    discriminator_updates: int = _setting(2, "minibatches of each side an update", 0, 1000)
+    discriminator_batch_size: int = _setting(2048, "minibatch of each side of the discriminator", 1)
+    gradient_penalty: float = _setting(0.5, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
+
+    # Cloned from clean actions along disturbed states; an A1 under torque control hardly walks with more noise than 0.05.
+    warm_start_std: float = _setting(0.05, "standard deviation of the actions after a warm start", 1e-3, 10.0)
+    warm_start_learning_rate: float = _setting(1e-3, "Adam's, of the warm start, falling to 0 on a cosine", 1e-8, 1.0)
+    warm_start_nominal_weight: float = _setting(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
+    warm_start_batch_size: int = _setting(256, "minibatch of the warm start", 1)
+
+    def __post_init__(self):
+        for item in dataclasses.fields(self):
+            setattr(self, item.name, _checked(item, getattr(self, item.name)))
+        if not self.results_dir:
+            self.results_dir = f"runs/{self.task}-{self.algorithm}"
+
+
+@dataclass(kw_only=True)
+class HardGail(SimpleGail):
+    """GAIL on TRPO, walking in one of 8 directions: from scratch, on states only."""
+
+    task: str = _default("task", "hard")
+    n_steps: int = _default("n_steps", 3_000_000)
+
+
+@dataclass(kw_only=True)
+class SimpleVail(SimpleGail):
+    """VAIL on TRPO, walking along +x: an information bottleneck in place of the gradient penalty."""
+
+    algorithm: str = _default("algorithm", "vail")
+    gradient_penalty: float = _default("gradient_penalty", 0.0)
+    information_constraint: float = _setting(
+        0.5, "bound on the information that the discriminator's code carries, nats", 0.0, 1e3
+    )
+    code_size: int = _setting(32, "size of the discriminator's code", 1, 4096)
+    initial_beta: float = _setting(0.1, "initial weight of the information bound", 0.0, 1e3)
+    beta_learning_rate: float = _setting(1e-3, "step of the dual ascent on that weight", 0.0, 1e3)
+
+
+@dataclass(kw_only=True)
+class HardVail(SimpleVail):
+    """VAIL on TRPO, walking in one of 8 directions."""
+
+    task: str = _default("task", "hard")
+    n_steps: int = _default("n_steps", 3_000_000)
+
+
+CONFIGS = types.MappingProxyType(
+    {
+        ("simple", "gail"): SimpleGail,
+        ("hard", "gail"): HardGail,
+        ("simple", "vail"): SimpleVail,
+        ("hard", "vail"): HardVail,
+    }
+)
+
+
+def config_class(task, algorithm):
+    """The config dataclass of a task and algorithm. Raises UserError where there is none."""
+    for name, value, choices in (("task", task, TASKS), ("algorithm", algorithm, ALGORITHMS)):
+        if value not in choices:
+            raise UserError(f"--{name}: unknown {name} {value!r}; choose one of {', '.join(choices)}")
+    return CONFIGS[task, algorithm]
+
+
+def make_config(task="simple", algorithm="gail", **settings):
+    """The config of a task and algorithm, with `settings` in place of its defaults; those that are None leave the default."""
+    chosen = config_class(task, algorithm)
+    settings = {name: value for name, value in settings.items() if value is not None}
+    unknown = sorted(settings.keys() - {item.name for item in dataclasses.fields(chosen)})
+    if unknown:
+        raise UserError(f"--{unknown[0]}: no such option for --algorithm {algorithm}; see --help --algorithm {algorithm}")
+    return chosen(task=task, algorithm=algorithm, **settings)
+
+
+def _checked(item, value):
+    metadata = item.metadata
+    if item.type is list:
+        values = value if isinstance(value, list | tuple) else [value]
+        if not values:
+            raise UserError(f"--{item.name}: needs at least one value")
+        return [_checked_number(item.name, int, each, metadata) for each in values]
+    if item.type is str:
+        if not isinstance(value, str):
+            raise UserError(f"--{item.name}: must be text, not {value!r}")
+        if metadata["choices"] and value not in metadata["choices"]:
+            raise UserError(f"--{item.name}: unknown value {value!r}; choose one of {', '.join(metadata['choices'])}")
+        return value
+    return _checked_number(item.name, item.type, value, metadata)
+
+
+def _checked_number(name, kind, value, metadata):
+    try:
+        number = kind(value)
+    except (TypeError, ValueError, OverflowError):
+        number = None
+    if number is None or isinstance(value, bool) or (kind is int and number != float(value)):
+        raise UserError(f"--{name}: must be a {'whole ' if kind is int else ''}number, not {value!r}")
+    if not metadata["low"] <= number <= metadata["high"]:
+        limits = f"at least {metadata['low']:g}" + (f" and at most {metadata['high']:g}" if metadata["high"] < math.inf else "")
+        raise UserError(f"--{name}: must be {limits}, not {value}")
+    return number

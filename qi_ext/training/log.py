@@ -1,0 +1,93 @@
+"""The curves of a run: episodes counted, and each update written to progress.csv and TensorBoard."""
+
+import csv
+import dataclasses
+
+from torch.utils.tensorboard import SummaryWriter
+
+# Where TensorBoard shows each figure; the names that people of this field look for.
+TAGS = {
+    "return_mean": "rollout/ep_rew_mean",
+    "length_mean": "rollout/ep_len_mean",
+    "episodes": "rollout/episodes",
+    "steps_per_second": "time/fps",
+    "collect_seconds": "time/collect_seconds",
+    "learn_seconds": "time/learn_seconds",
+    "kl": "train/approx_kl",
+    "entropy": "train/entropy",
+    "std": "train/std",
+    "explained_variance": "train/explained_variance",
+    "critic_loss": "train/value_loss",
+    "line_search_step": "train/line_search_step",
+    "improvement": "train/policy_improvement",
+    "value": "train/value_mean",
+    "reward": "train/reward_mean",
+}
+
+
+class EpisodeCounter:
+    """Counts whole episodes from single steps; used as the callback of mushroom-rl's Core after each step."""
+
+    def __init__(self):
+        self.episodes = []  # (step it ended at, return, length)
+        self.steps = 0
+        self._return, self._length = 0.0, 0
+
+    def __call__(self, samples):
+        for _, _, reward, _, _, last in samples:
+            self.steps += 1
+            self._return += float(reward)
+            self._length += 1
+            if last:
+                self.episodes.append((self.steps, self._return, self._length))
+                self._return, self._length = 0.0, 0
+
+    def since(self, step):
+        """Number, mean return and mean length of the episodes that ended after `step`; means are None without any."""
+        return self._mean(step, self.steps)
+
+    def window_lengths(self, steps):
+        """Mean episode length of the first and of the last `steps` steps, or None where no episode ended there."""
+        return self._mean(0, steps)[2], self._mean(self.steps - steps, self.steps)[2]
+
+    def _mean(self, begin, end):
+        chosen = [(total, length) for step, total, length in self.episodes if begin < step <= end]
+        if not chosen:
+            return 0, None, None
+        returns, lengths = zip(*chosen, strict=True)
+        return len(chosen), sum(returns) / len(chosen), sum(lengths) / len(chosen)
+
+
+class ProgressLog:
+    """progress.csv and TensorBoard events in a run directory, a row an update."""
+
+    def __init__(self, directory, config):
+        self._file = open(directory / "progress.csv", "w", newline="")  # noqa: SIM115 (closed by `close`)
+        self._csv = None
+        self._writer = SummaryWriter(directory)
+        self._config = dataclasses.asdict(config)
+        rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
+        self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
+
+    def write(self, step, row):
+        """row: {name: number or None}, the same names each time."""
+        if self._csv is None:
+            self._csv = csv.DictWriter(self._file, ["step", *row])
+            self._csv.writeheader()
+        self._csv.writerow({"step": step} | row)
+        self._file.flush()
+        for name, value in row.items():
+            if value is not None:
+                group = "discriminator" if name not in TAGS else None
+                self._writer.add_scalar(f"{group}/{name}" if group else TAGS[name], value, step)
+
+    def write_hyperparameters(self, metrics):
+        """All settings beside the final figures, for TensorBoard's table of runs."""
+        settings = {
+            name: value if isinstance(value, str | bool | int | float) else str(value) for name, value in self._config.items()
+        }
+        self._writer.add_hparams(settings, {f"final/{name}": value for name, value in metrics.items()}, run_name=".")
+
+    def close(self):
+        self._file.close()
+        self._writer.close()

@@ -1,0 +1,193 @@
+"""The training loop: mushroom-rl's Core, an imitation agent, and everything that a run leaves behind."""
+
+import importlib.metadata
+import signal
+import time
+
+import mujoco
+import numpy as np
+import torch
+from mushroom_rl.core import Core
+from threadpoolctl import threadpool_limits
+
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.evaluation import compare, table
+from qi_ext.imitation import GAIL, VAIL
+from qi_ext.imitation.cloning import clone
+from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.display import Display
+from qi_ext.training.log import EpisodeCounter, ProgressLog
+from qi_ext.training.run_directory import RunDirectory
+
+AGENTS = {"gail": GAIL, "vail": VAIL}
+WINDOW_STEPS = 20_000
+VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+class Training:
+    """One run, from a config to a directory with an agent in it."""
+
+    def __init__(self, config):
+        """Check everything that can be checked, then build; nothing is written before `run`. Raises UserError."""
+        self.config = config
+        self.directory = RunDirectory(config)
+        torch.set_num_threads(config.learner_threads)
+        for_env, for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(3)
+        # The environment reads the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
+        self.env = QuadrupedDirection(
+            config.task,
+            n_directions=config.n_directions,
+            speed=config.speed,
+            demonstrations=config.demonstrations,
+            seed=for_env,
+        )
+        self.demonstrations = self.env.demonstrations
+        if config.compat == "upstream":
+            self.demonstrations = load_demonstrations(config.demonstrations, self.env.commands, compat="upstream")
+        self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent)
+        self.counter = EpisodeCounter()
+        self.n_steps = -(-config.n_steps // config.batch_size) * config.batch_size
+
+    def run(self):
+        """Train, evaluate, write; returns what result.json holds.
+
+        Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
+        """
+        before = signal.signal(signal.SIGTERM, _raise_terminated)
+        # Acting in numpy must not depend on the machine's core count; torch has its own, recorded number of threads.
+        limits = threadpool_limits(1, user_api="blas")
+        try:
+            self.directory.create(self.config)
+            self._start = time.monotonic()
+            self._log = ProgressLog(self.directory.path, self.config)
+            try:
+                self._introduce()
+                self._warm_start()
+                self._learn()
+                result = self._result()
+                if self.config.evaluation_episodes:
+                    result["evaluation"] = self._evaluate()
+                    self._log.write_hyperparameters(
+                        {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
+                    )
+                self.directory.write_result(result)
+                return result
+            finally:
+                self._log.close()
+        finally:
+            limits.restore_original_limits()
+            signal.signal(signal.SIGTERM, before)
+
+    def _introduce(self):
+        config, display = self.config, Display("", 1)
+        display.say(f"{config.algorithm.upper()} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
+        display.say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
+        for note in self.demonstrations.notes:
+            display.say(f"  - {note}")
+        display.say(f"run directory: {self.directory.path}")
+
+    def _warm_start(self):
+        epochs = self.config.warm_start
+        if not epochs:
+            return
+        with Display("cloning", epochs, "epochs") as display:
+            clone(
+                self.agent.policy,
+                self.demonstrations,
+                epochs,
+                self.config,
+                self._for_cloning,
+                lambda epoch, loss: display.update(epoch, f"error {loss:.5f}"),
+            )
+        self._save(0)
+
+    def _learn(self):
+        config = self.config
+        with Display("training", self.n_steps) as display:
+            self._display = display
+            self._fit_began = None
+            self._batch_began = time.monotonic()
+            self._saved_at = 0
+            core = Core(self.agent, self.env, callbacks_fit=[self._after_fit], callback_step=self._after_step)
+            try:
+                core.learn(n_steps=self.n_steps, n_steps_per_fit=config.batch_size, quiet=True)
+            except (KeyboardInterrupt, Terminated):
+                self._save(self.counter.steps)
+                display.say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
+                raise
+        self._save(self.n_steps)
+
+    def _after_step(self, samples):
+        self.counter(samples)
+        if self.counter.steps % self.config.batch_size == 0:
+            self._fit_began = time.monotonic()
+
+    def _after_fit(self, dataset):
+        now, step, batch_size = time.monotonic(), self.counter.steps, self.config.batch_size
+        episodes, return_mean, length_mean = self.counter.since(step - batch_size)
+        rate = batch_size / (now - self._batch_began)
+        row = {
+            "return_mean": return_mean,
+            "length_mean": length_mean,
+            "episodes": episodes,
+            "steps_per_second": rate,
+            "collect_seconds": self._fit_began - self._batch_began,
+            "learn_seconds": now - self._fit_began,
+        }
+        self._log.write(step, row | self.agent.diagnostics)
+        accuracy = [self.agent.diagnostics.get(f"discriminator_accuracy_{side}", float("nan")) for side in ("policy", "expert")]
+        shown = "no episode ended" if not episodes else f"return {return_mean:.1f}  length {length_mean:.0f}"
+        self._display.update(step, f"{rate:.0f} steps/s  {shown}  discriminator {accuracy[0]:.2f}/{accuracy[1]:.2f}")
+        if step - self._saved_at >= self.config.checkpoint_steps:
+            self._saved_at = step
+            self._save(step)
+        self._batch_began = time.monotonic()
+
+    def _save(self, step):
+        metadata = {
+            "task": self.config.task,
+            "algorithm": self.config.algorithm,
+            "step": str(step),
+            "seed": str(self.config.seed),
+            "n_directions": str(self.config.n_directions),
+            "speed": str(self.config.speed),
+            "demonstrations": self.config.demonstrations,
+            "demonstrations_hash": self.demonstrations.content_hash(),
+            "demonstrations_source": self.demonstrations.source,
+            "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS),
+        }
+        for path in (self.directory.checkpoint_agent(step), self.directory.agent):
+            self.agent.policy.save_agent(path, metadata)
+
+    def _result(self):
+        first, last = self.counter.window_lengths(WINDOW_STEPS)
+        return {
+            "task": self.config.task,
+            "algorithm": self.config.algorithm,
+            "seed": self.config.seed,
+            "steps": self.n_steps,
+            "episodes": len(self.counter.episodes),
+            "seconds": time.monotonic() - self._start,
+            "demonstrations": self.demonstrations.source,
+            "demonstrations_hash": self.demonstrations.content_hash(),
+            f"episode_length_first_{WINDOW_STEPS}": first,
+            f"episode_length_last_{WINDOW_STEPS}": last,
+            "mujoco": mujoco.__version__,
+        }
+
+    def _evaluate(self):
+        episodes = self.config.evaluation_episodes
+        with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
+            results = compare(
+                self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, lambda: display.advance()
+            )
+            display.console.print(table(results))
+        return results
+
+
+def _raise_terminated(signum, frame):
+    raise Terminated
