@@ -37,8 +37,11 @@ def main(arguments=None):
     """Parse and run. Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C, 143 SIGTERM (both after saving)."""
     settings = parse_config("run_gail.py", __doc__, arguments)
     result = experiment(**settings)
-    directory = make_config(**settings)
-    print(f"done in {result['seconds']:.0f} s: {directory.results_dir}/{directory.seed}")
+    directory = result["directory"]
+    print(f"done in {result['seconds']:.0f} s; everything is in {directory}:")
+    print(f"  agent       {directory}/agent.safetensors (python launchers/evaluate.py --agent {directory}/agent.safetensors)")
+    print(f"  curves      {directory}/progress.csv (tensorboard --logdir {directory})")
+    print(f"  evaluation  {directory}/result.json")
 
 
 if __name__ == "__main__":

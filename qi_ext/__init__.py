@@ -3,7 +3,12 @@
 Importing this package imports neither torch nor loco_mujoco.
 """
 
+import warnings
+
 from qi_ext.acting import load_agent
+
+# mushroom-rl starts its window library on import, which complains on every machine without a screen.
+warnings.filterwarnings("ignore", message=".*DISPLAY environment variable is missing", module="glfw")
 
 __version__ = "0.1.0"
 __all__ = ["load_agent", "__version__"]

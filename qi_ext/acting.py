@@ -4,8 +4,10 @@ from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from qi_ext.errors import UserError
+from qi_ext.files import write_atomically
 
 FORMAT_VERSION = "1"
 CLIP = 10.0  # of normalized observations
@@ -20,6 +22,7 @@ class Actor:
         self._layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
         self._mean = mean
         self._inverse_std = inverse_std
+        self._log_std = log_std
         self.std = np.exp(log_std)
         self.metadata = dict(metadata or {})
 
@@ -45,6 +48,22 @@ class Actor:
         if generator is None:
             raise ValueError("act: a stochastic action needs a numpy.random.Generator, passed as generator=")
         return action + self.std * generator.standard_normal(action.shape, dtype=np.float32)
+
+
+def save_agent(path, actor, metadata):
+    """Write `actor` where `load_agent` can read it, whole or not at all. metadata: {str: str}, what the actor cannot know."""
+    tensors = {
+        "observation_mean": actor._mean,
+        "observation_inverse_std": actor._inverse_std,
+        "log_std": actor._log_std,
+    }
+    sizes = [len(actor._mean)]
+    for i, (weight, bias) in enumerate(actor._layers):
+        tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
+        sizes.append(len(bias))
+    metadata = metadata | {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}
+    with write_atomically(path) as file:
+        file.write(save(tensors, metadata=metadata))
 
 
 def load_agent(path):

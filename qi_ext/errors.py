@@ -1,5 +1,9 @@
-"""The one exception that means: the user can mend this."""
+"""What ends a program before its time: the user's mistakes, and a request to stop."""
 
 
 class UserError(Exception):
     """Bad input. The message is one line that says what, where and what to do; launchers print it and exit with code 2."""
+
+
+class Terminated(BaseException):
+    """SIGTERM arrived; not an Exception, so that nothing takes it for a fault on its way up."""

@@ -5,12 +5,10 @@ import math
 import numpy as np
 import torch
 from mushroom_rl.policy.torch_policy import TorchPolicy
-from safetensors.torch import save
 from torch import nn
 from torch.distributions import Independent, Normal
 
-from qi_ext.acting import FORMAT_VERSION, Actor
-from qi_ext.files import write_atomically
+from qi_ext.acting import Actor, save_agent
 from qi_ext.imitation.networks import MLP, Normalizer
 
 
@@ -79,14 +77,5 @@ class GaussianPolicy(TorchPolicy):
         self.sync()
 
     def save_agent(self, path, metadata):
-        """Write the agent file that `qi_ext.load_agent` reads. metadata: {str: str}, with what the policy cannot know."""
-        tensors = {
-            "observation_mean": self.normalizer.mean.float(),
-            "observation_inverse_std": self.normalizer.inverse_std.float(),
-            "log_std": self.log_std.detach(),
-        }
-        for i, layer in enumerate(self.network.linears):
-            tensors |= {f"layer{i}.weight": layer.weight.detach(), f"layer{i}.bias": layer.bias.detach()}
-        layers = ",".join(map(str, self.sizes))
-        with write_atomically(path) as file:
-            file.write(save(tensors, metadata=metadata | {"format_version": FORMAT_VERSION, "layers": layers}))
+        """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""
+        save_agent(path, self._actor, metadata)

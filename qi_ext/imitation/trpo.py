@@ -7,7 +7,6 @@ import torch
 from mushroom_rl.core import Agent
 from mushroom_rl.utils.dataset import parse_dataset
 from torch import nn
-from torch.func import functional_call, linearize, vjp
 
 from qi_ext.imitation.gae import generalized_advantages
 from qi_ext.imitation.networks import MLP
@@ -33,23 +32,20 @@ def gauss_newton_product(policy, observations):
     For a diagonal Gaussian F is exactly J' S^-1 J / n for the weights of the mean, J their Jacobian, and 2 for each log-std.
     v and F v: flat vectors in the order of `policy.parameters()`. Source: Schulman et al. 2015, appendix C (arXiv 1502.05477).
     """
-    parameters = {name: value.detach() for name, value in policy.network.named_parameters()}
-    inputs = policy.normalizer(observations)
-
-    def mean(weights):
-        return functional_call(policy.network, weights, (inputs,))
-
-    _, jacobian_product = linearize(mean, parameters)
-    _, transposed_product = vjp(mean, parameters)
+    weights = list(policy.network.parameters())
+    sizes = [weight.numel() for weight in weights]
+    mean = policy.mean_t(observations)
     precision = torch.exp(-2.0 * policy.log_std.detach()) / len(observations)
+    # J' u is linear in u, so its derivative by u along v is J v: both products reuse this one forward pass.
+    dual = torch.zeros_like(mean, requires_grad=True)
+    transposed = torch.autograd.grad(mean, weights, dual, create_graph=True)
 
     def product(vector):
-        pieces, offset = {}, 0
-        for name, value in parameters.items():
-            pieces[name] = vector[offset : offset + value.numel()].view_as(value)
-            offset += value.numel()
-        (result,) = transposed_product(jacobian_product(pieces) * precision)
-        return torch.cat([result[name].reshape(-1) for name in parameters] + [2.0 * vector[offset:]])
+        *pieces, log_std = vector.split([*sizes, vector.numel() - sum(sizes)])
+        pieces = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
+        (along,) = torch.autograd.grad(transposed, dual, pieces, retain_graph=True)
+        result = torch.autograd.grad(mean, weights, along * precision, retain_graph=True)
+        return torch.cat([part.reshape(-1) for part in result] + [2.0 * log_std])
 
     return product
 

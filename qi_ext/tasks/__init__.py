@@ -1,13 +1,8 @@
 """The direction-conditioned quadruped. Importing this package registers it with loco-mujoco, mushroom-rl and Gymnasium."""
 
-import warnings
-
 import gymnasium
 
-with warnings.catch_warnings():
-    # loco-mujoco starts its window library on import, which complains on every machine without a screen.
-    warnings.filterwarnings("ignore", message=".*DISPLAY.*")
-    from qi_ext.tasks.quadruped import QuadrupedDirection
+from qi_ext.tasks.quadruped import QuadrupedDirection
 
 QuadrupedDirection.register()
 if "QuadrupedDirection-v0" not in gymnasium.registry:

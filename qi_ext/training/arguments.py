@@ -8,7 +8,7 @@ import sys
 
 from jsonargparse import ArgumentParser
 
-from qi_ext.errors import UserError
+from qi_ext.errors import Terminated, UserError
 from qi_ext.training.config import ALGORITHMS, TASKS, config_class
 
 # The headings of --help, each by the first field below it.
@@ -70,12 +70,13 @@ def run_command(program, main):
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
+    except FloatingPointError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except BaseException as error:
-        if type(error).__name__ == "Terminated":
-            sys.exit(128 + signal.SIGTERM)
-        raise
+    except Terminated:
+        sys.exit(128 + signal.SIGTERM)
 
 
 def _early(arguments, name, default):

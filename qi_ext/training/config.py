@@ -47,7 +47,7 @@ class SimpleGail:
     speed: float = _setting(0.5, "commanded speed, m/s", 0.0, 3.0)
     evaluation_episodes: int = _setting(10, "episodes per direction of the evaluation at the end; 0 for none", 0)
     checkpoint_steps: int = _setting(100_000, "environment steps between saved agents", 1)
-    learner_threads: int = _setting(2, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
+    learner_threads: int = _setting(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
     # The leads of learning.md's best prototype: small batches and a wide first policy learn fastest from falls.
     batch_size: int = _setting(4096, "environment steps a TRPO update", 16)

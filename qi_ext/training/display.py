@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 PLAIN_EVERY_SECONDS = 10.0
+PLAIN_WIDTH = 120
 
 
 class Display:
@@ -14,7 +15,8 @@ class Display:
 
     def __init__(self, title, total, unit="steps"):
         """title: what runs. total: of `unit`."""
-        self.console = Console(file=sys.stdout, highlight=False, soft_wrap=not sys.stdout.isatty())
+        # In a log file nothing should be folded to the width of a terminal that is not there.
+        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
         self._title, self._total, self._unit = title, total, unit
         self._live = self.console.is_terminal
         self._start = time.monotonic()
@@ -42,7 +44,7 @@ class Display:
 
     def say(self, text):
         """A line that stays."""
-        self.console.print(text, markup=False)
+        self.console.print(text, markup=False, soft_wrap=True)
 
     def update(self, done, text=""):
         """`done` of the total are done; text: figures to show beside it."""

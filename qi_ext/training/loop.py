@@ -11,6 +11,7 @@ from mushroom_rl.core import Core
 from threadpoolctl import threadpool_limits
 
 from qi_ext.demonstrations import load_demonstrations
+from qi_ext.errors import Terminated
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import clone
@@ -22,10 +23,6 @@ from qi_ext.training.run_directory import RunDirectory
 AGENTS = {"gail": GAIL, "vail": VAIL}
 WINDOW_STEPS = 20_000
 VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
-
-
-class Terminated(BaseException):
-    """SIGTERM arrived."""
 
 
 class Training:
@@ -66,8 +63,13 @@ class Training:
             self._log = ProgressLog(self.directory.path, self.config)
             try:
                 self._introduce()
-                self._warm_start()
-                self._learn()
+                try:
+                    self._warm_start()
+                    self._learn()
+                except (KeyboardInterrupt, Terminated):
+                    self._save(self.counter.steps)
+                    Display("", 1).say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
+                    raise
                 result = self._result()
                 if self.config.evaluation_episodes:
                     result["evaluation"] = self._evaluate()
@@ -113,12 +115,7 @@ class Training:
             self._batch_began = time.monotonic()
             self._saved_at = 0
             core = Core(self.agent, self.env, callbacks_fit=[self._after_fit], callback_step=self._after_step)
-            try:
-                core.learn(n_steps=self.n_steps, n_steps_per_fit=config.batch_size, quiet=True)
-            except (KeyboardInterrupt, Terminated):
-                self._save(self.counter.steps)
-                display.say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
-                raise
+            core.learn(n_steps=self.n_steps, n_steps_per_fit=config.batch_size, quiet=True)
         self._save(self.n_steps)
 
     def _after_step(self, samples):
@@ -171,6 +168,7 @@ class Training:
             "seed": self.config.seed,
             "steps": self.n_steps,
             "episodes": len(self.counter.episodes),
+            "directory": str(self.directory.path),
             "seconds": time.monotonic() - self._start,
             "demonstrations": self.demonstrations.source,
             "demonstrations_hash": self.demonstrations.content_hash(),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import tempfile
 from pathlib import Path
 
 import yaml
@@ -22,11 +23,9 @@ class RunDirectory:
         if existing == self.path and any(self.path.iterdir()):
             raise UserError(f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away")
         try:
-            # Permission bits do not tell (root, read-only mounts), so a file is made and taken away again.
-            with write_atomically(existing / ".qi_ext_probe"):
-                pass
-            (existing / ".qi_ext_probe").unlink()
-        except (UserError, OSError):
+            # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
+            tempfile.TemporaryFile(dir=existing).close()
+        except OSError:
             raise UserError(f"--results_dir: {existing} cannot be written to; choose another") from None
 
     @property
