@@ -72,13 +72,13 @@ def load_agent(path):
     Needs numpy only (no torch). Raises UserError where the file is missing, damaged, or not an agent of ours.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
     try:
+        if not path.is_file():
+            raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError) as error:
         raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error})") from None
     if metadata.get("format_version") != FORMAT_VERSION:
         raise UserError(
@@ -90,6 +90,8 @@ def load_agent(path):
 def _actor(tensors, metadata, path):
     try:
         sizes = [int(size) for size in metadata["layers"].split(",")]
+        if len(sizes) < 2:
+            raise ValueError
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         shapes = {"log_std": (sizes[-1],), "observation_mean": (sizes[0],), "observation_inverse_std": (sizes[0],)}
         for i, (n_in, n_out) in enumerate(pairs):

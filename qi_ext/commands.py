@@ -1,6 +1,7 @@
 """What the robot is asked to do: a direction and a speed in the horizontal plane, and the directions a task draws from."""
 
 import math
+import numbers
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,11 +22,12 @@ class Command:
     speed: float = 0.5
 
     def __post_init__(self):
-        if not math.isfinite(self.direction_deg):
+        if not _is_finite(self.direction_deg):
             raise ValueError(f"command: direction must be a finite number of degrees, not {self.direction_deg}")
-        if not (math.isfinite(self.speed) and self.speed >= 0.0):
+        if not (_is_finite(self.speed) and self.speed >= 0.0):
             raise ValueError(f"command: speed must be a finite number of m/s, at least 0, not {self.speed}")
-        object.__setattr__(self, "direction_deg", float(self.direction_deg) % 360.0)
+        # Twice, because the remainder of a rounding error below 0 is 360 itself.
+        object.__setattr__(self, "direction_deg", float(self.direction_deg) % 360.0 % 360.0)
         object.__setattr__(self, "speed", float(self.speed))
 
     @property
@@ -52,6 +54,10 @@ def task_commands(task, n_directions=8, speed=0.5):
         raise ValueError(f"n_directions: must be a whole number of at least 1, not {n_directions!r}")
     count = 1 if task == "simple" else int(n_directions)
     return tuple(Command(360.0 * i / count, speed) for i in range(count))
+
+
+def _is_finite(number):
+    return isinstance(number, numbers.Real) and math.isfinite(number)
 
 
 def angle_between(direction_deg, other_deg):

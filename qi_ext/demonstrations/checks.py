@@ -8,12 +8,18 @@ from qi_ext.errors import UserError
 RANGE_TOLERANCE = 0.1  # rad; MuJoCo's joint limits are soft, and degrees or a wrong joint order are far outside
 
 
-def check(demonstrations):
-    """Raise UserError, naming what is wrong and where, unless `demonstrations` can be learned from."""
-    states, where = demonstrations.states, demonstrations.source
+def check(demonstrations, where=None):
+    """Raise UserError, naming what is wrong and where, unless `demonstrations` can be learned from.
+
+    where: the file's path; None for what the demonstrations say of themselves.
+    """
+    states, where = demonstrations.states, where or demonstrations.source
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(states) == 0:
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
-    _check_bounds(demonstrations)
+    _check_bounds(demonstrations, where)
+    start = demonstrations.initial_state
+    if start is not None and (start.ndim != 2 or len(start) != demonstrations.n_segments or not np.all(np.isfinite(start))):
+        _fail(where, f"initial_state must hold a row of finite numbers for each of the {demonstrations.n_segments} segments")
     for name, width in (("states", None), ("actions", a1.N_ACTIONS), ("executed_actions", a1.N_ACTIONS), ("external_force", 3)):
         array = getattr(demonstrations, name)
         if array is None:
@@ -33,8 +39,8 @@ def check(demonstrations):
             _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1] of {a1.MAX_TORQUE:g} Nm")
 
 
-def _check_bounds(demonstrations):
-    bounds, where = demonstrations.bounds, demonstrations.source
+def _check_bounds(demonstrations, where):
+    bounds = demonstrations.bounds
     n_segments = demonstrations.n_segments
     if len(bounds) != n_segments + 1 or len(demonstrations.kind) != n_segments:
         _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} segment bounds, not {len(bounds)}")

@@ -5,8 +5,6 @@ real format holds one array a joint at 500 Hz and the goal as the rotation matri
 observations and actions at 100 Hz.
 """
 
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +14,11 @@ from scipy.spatial.transform import Rotation
 from qi_ext import a1
 from qi_ext.commands import Command
 from qi_ext.demonstrations.dataset import KINDS, Demonstrations
+from qi_ext.demonstrations.npz import floats, need, read_npz, whole_numbers, write_npz
 from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
 
 FORMAT_VERSION = 1
 REAL_FACTOR = 5  # real samples (500 Hz) a control step (100 Hz)
-MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anything
 
 OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
@@ -29,7 +26,7 @@ REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINT
 
 def read(path):
     """`Demonstrations` from an npz of any of the three formats. Raises UserError where it cannot be read."""
-    arrays = _read_npz(path)
+    arrays = read_npz(path)
     if "segment_bounds" in arrays:
         return _from_ours(arrays, path)
     if "states" in arrays:
@@ -47,7 +44,9 @@ def write(path, demonstrations, made_by=""):
 
     Actions are rounded when they are recorded, before they are executed, so that nothing is lost here.
     """
-    _write_npz(
+    if demonstrations.actions is None:
+        raise UserError(f"demonstrations: {path}: our format needs actions, and these have none")
+    write_npz(
         path,
         format_version=np.array(FORMAT_VERSION),
         states=demonstrations.states.astype(np.float32),
@@ -78,7 +77,7 @@ def write_loco_mujoco_real(path, demonstrations):
     arrays |= {f"dq_{joint}": velocities[:, j] for j, joint in enumerate(a1.JOINTS)}
     angles = [(np.pi / 2, 0.0, command.direction + np.pi / 2) for command in demonstrations.commands]
     arrows = Rotation.from_euler("xyz", angles).as_matrix().reshape(-1, 9)
-    _write_npz(
+    write_npz(
         path,
         **arrays,
         dir_arrow=np.repeat(arrows, length, axis=0),
@@ -94,7 +93,7 @@ def write_loco_mujoco_perfect(path, demonstrations):
         raise UserError(f"demonstrations: {path}: loco-mujoco's perfect format needs actions, and these have none")
     if demonstrations.n_segments < 2:
         raise UserError(f"demonstrations: {path}: loco-mujoco cannot read a perfect set of a single segment; write two or more")
-    _write_npz(path, **demonstrations.dataset())
+    write_npz(path, **demonstrations.dataset())
 
 
 def _need_equal_lengths(demonstrations, path):
@@ -116,23 +115,37 @@ def _resampled(states):
 
 
 def _from_ours(arrays, path):
-    _need(arrays, OURS, path)
-    version = int(arrays.get("format_version", FORMAT_VERSION))
+    need(arrays, OURS, path)
+    for key in ("format_version", "synthetic", "source"):
+        if key in arrays and arrays[key].ndim:
+            raise UserError(f"demonstrations: {path}: {key} must be a single value, not of shape {arrays[key].shape}")
+    version = int(floats(arrays, "format_version", path)) if "format_version" in arrays else FORMAT_VERSION
     if version > FORMAT_VERSION:
         raise UserError(f"demonstrations: {path}: format version {version} is newer than this program; update it")
     kind = tuple(str(kind) for kind in np.atleast_1d(arrays["kind"]))
     unknown = sorted(set(kind) - set(KINDS))
     if unknown:
         raise UserError(f"demonstrations: {path}: unknown kind {', '.join(unknown)}; known are {', '.join(KINDS)}")
-    states = _floats(arrays, "states", path)
-    table = _floats(arrays, "command", path)
+    states = floats(arrays, "states", path)
+    table = floats(arrays, "command", path)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or table.ndim != 2 or table.shape[1] != 2:
         raise UserError(
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and command (S, 2), "
             f"not {states.shape} and {table.shape}"
         )
     commands = tuple(_command(direction, speed, path) for direction, speed in table)
-    bounds = _floats(arrays, "segment_bounds", path).astype(np.int64)
+    bounds = whole_numbers(arrays, "segment_bounds", path)
+    if (
+        len(bounds) < 2
+        or bounds[0] != 0
+        or bounds[-1] != len(states)
+        or len(bounds) != len(commands) + 1
+        or np.any(np.diff(bounds) < 2)
+    ):
+        raise UserError(
+            f"demonstrations: {path}: segment bounds must rise from 0 to {len(states)} by at least 2 rows a segment, "
+            f"one more than the {len(commands)} commands"
+        )
     demonstrations = Demonstrations(
         states=states,
         bounds=bounds,
@@ -140,36 +153,36 @@ def _from_ours(arrays, path):
         kind=kind,
         source=str(arrays.get("source", f"recorded: {Path(path).name}")),
         synthetic=bool(arrays.get("synthetic", False)),
-        actions=_floats(arrays, "actions", path),
-        executed_actions=_floats(arrays, "executed_actions", path),
-        external_force=_floats(arrays, "external_force", path),
-        initial_state=_floats(arrays, "initial_state", path),
+        actions=floats(arrays, "actions", path),
+        executed_actions=floats(arrays, "executed_actions", path),
+        external_force=floats(arrays, "external_force", path),
+        initial_state=floats(arrays, "initial_state", path),
     )
     return demonstrations.with_commands(commands)
 
 
 def _from_perfect(arrays, path):
-    _need(arrays, ("states", "last"), path)
-    states = _floats(arrays, "states", path)
-    last = _floats(arrays, "last", path).reshape(-1)
+    need(arrays, ("states", "last"), path)
+    states = floats(arrays, "states", path)
+    last = floats(arrays, "last", path).reshape(-1)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(last) != len(states):
         raise UserError(
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and last (N,), "
             f"not {states.shape} and {last.shape}"
         )
     bounds = np.unique(np.concatenate([[0], np.flatnonzero(last) + 1, [len(states)]]))
-    return _recorded(states, bounds, path, "perfect", actions=_floats(arrays, "actions", path) if "actions" in arrays else None)
+    return _recorded(states, bounds, path, "perfect", actions=floats(arrays, "actions", path) if "actions" in arrays else None)
 
 
 def _from_real(arrays, path):
-    _need(arrays, REAL, path)
-    columns = {key: _floats(arrays, key, path) for key in REAL}
+    need(arrays, REAL, path)
+    columns = {key: np.atleast_1d(floats(arrays, key, path)) for key in REAL}
     length = len(columns["q_trunk_tx"])
     for key, column in columns.items():
         if len(column) != length or column.size != length * (9 if key == "dir_arrow" else 1):
             raise UserError(f"demonstrations: {path}: {key} has shape {column.shape}, but q_trunk_tx has {length} rows")
-    bounds = _floats(arrays, "split_points", path).astype(np.int64) if "split_points" in arrays else np.array([0, length])
-    if bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
+    bounds = whole_numbers(arrays, "split_points", path) if "split_points" in arrays else np.array([0, length])
+    if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
         raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length}, at least 10 rows a segment")
     arrows = columns["dir_arrow"].reshape(-1, 3, 3)
     if not np.all(np.isfinite(arrows)) or np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
@@ -214,49 +227,6 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
 def _command(direction_deg, speed, path):
     try:
         # Arrow matrices give degrees with rounding errors, which would look like a direction of its own.
-        return Command(round(float(direction_deg), 6), float(speed))
+        return Command(round(float(direction_deg), 6), round(float(speed), 6))
     except ValueError as error:
         raise UserError(f"demonstrations: {path}: {error}") from None
-
-
-def _need(arrays, keys, path):
-    missing = [key for key in keys if key not in arrays]
-    if missing:
-        raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; record or download the file again")
-
-
-def _floats(arrays, key, path):
-    try:
-        return np.asarray(arrays[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {arrays[key].dtype}") from None
-
-
-def _read_npz(path):
-    path = Path(path)
-    try:
-        with open(path, "rb") as file:
-            beginning = file.read(64)
-        if not beginning.startswith(b"PK"):
-            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
-            raise UserError(f"demonstrations: {path}: this is {what}; download it again")
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > MAX_BYTES:
-            raise UserError(f"demonstrations: {path}: unpacks to {size / 2**30:.1f} GiB, more than the 2 GiB allowed")
-        with np.load(path, allow_pickle=False) as archive:
-            return {key: archive[key] for key in archive.files}
-    except FileNotFoundError:
-        raise UserError(f"demonstrations: no such file: {path} (or use trot, or loco-mujoco)") from None
-    except OSError as error:
-        raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError):
-        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
-    except ValueError as error:
-        reason = "holds pickled objects, which are never opened" if "pickle" in str(error) else f"cannot be read: {error}"
-        raise UserError(f"demonstrations: {path}: {reason}; save it as plain arrays") from None
-
-
-def _write_npz(path, **arrays):
-    with write_atomically(path) as file:
-        np.savez_compressed(file, **arrays)

@@ -32,8 +32,13 @@ def load_demonstrations(name, commands, compat="task"):
         raise UserError(f"demonstrations: unknown compat {compat!r}; choose one of {', '.join(COMPAT)}")
     if name is None:
         return None
-    demonstrations = name if isinstance(name, Demonstrations) else read(_path(str(name), len(commands) == 1))
-    check(demonstrations)
+    if isinstance(name, Demonstrations):
+        demonstrations = name
+        check(demonstrations)
+    else:
+        path = _path(str(name), len(commands) == 1)
+        demonstrations = read(path)
+        check(demonstrations, path)
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
 
 

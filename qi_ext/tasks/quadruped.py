@@ -103,8 +103,6 @@ class QuadrupedDirection(UnitreeA1):
         self._initial_states = InitialStates(self.demonstrations)
         kwargs.setdefault("reward_type", "velocity_vector")
         super().__init__(random_start=False, **kwargs)
-        # With one model there is nothing to draw, and upstream would draw it from the global generator.
-        self._random_env_reset = self.more_than_one_env
         self.obs_helpers = [
             _IndexedObservationHelper(self.obs_helper.observation_spec, model, data)
             for model, data in zip(self._models, self._datas, strict=True)

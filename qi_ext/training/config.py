@@ -105,7 +105,7 @@ class SimpleVail(SimpleGail):
     )
     code_size: int = _setting(32, "size of the discriminator's code", 1, 4096)
     initial_beta: float = _setting(0.1, "initial weight of the information bound", 0.0, 1e3)
-    beta_learning_rate: float = _setting(1e-3, "step of the dual ascent on that weight", 0.0, 1e3)
+    beta_learning_rate: float = _setting(1e-2, "step of the dual ascent on that weight", 0.0, 1e3)
 
 
 @dataclass(kw_only=True)

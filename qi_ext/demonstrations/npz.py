@@ -1,0 +1,68 @@
+"""npz files that may come from strangers: arrays in and out, nothing ever unpickled, every fault one line."""
+
+import tokenize
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from qi_ext.errors import UserError
+from qi_ext.files import write_atomically
+
+MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anything
+
+
+def need(arrays, keys, path):
+    missing = [key for key in keys if key not in arrays]
+    if missing:
+        raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; record or download the file again")
+
+
+def floats(arrays, key, path):
+    try:
+        return np.asarray(arrays[key], dtype=np.float64)
+    except (TypeError, ValueError):
+        raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {arrays[key].dtype}") from None
+
+
+def whole_numbers(arrays, key, path):
+    numbers = floats(arrays, key, path)
+    if numbers.ndim != 1 or not np.all(np.isfinite(numbers)) or np.any(numbers != np.round(numbers)):
+        raise UserError(f"demonstrations: {path}: {key} must be a row of whole numbers")
+    return numbers.astype(np.int64)
+
+
+def read_npz(path):
+    path = Path(path)
+    try:
+        with open(path, "rb") as file:
+            beginning = file.read(64)
+        if not beginning.startswith(b"PK"):
+            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
+            raise UserError(f"demonstrations: {path}: this is {what}; download it again")
+        with zipfile.ZipFile(path) as archive:
+            size = sum(info.file_size for info in archive.infolist())
+        if size > MAX_BYTES:
+            raise UserError(f"demonstrations: {path}: unpacks to {size / 2**30:.1f} GiB, more than the 2 GiB allowed")
+        with np.load(path, allow_pickle=False) as archive:
+            # A member that is no array comes as bytes.
+            return {key: np.asarray(archive[key]) for key in archive.files}
+    except MemoryError:
+        raise UserError(f"demonstrations: {path}: an array claims to be larger than memory; download it again") from None
+    except FileNotFoundError:
+        raise UserError(f"demonstrations: no such file: {path} (or use trot, or loco-mujoco)") from None
+    except OSError as error:
+        raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError, SyntaxError):
+        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
+    except RuntimeError:
+        raise UserError(f"demonstrations: {path}: the file is encrypted; save it without a password") from None
+    except ValueError as error:
+        reason = "holds pickled objects, which are never opened" if "pickle" in str(error) else f"cannot be read: {error}"
+        raise UserError(f"demonstrations: {path}: {reason}; save it as plain arrays") from None
+
+
+def write_npz(path, **arrays):
+    with write_atomically(path) as file:
+        np.savez_compressed(file, **arrays)

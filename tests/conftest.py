@@ -1,0 +1,71 @@
+"""Fixtures that several folders share. Environments are built once; a test that uses one begins with a reset."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture(scope="session")
+def simple():
+    """`QuadrupedDirection("simple")`."""
+    from qi_ext.tasks import QuadrupedDirection
+
+    return QuadrupedDirection("simple", seed=0)
+
+
+@pytest.fixture(scope="session")
+def hard():
+    """`QuadrupedDirection("hard")`."""
+    from qi_ext.tasks import QuadrupedDirection
+
+    return QuadrupedDirection("hard", seed=0)
+
+
+@pytest.fixture(scope="session")
+def stock():
+    """loco-mujoco's own A1, without a trajectory: its state is to be set by hand."""
+    from loco_mujoco.environments import UnitreeA1
+
+    import qi_ext.tasks  # noqa: F401  (keeps the window library of loco-mujoco quiet)
+
+    return UnitreeA1(reward_type="velocity_vector", reward_params={}, random_start=False)
+
+
+@pytest.fixture(scope="session")
+def gliding():
+    """A function that makes small `Demonstrations`: a trunk gliding along each direction, the legs swinging in sines.
+
+    moving_at: m/s along the direction, the commanded `speed` where it is None.
+    """
+    from qi_ext import a1
+    from qi_ext.commands import Command
+    from qi_ext.demonstrations import Demonstrations
+
+    def make(directions_deg=(0.0, 90.0), rows=50, speed=0.5, moving_at=None):
+        commands = tuple(Command(direction, speed) for direction in directions_deg)
+        n = rows * len(commands)
+        time = np.arange(n)[:, None] * a1.CONTROL_DT
+        phase = np.arange(a1.N_ACTIONS)
+        states = np.zeros((n, a1.N_OBSERVATIONS))
+        states[:, a1.TRUNK_Z] = -0.17
+        states[:, a1.LEG_POSITION] = np.tile([0.0, 0.9, -1.8], 4) + 0.1 * np.sin(10.0 * time + phase)
+        states[:, a1.LEG_VELOCITY] = np.cos(10.0 * time + phase)
+        for i, command in enumerate(commands):
+            segment = slice(i * rows, (i + 1) * rows)
+            along = command.speed if moving_at is None else moving_at
+            states[segment, a1.TRUNK_VX : a1.TRUNK_VY + 1] = along * command.features[:2]
+            states[segment, a1.GOAL] = command.features
+        actions = 0.3 * np.sin(10.0 * time + phase)
+        return Demonstrations(
+            states=states,
+            bounds=np.arange(len(commands) + 1) * rows,
+            commands=commands,
+            kind=("nominal",) * len(commands),
+            source="synthetic: gliding",
+            synthetic=True,
+            actions=actions,
+            executed_actions=np.clip(actions + 0.01, -1.0, 1.0),
+            external_force=np.tile([1.0, 2.0, 3.0], (n, 1)),
+            initial_state=np.arange(4.0 * len(commands)).reshape(-1, 4),
+        )
+
+    return make

@@ -1,0 +1,94 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from qi_ext import a1
+from qi_ext.commands import Command
+from qi_ext.demonstrations import InitialStates
+
+
+@pytest.fixture
+def numbered(gliding):
+    """Three segments of 4 rows at 0, 90 and 180 degrees; trunk height is the row's number."""
+    demonstrations = gliding((0.0, 90.0, 180.0), rows=4)
+    demonstrations.states[:, a1.TRUNK_Z] = np.arange(12)
+    return demonstrations
+
+
+def heights(array):
+    return array[:, a1.TRUNK_Z].tolist()
+
+
+def test_transitions_go_from_each_row_to_the_next_of_its_segment(numbered):
+    dataset = numbered.dataset()
+    assert heights(dataset["states"]) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
+    assert heights(dataset["next_states"]) == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+
+
+def test_last_marks_the_final_transition_of_each_segment(numbered):
+    assert numbered.dataset()["last"].tolist() == [0, 0, 1] * 3
+
+
+def test_no_transition_is_absorbing(numbered):
+    assert numbered.dataset()["absorbing"].tolist() == [0] * 9
+
+
+def test_actions_go_with_the_states_they_leave(numbered):
+    np.testing.assert_array_equal(numbered.dataset()["actions"], numbered.actions[[0, 1, 2, 4, 5, 6, 8, 9, 10]])
+
+
+def test_dataset_without_actions_has_none(numbered):
+    assert "actions" not in replace(numbered, actions=None).dataset()
+
+
+def test_select_keeps_whole_segments_in_the_order_asked_for(numbered):
+    selected = numbered.select([2, 0])
+    assert heights(selected.states) == [8, 9, 10, 11, 0, 1, 2, 3]
+    assert selected.bounds.tolist() == [0, 4, 8]
+    assert selected.commands == (Command(180.0), Command(0.0))
+    np.testing.assert_array_equal(selected.actions, numbered.actions[[8, 9, 10, 11, 0, 1, 2, 3]])
+    np.testing.assert_array_equal(selected.initial_state, numbered.initial_state[[2, 0]])
+
+
+def test_with_commands_writes_goal_features_and_nothing_else(numbered):
+    turned = numbered.with_commands([Command(270.0, 0.3)] * 3)
+    np.testing.assert_array_equal(turned.states[:, a1.GOAL], np.tile(Command(270.0, 0.3).features, (12, 1)))
+    np.testing.assert_array_equal(turned.states[:, : a1.GOAL.start], numbered.states[:, : a1.GOAL.start])
+
+
+def test_with_commands_leaves_the_original_alone(numbered):
+    before = numbered.states.copy()
+    numbered.with_commands([Command(270.0, 0.3)] * 3)
+    np.testing.assert_array_equal(numbered.states, before)
+
+
+@pytest.mark.parametrize("field", ["states", "actions", "bounds"])
+def test_content_hash_changes_with_what_is_learned_from(numbered, field):
+    changed = getattr(numbered, field).copy()
+    changed.flat[1] += 1
+    assert replace(numbered, **{field: changed}).content_hash() != numbered.content_hash()
+
+
+def test_content_hash_is_16_digits_and_ignores_where_the_data_came_from(numbered):
+    assert replace(numbered, source="elsewhere").content_hash() == numbered.content_hash()
+    assert len(numbered.content_hash()) == 16 and int(numbered.content_hash(), 16) >= 0
+
+
+def test_initial_states_are_drawn_from_all_rows_of_the_direction(numbered):
+    initial_states, generator = InitialStates(numbered), np.random.default_rng(0)
+    drawn = {initial_states.draw(Command(90.0), generator)[a1.TRUNK_Z] for _ in range(100)}
+    assert drawn == {4.0, 5.0, 6.0, 7.0}
+
+
+@pytest.mark.parametrize(
+    ("direction_deg", "rows"), [(30.0, range(4)), (60.0, range(4, 8)), (340.0, range(4)), (200.0, range(8, 12))]
+)
+def test_initial_states_come_from_the_nearest_demonstrated_direction(numbered, direction_deg, rows):
+    drawn = InitialStates(numbered).draw(Command(direction_deg), np.random.default_rng(0))
+    assert drawn[a1.TRUNK_Z] in rows
+
+
+def test_nothing_can_be_drawn_without_demonstrations():
+    with pytest.raises(ValueError, match="no demonstrations"):
+        InitialStates(None).draw(Command(0.0), np.random.default_rng(0))

@@ -1,0 +1,76 @@
+"""The recording launcher, from its command line to a file that can be learned from."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qi_ext.commands import task_commands
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.errors import UserError
+
+LAUNCHER = Path(__file__).parents[2] / "launchers" / "make_demonstrations.py"
+
+
+@pytest.fixture(scope="module")
+def main():
+    return runpy.run_path(str(LAUNCHER))["main"]
+
+
+def test_writes_a_file_that_can_be_read_and_prints_a_row_a_direction(main, tmp_path, capsys):
+    output = tmp_path / "two.npz"
+    main(["--task", "hard", "--n_directions", "2", "--seconds", "2", "--output", str(output)])
+    demonstrations = load_demonstrations(output, task_commands("hard", 2))
+    assert set(demonstrations.kind) == {"nominal", "start", "push", "noise"}
+    assert demonstrations.kind.count("nominal") > demonstrations.n_segments / 2
+    assert demonstrations.synthetic
+    printed = capsys.readouterr().out
+    for heading in ("speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
+        assert heading in printed
+    with np.load(output) as file:
+        assert (
+            str(file["made_by"])
+            == "python launchers/make_demonstrations.py --task hard --seconds 2 --seed 0 --n_directions 2 --speed 0.5"
+        )
+
+
+def test_the_same_options_make_the_same_file(main, tmp_path):
+    for name in ("one", "two"):
+        main(["--task", "simple", "--seconds", "1", "--seed", "3", "--output", str(tmp_path / f"{name}.npz")])
+    assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
+
+
+@pytest.mark.parametrize("form", ["real", "perfect"])
+def test_writes_the_formats_of_loco_mujoco(main, tmp_path, form):
+    output = tmp_path / f"{form}.npz"
+    main(["--task", "simple", "--seconds", "2", "--format", form, "--output", str(output)])
+    demonstrations = load_demonstrations(output, task_commands("simple"))
+    assert form in demonstrations.source
+    assert demonstrations.commands[0].direction_deg == 0.0
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--task", "medium"], "--task"),
+        (["--seconds", "0"], "--seconds"),
+        (["--seconds", "nan"], "--seconds"),
+        (["--seed", "-1"], "--seed"),
+        (["--speed", "3"], "--speed"),
+        (["--n_directions", "0"], "--n_directions"),
+        (["--format", "csv"], "--format"),
+        (["--second", "3"], "--second"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(main, tmp_path, options, named):
+    with pytest.raises(UserError) as caught:
+        main([*options, "--output", str(tmp_path / "never.npz")])
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_output_in_a_missing_directory_is_refused_before_recording(main, tmp_path):
+    with pytest.raises(UserError, match="--output"):
+        main(["--task", "simple", "--output", str(tmp_path / "missing" / "file.npz")])
