@@ -49,12 +49,11 @@ def main(arguments=None):
             f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, "
             f"{int(agent.metadata.get('step', 0)):,} steps"
         )
-        display.say(f"episodes start from: {environment.demonstrations.source}")
         found = environment.demonstrations.content_hash()
         if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
             display.say(f"note: {name} has changed since the agent was trained on it")
         results = compare(environment, agent, options.episodes, options.seed, progress=display.advance)
-        display.console.print(table(results))
+        display.console.print(table(results, environment.demonstrations.source))
     if options.json:
         write_json(options.json, results)
 

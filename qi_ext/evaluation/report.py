@@ -17,11 +17,11 @@ def compare(environment, actor, episodes, seed, step=0, progress=lambda: None):
     return {name: evaluate(environment, controller, episodes, seed, step, progress) for name, controller in controllers.items()}
 
 
-def table(results):
-    """The results of `compare` as a rich table."""
+def table(results, source=""):
+    """The results of `compare` as a rich table. source: of the demonstrations that episodes started from, named below it."""
     from rich.table import Table
 
-    rendered = Table(title="return of at most 1000 (mean +- std over episodes)")
+    rendered = Table(title="return of at most 1000 (mean +- std over episodes)", caption=source and f"demonstrations: {source}")
     for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
     names = {"expert": "trot controller", "random": "random torques"}

@@ -3,13 +3,17 @@
 import torch
 
 from qi_ext import a1
+from qi_ext.errors import UserError
 from qi_ext.imitation.discriminators import Discriminator, VariationalDiscriminator, imitation_reward
 from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.imitation.trpo import TRPO
 
+# What the discriminator sees, by the config's name for it: keys of the demonstrations' dataset.
+INPUTS = {"next_state": ("states", "next_states"), "state": ("states",), "action": ("states", "actions")}
+
 
 class GAIL(TRPO):
-    """Generative adversarial imitation learning from states: (state, next state) against the demonstrated ones.
+    """Generative adversarial imitation learning: by default from states alone, (state, next state) against the demonstrated.
 
     Source: Ho and Ermon 2016 (arXiv 1606.03476); from states only, Torabi et al. 2018 (arXiv 1807.06158).
     """
@@ -17,16 +21,21 @@ class GAIL(TRPO):
     discriminator_class = Discriminator
 
     def __init__(self, mdp_info, demonstrations, config, seed):
-        """demonstrations: `Demonstrations`. config: as in qi_ext.training.config. seed: a `numpy.random.SeedSequence`."""
+        """demonstrations: `Demonstrations`. config: as in qi_ext.training.config. seed: a `numpy.random.SeedSequence`.
+
+        Raises UserError where the discriminator is to see actions and the demonstrations have none.
+        """
         policy_seed, trpo_seed, discriminator_seed = seed.spawn(3)
         n_observations = mdp_info.observation_space.shape[0]
         policy = GaussianPolicy(n_observations, a1.N_ACTIONS, config.policy_hidden, config.initial_std, policy_seed)
         super().__init__(mdp_info, policy, config, trpo_seed)
         dataset = demonstrations.dataset()
-        self._expert = torch.cat(
-            [torch.from_numpy(dataset[key]).float() for key in ("states", "next_states")],
-            dim=1,
-        )
+        self._inputs = INPUTS[config.discriminator_input]
+        if not set(self._inputs) <= dataset.keys():
+            raise UserError(
+                f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
+            )
+        self._expert = torch.cat([torch.from_numpy(dataset[key]).float() for key in self._inputs], dim=1)
         self._torch_generator = torch.Generator().manual_seed(int(discriminator_seed.generate_state(1)[0]))
         self.discriminator = self.discriminator_class(self._expert.shape[1], config, self._torch_generator)
         self._discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=config.discriminator_learning_rate)
@@ -46,9 +55,11 @@ class GAIL(TRPO):
         self._fit_discriminator(self._transitions(batch))
         self._check_finite()
 
-    @staticmethod
-    def _transitions(batch):
-        return torch.cat([batch.observations, batch.next_observations], dim=1)
+    def _transitions(self, batch):
+        # Clipped, as the actuators do, because the demonstrated actions never exceed the limits and would give the expert away.
+        actions = batch.actions.clamp(-1.0, 1.0)
+        columns = {"states": batch.observations, "next_states": batch.next_observations, "actions": actions}
+        return torch.cat([columns[key] for key in self._inputs], dim=1)
 
     def _fit_discriminator(self, transitions):
         config, discriminator = self.config, self.discriminator

@@ -15,7 +15,7 @@ from qi_ext.training.config import ALGORITHMS, TASKS, config_class
 GROUPS = {
     "task": "the run",
     "batch_size": "TRPO",
-    "discriminator_hidden": "discriminator",
+    "discriminator_input": "discriminator",
     "warm_start_std": "warm start",
     "information_constraint": "information bottleneck",
 }

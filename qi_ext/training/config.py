@@ -49,7 +49,7 @@ class SimpleGail:
     checkpoint_steps: int = _setting(100_000, "environment steps between saved agents", 1)
     learner_threads: int = _setting(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
-    # The leads of learning.md's best prototype: small batches and a wide first policy learn fastest from falls.
+    # Small batches and a wide first policy learn fastest while every episode still ends in a fall.
     batch_size: int = _setting(4096, "environment steps a TRPO update", 16)
     gamma: float = _setting(0.99, "discount", 0.0, 1.0)
     gae_lambda: float = _setting(0.97, "lambda of generalized advantage estimation", 0.0, 1.0)
@@ -67,6 +67,11 @@ class SimpleGail:
     critic_batch_size: int = _setting(256, "minibatch of the critic", 1)
 
     # Cross entropy with a penalty on the discriminator's slope keeps the robot moving, where a saturated one lets it stand.
+    discriminator_input: str = _setting(
+        "next_state",
+        "what it sees: next_state (state and next state), state, or action (state and action)",
+        choices=("next_state", "state", "action"),
+    )
     discriminator_hidden: list = _setting([512, 256], "hidden layers of the discriminator", 1, 4096)
     discriminator_learning_rate: float = _setting(1e-4, "Adam's, of the discriminator", 1e-8, 1.0)
     discriminator_updates: int = _setting(2, "minibatches of each side an update", 0, 1000)

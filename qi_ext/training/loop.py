@@ -183,7 +183,7 @@ class Training:
             results = compare(
                 self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, lambda: display.advance()
             )
-            display.console.print(table(results))
+            display.console.print(table(results, self.demonstrations.source))
         return results
 
 
