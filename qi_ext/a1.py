@@ -63,12 +63,11 @@ def velocity_error(observations):
 def observation_table():
     """One row (index, what, joint, unit) for each of the 37 entries of the observation."""
 
-    def row(what, joint):
-        if "_t" in joint and joint.startswith("trunk_t") and joint != "trunk_tilt":
-            return (what, joint, "m" if what == "position" else "m/s")
-        return (what, joint, "rad" if what == "position" else "rad/s")
+    def unit(joint):
+        return "m" if joint in TRUNK_JOINTS[:3] else "rad"
 
-    rows = [row("position", joint) for joint in JOINTS[2:]] + [row("velocity", joint) for joint in JOINTS]
+    rows = [("position", joint, unit(joint)) for joint in JOINTS[2:]]
+    rows += [("velocity", joint, unit(joint) + "/s") for joint in JOINTS]
     rows += [
         ("cosine of the commanded direction", "-", "1"),
         ("sine of the commanded direction", "-", "1"),

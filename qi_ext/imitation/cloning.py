@@ -8,6 +8,15 @@ import torch
 from qi_ext.errors import UserError
 
 
+def check_actions(demonstrations):
+    """Raise UserError where the demonstrations have no actions to clone."""
+    if demonstrations.actions is None:
+        raise UserError(
+            f"--warm_start: {demonstrations.source} holds no actions to clone; leave --warm_start out, "
+            "or use --demonstrations trot"
+        )
+
+
 def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, loss: None):
     """Fit the policy's mean to the demonstrated actions by least squares, in place; returns the last epoch's mean loss.
 
@@ -15,11 +24,7 @@ def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, l
     progress(epoch, loss) is called after each epoch.
     seed: a `numpy.random.SeedSequence`. Raises UserError where the demonstrations have no actions.
     """
-    if demonstrations.actions is None:
-        raise UserError(
-            f"warm start: {demonstrations.source} holds no actions to clone; leave --warm_start out, "
-            "or use --demonstrations trot"
-        )
+    check_actions(demonstrations)
     generator = np.random.default_rng(seed)
     states = torch.from_numpy(demonstrations.states).float()
     actions = torch.from_numpy(demonstrations.actions).float()

@@ -49,15 +49,21 @@ class Discriminator(nn.Module):
     def loss(self, policy, expert, generator):
         """Loss and diagnostics of transitions, (n, k) each. generator: torch generator, for what is sampled."""
         policy, expert = self.normalizer(policy), self.normalizer(expert)
-        expert.requires_grad_(self.config.gradient_penalty > 0.0)
+        penalized = self.config.gradient_penalty > 0.0
+        expert.requires_grad_(penalized)
+        loss, policy_logits, expert_logits, diagnostics = self._loss(policy, expert, generator)
+        diagnostics |= logit_diagnostics(policy_logits.detach(), expert_logits.detach())
+        if penalized:
+            penalty = gradient_penalty(expert_logits, expert)
+            loss = loss + self.config.gradient_penalty * penalty
+            diagnostics["gradient_penalty"] = penalty.detach()
+        return loss, diagnostics
+
+    def _loss(self, policy, expert, generator):
+        """Loss without penalty, logits of either side without sampling, and diagnostics of the loss."""
         policy_logits, expert_logits = self.logits(policy), self.logits(expert)
         loss = cross_entropy(policy_logits, expert_logits)
-        penalty = torch.zeros(())
-        if self.config.gradient_penalty > 0.0:
-            penalty = gradient_penalty(expert_logits, expert)
-        diagnostics = logit_diagnostics(policy_logits, expert_logits)
-        diagnostics |= {"discriminator_loss": loss.detach(), "gradient_penalty": penalty.detach()}
-        return loss + self.config.gradient_penalty * penalty, diagnostics
+        return loss, policy_logits, expert_logits, {"discriminator_loss": loss.detach()}
 
     def after_step(self):
         """Called after each optimizer step."""
@@ -79,19 +85,18 @@ class VariationalDiscriminator(Discriminator):
         mean, _ = self.network(normalized).chunk(2, dim=-1)
         return self.head(mean).squeeze(-1)
 
-    def loss(self, policy, expert, generator):
+    def _loss(self, policy, expert, generator):
         n_policy = len(policy)
-        mean, log_variance = self.network(self.normalizer(torch.cat([policy, expert]))).chunk(2, dim=-1)
+        mean, log_variance = self.network(torch.cat([policy, expert])).chunk(2, dim=-1)
         noise = torch.empty_like(mean).normal_(generator=generator)
         sampled = self.head(mean + torch.exp(0.5 * log_variance) * noise).squeeze(-1)
-        information = kl_to_standard_normal(mean, log_variance).mean()
         loss = cross_entropy(sampled[:n_policy], sampled[n_policy:])
-        self._excess = information.detach() - self.config.information_constraint
-        with torch.no_grad():
-            logits = self.head(mean).squeeze(-1)
-        diagnostics = logit_diagnostics(logits[:n_policy], logits[n_policy:])
-        diagnostics |= {"discriminator_loss": loss.detach(), "information": information.detach(), "beta": self.beta.clone()}
-        return loss + self.beta * (information - self.config.information_constraint), diagnostics
+        information = kl_to_standard_normal(mean, log_variance).mean()
+        excess = information - self.config.information_constraint
+        self._excess = excess.detach()
+        logits = self.head(mean).squeeze(-1)
+        diagnostics = {"discriminator_loss": loss.detach(), "information": information.detach(), "beta": self.beta.clone()}
+        return loss + self.beta * excess, logits[:n_policy], logits[n_policy:], diagnostics
 
     @torch.no_grad()
     def after_step(self):
@@ -104,7 +109,6 @@ def kl_to_standard_normal(mean, log_variance):
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
 
 
-@torch.no_grad()
 def logit_diagnostics(policy_logits, expert_logits):
     """What a user looks at, tensors: share of each side judged rightly, mean logits, entropy of the judgement in nats."""
     logits = torch.cat([policy_logits, expert_logits])

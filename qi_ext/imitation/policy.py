@@ -73,7 +73,8 @@ class GaussianPolicy(TorchPolicy):
 
     def set_weights(self, weights):
         with torch.no_grad():
-            nn.utils.vector_to_parameters(torch.as_tensor(weights), self.parameters())
+            # A copy: the parameters become views of the vector they are set from.
+            nn.utils.vector_to_parameters(torch.tensor(weights, dtype=torch.float32), self.parameters())
         self.sync()
 
     def save_agent(self, path, metadata):

@@ -168,9 +168,10 @@ def _checked(item, value):
 def _checked_number(name, kind, value, metadata):
     try:
         number = kind(value)
+        exact = kind is float or number == float(value)
     except (TypeError, ValueError, OverflowError):
-        number = None
-    if number is None or isinstance(value, bool) or (kind is int and number != float(value)):
+        exact = False
+    if not exact or isinstance(value, bool):
         raise UserError(f"--{name}: must be a {'whole ' if kind is int else ''}number, not {value!r}")
     if not metadata["low"] <= number <= metadata["high"]:
         limits = f"at least {metadata['low']:g}" + (f" and at most {metadata['high']:g}" if metadata["high"] < math.inf else "")

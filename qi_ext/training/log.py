@@ -1,5 +1,6 @@
 """The curves of a run: episodes counted, and each update written to progress.csv and TensorBoard."""
 
+import bisect
 import csv
 import dataclasses
 
@@ -51,10 +52,11 @@ class EpisodeCounter:
         return self._mean(0, steps)[2], self._mean(self.steps - steps, self.steps)[2]
 
     def _mean(self, begin, end):
-        chosen = [(total, length) for step, total, length in self.episodes if begin < step <= end]
+        first, after = (bisect.bisect_right(self.episodes, step, key=lambda episode: episode[0]) for step in (begin, end))
+        chosen = self.episodes[first:after]
         if not chosen:
             return 0, None, None
-        returns, lengths = zip(*chosen, strict=True)
+        _, returns, lengths = zip(*chosen, strict=True)
         return len(chosen), sum(returns) / len(chosen), sum(lengths) / len(chosen)
 
 

@@ -3,6 +3,7 @@
 import importlib.metadata
 import signal
 import time
+from contextlib import closing, contextmanager
 
 import mujoco
 import numpy as np
@@ -14,7 +15,7 @@ from qi_ext.demonstrations import load_demonstrations
 from qi_ext.errors import Terminated
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
-from qi_ext.imitation.cloning import clone
+from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.display import Display
 from qi_ext.training.log import EpisodeCounter, ProgressLog
@@ -45,6 +46,8 @@ class Training:
         self.demonstrations = self.env.demonstrations
         if config.compat == "upstream":
             self.demonstrations = load_demonstrations(config.demonstrations, self.env.commands, compat="upstream")
+        if config.warm_start:
+            check_actions(self.demonstrations)
         self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent)
         self.counter = EpisodeCounter()
         self.n_steps = -(-config.n_steps // config.batch_size) * config.batch_size
@@ -54,17 +57,15 @@ class Training:
 
         Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
         """
-        before = signal.signal(signal.SIGTERM, _raise_terminated)
         # Acting in numpy must not depend on the machine's core count; torch has its own, recorded number of threads.
-        limits = threadpool_limits(1, user_api="blas")
-        try:
+        with _sigterm_raises(), threadpool_limits(1, user_api="blas"):
             self.directory.create(self.config)
             self._start = time.monotonic()
-            self._log = ProgressLog(self.directory.path, self.config)
-            try:
+            with closing(ProgressLog(self.directory.path, self.config)) as self._log:
                 self._introduce()
                 try:
                     self._warm_start()
+                    self._save(0)
                     self._learn()
                 except (KeyboardInterrupt, Terminated):
                     self._save(self.counter.steps)
@@ -78,11 +79,6 @@ class Training:
                     )
                 self.directory.write_result(result)
                 return result
-            finally:
-                self._log.close()
-        finally:
-            limits.restore_original_limits()
-            signal.signal(signal.SIGTERM, before)
 
     def _introduce(self):
         config, display = self.config, Display("", 1)
@@ -105,7 +101,6 @@ class Training:
                 self._for_cloning,
                 lambda epoch, loss: display.update(epoch, f"error {loss:.5f}"),
             )
-        self._save(0)
 
     def _learn(self):
         config = self.config
@@ -187,5 +182,13 @@ class Training:
         return results
 
 
-def _raise_terminated(signum, frame):
-    raise Terminated
+@contextmanager
+def _sigterm_raises():
+    def terminate(signum, frame):
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -17,16 +17,18 @@ class RunDirectory:
     def __init__(self, config):
         """Name the directory and see whether it can be used; nothing is created. Raises UserError where it cannot."""
         self.path = Path(config.results_dir) / str(config.seed)
-        existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-        if not existing.is_dir():
-            raise UserError(f"--results_dir: {existing} is not a directory; choose another")
-        if existing == self.path and any(self.path.iterdir()):
-            raise UserError(f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away")
         try:
+            existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
+            if not existing.is_dir():
+                raise UserError(f"--results_dir: {existing} is not a directory; choose another")
+            if existing == self.path and any(self.path.iterdir()):
+                raise UserError(
+                    f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away"
+                )
             # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
             tempfile.TemporaryFile(dir=existing).close()
-        except OSError:
-            raise UserError(f"--results_dir: {existing} cannot be written to; choose another") from None
+        except OSError as error:
+            raise UserError(f"--results_dir: {self.path} cannot be written to ({error.strerror}); choose another") from None
 
     @property
     def agent(self):
