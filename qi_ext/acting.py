@@ -78,7 +78,7 @@ def load_agent(path):
         with safe_open(str(path), framework="numpy") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error})") from None
     if metadata.get("format_version") != FORMAT_VERSION:
         raise UserError(

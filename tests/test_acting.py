@@ -66,7 +66,8 @@ def test_mean_by_hand(actor):
 
 
 def test_normalized_observations_are_clipped_at_ten(actor):
-    np.testing.assert_array_equal(actor.act(np.array([1e6, -1e6])), actor.act(np.array([6.0, -10.0])))
+    np.testing.assert_array_equal(actor.act(np.array([1e6, 1e6])), actor.act(np.array([6.0, 10.0])))
+    np.testing.assert_array_equal(actor.act(np.array([-1e6, 1e6])), actor.act(np.array([-4.0, 10.0])))
 
 
 def test_actions_are_not_clipped(actor):
@@ -209,11 +210,12 @@ def test_a_tensor_of_doubles_is_refused_by_name(agent_file):
     assert "layer0.weight" in refusal(agent_file(tensors(3, 4, 2) | {"layer0.weight": np.zeros((4, 3))}))
 
 
-def test_a_number_format_that_numpy_does_not_know_is_refused(tmp_path):
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn"])
+def test_a_number_format_that_numpy_does_not_know_is_refused(tmp_path, kind):
     torch = pytest.importorskip("torch")
     from safetensors.torch import save_file as save_torch
 
     path = tmp_path / "agent.safetensors"
-    values = {name: torch.from_numpy(value).bfloat16() for name, value in tensors(3, 4, 2).items()}
+    values = {name: torch.from_numpy(value).to(getattr(torch, kind)) for name, value in tensors(3, 4, 2).items()}
     save_torch(values, path, metadata={"format_version": "1", "layers": "3,4,2"})
     refusal(path)

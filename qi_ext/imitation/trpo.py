@@ -105,7 +105,9 @@ class TRPO(Agent):
 
     def update(self, batch):
         """Policy step, critic fit, then the statistics: the old policy keeps those it acted with."""
+        self._require_finite(batch.observations, "observations")
         rewards = self.rewards(batch)
+        self._require_finite(rewards, "rewards")
         values, next_values = self._values(batch.observations), self._values(batch.next_observations)
         advantages = generalized_advantages(
             rewards.numpy(), values, next_values, batch.absorbing, batch.last, self.config.gamma, self.config.gae_lambda
@@ -197,6 +199,13 @@ class TRPO(Agent):
             self._critic_optimizer.step()
             losses.append(loss.detach())
         self.diagnostics["critic_loss"] = float(torch.stack(losses).mean())
+
+    @staticmethod
+    def _require_finite(values, name):
+        if not torch.isfinite(values).all():
+            raise FloatingPointError(
+                f"training: {name} are not finite; nothing was learned from them (the last checkpoint is good)"
+            )
 
     def _check_finite(self):
         bad = [name for name, value in self.diagnostics.items() if not np.isfinite(value)]

@@ -1,0 +1,122 @@
+import numpy as np
+import pytest
+import torch
+
+from qi_ext.commands import task_commands
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.imitation import GAIL, VAIL
+from qi_ext.imitation.policy import GaussianPolicy
+from qi_ext.imitation.trpo import Batch
+from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.config import make_config
+
+SMALL = {
+    "policy_hidden": [16],
+    "critic_hidden": [16],
+    "discriminator_hidden": [16],
+    "discriminator_batch_size": 32,
+    "critic_batch_size": 32,
+    "batch_size": 64,
+}
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Matrices this small are slower on two."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def demonstrations():
+    return load_demonstrations("trot", task_commands("simple"))
+
+
+@pytest.fixture(scope="session")
+def shared_environment(demonstrations):
+    return QuadrupedDirection("simple", horizon=50, demonstrations=demonstrations)
+
+
+@pytest.fixture
+def environment(shared_environment):
+    """The real task, its episodes at most 50 steps long, freshly seeded."""
+    shared_environment.seed(0)
+    return shared_environment
+
+
+@pytest.fixture
+def small_config():
+    """small_config(algorithm="gail", **settings): a config with networks of 16 units and batches of 64."""
+
+    def make(algorithm="gail", **settings):
+        return make_config("simple", algorithm, **(SMALL | settings))
+
+    return make
+
+
+@pytest.fixture
+def make_policy():
+    """make_policy(hidden=(16,), seed=0, **sizes): a policy of the A1's sizes, or others."""
+
+    def make(hidden=(16,), seed=0, n_observations=37, n_actions=12, initial_std=0.5):
+        return GaussianPolicy(n_observations, n_actions, list(hidden), initial_std, np.random.SeedSequence(seed))
+
+    return make
+
+
+@pytest.fixture
+def make_agent(shared_environment, demonstrations, small_config):
+    """make_agent(algorithm="gail", seed=0, **settings): an agent of small networks for the real task."""
+
+    def make(algorithm="gail", seed=0, **settings):
+        config = small_config(algorithm, **settings)
+        return {"gail": GAIL, "vail": VAIL}[algorithm](
+            shared_environment.info, demonstrations, config, np.random.SeedSequence(seed)
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_batch(demonstrations):
+    """make_batch(policy, n=64, seed=0, shift=0.0): transitions, actions of the policy's own, states near demonstrated ones.
+
+    They stay so near that no normalizer clips them. shift: of all states, in standard deviations.
+    """
+    mean, std = demonstrations.states.mean(axis=0), demonstrations.states.std(axis=0)
+
+    def make(policy, n=64, seed=0, shift=0.0):
+        random = np.random.default_rng(seed)
+        rows = random.integers(len(demonstrations.states) - 1, size=n)
+        observations, following = (
+            np.clip(
+                demonstrations.states[rows + i] + std * (shift + 0.3 * random.standard_normal((n, 37))),
+                mean - 4 * std,
+                mean + 4 * std,
+            )
+            for i in (0, 1)
+        )
+        actions = policy.actor.act(observations, deterministic=False, generator=random)
+        last = random.random(n) < 0.1
+        last[-1] = True
+        return Batch(
+            *(torch.from_numpy(x.astype(np.float32)) for x in (observations, actions, random.standard_normal(n), following)),
+            absorbing=(last & (random.random(n) < 0.5)).astype(np.float32),
+            last=last.astype(np.float32),
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(make_batch):
+    """make_dataset(policy, n=64, seed=0): the same in the form of mushroom-rl's Core, a list of tuples."""
+
+    def make(policy, n=64, seed=0):
+        batch = make_batch(policy, n, seed)
+        columns = (batch.observations, batch.actions, batch.rewards, batch.next_observations)
+        return list(zip(*(x.numpy() for x in columns), batch.absorbing.astype(bool), batch.last.astype(bool), strict=True))
+
+    return make

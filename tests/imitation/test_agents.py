@@ -1,0 +1,213 @@
+import random
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from mushroom_rl.core import Core
+
+from qi_ext.errors import UserError
+from qi_ext.evaluation.episodes import actor_controller, evaluate
+from qi_ext.imitation import GAIL
+from qi_ext.imitation.cloning import clone
+from qi_ext.imitation.trpo import conjugate_gradient, gauss_newton_product
+
+both = pytest.mark.parametrize("algorithm", ["gail", "vail"])
+
+
+def all_weights(agent):
+    """Everything learned, statistics included, as bytes."""
+    modules = (agent.policy.network, agent.policy.normalizer, agent.critic, agent.discriminator)
+    tensors = [tensor for module in modules for tensor in module.state_dict().values()]
+    return [tensor.detach().numpy().tobytes() for tensor in (*tensors, agent.policy.log_std)]
+
+
+def statistics(agent):
+    normalizers = (agent.policy.normalizer, agent.discriminator.normalizer)
+    return [buffer.numpy().tobytes() for normalizer in normalizers for buffer in normalizer.buffers()]
+
+
+def global_generators():
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global generator is what is watched)
+    return torch.get_rng_state().numpy().tobytes(), (kind, keys.tobytes(), *rest), random.getstate()
+
+
+@both
+def test_learns_in_mushroom_rls_own_core(make_agent, environment, algorithm):
+    agent = make_agent(algorithm)
+    before = agent.policy.get_weights()
+    updates = []
+    core = Core(agent, environment, callbacks_fit=[lambda dataset: updates.append((len(dataset), dict(agent.diagnostics)))])
+    core.learn(n_steps=192, n_steps_per_fit=64, quiet=True)
+    assert [size for size, _ in updates] == [64, 64, 64]
+    assert all(np.isfinite(value) for _, diagnostics in updates for value in diagnostics.values())
+    assert not np.array_equal(agent.policy.get_weights(), before)
+
+
+@both
+def test_evaluates_in_mushroom_rls_own_core(make_agent, environment, algorithm):
+    agent = make_agent(algorithm)
+    before = all_weights(agent)
+    dataset = Core(agent, environment).evaluate(n_episodes=2, quiet=True)
+    assert sum(transition[-1] for transition in dataset) == 2
+    assert all_weights(agent) == before
+
+
+@both
+def test_the_same_seed_gives_the_same_weights_bit_for_bit(make_agent, environment, algorithm):
+    learned = []
+    for seed in (0, 0, 1):
+        environment.seed(0)
+        agent = make_agent(algorithm, seed=seed)
+        Core(agent, environment).learn(n_steps=128, n_steps_per_fit=64, quiet=True)
+        learned.append(all_weights(agent))
+    assert learned[0] == learned[1]
+    assert learned[0] != learned[2]
+
+
+@both
+def test_nothing_draws_from_a_global_generator(make_agent, environment, demonstrations, small_config, algorithm):
+    before = global_generators()
+    agent = make_agent(algorithm)
+    clone(agent.policy, demonstrations, 1, small_config(), np.random.SeedSequence(0))
+    Core(agent, environment).learn(n_steps=64, n_steps_per_fit=64, quiet=True)
+    assert global_generators() == before
+
+
+@both
+def test_statistics_begin_as_those_of_the_demonstrations(make_agent, demonstrations, algorithm):
+    agent, dataset = make_agent(algorithm), demonstrations.dataset()
+    expected = np.concatenate([dataset["states"], dataset["next_states"]], axis=1).mean(axis=0)
+    np.testing.assert_allclose(agent.policy.normalizer.mean, expected[:37], atol=1e-6)
+    np.testing.assert_allclose(agent.discriminator.normalizer.mean, expected, atol=1e-6)
+
+
+@both
+def test_an_update_counts_each_sample_once(make_agent, make_batch, algorithm):
+    agent = make_agent(algorithm, discriminator_updates=3)
+    policy, discriminator = agent.policy.normalizer.count.item(), agent.discriminator.normalizer.count.item()
+    agent.update(make_batch(agent.policy, n=64))
+    assert agent.policy.normalizer.count == policy + 64
+    # As many of the expert's as of the policy's.
+    assert agent.discriminator.normalizer.count == discriminator + 128
+
+
+@both
+def test_only_an_update_changes_the_statistics(make_agent, make_batch, environment, tmp_path, algorithm):
+    agent = make_agent(algorithm)
+    batch = make_batch(agent.policy)
+    before = statistics(agent)
+    for _ in range(3):
+        agent.draw_action(batch.observations[0].numpy())
+    agent.rewards(batch)
+    agent.policy.log_prob_t(batch.observations, batch.actions)
+    weights = torch.from_numpy(agent.policy.get_weights())
+    conjugate_gradient(gauss_newton_product(agent.policy, batch.observations), weights, iterations=3)
+    evaluate(environment, actor_controller(agent.policy.actor, deterministic=False), episodes=1, seed=0)
+    agent.policy.save_agent(tmp_path / "agent.safetensors", {})
+    assert statistics(agent) == before
+
+
+@both
+def test_rewards_draw_no_random_numbers(make_agent, make_batch, algorithm):
+    agent = make_agent(algorithm)
+    batch = make_batch(agent.policy)
+    first = agent.rewards(batch)
+    torch.rand(1)  # moves the global generator on
+    assert torch.equal(agent.rewards(batch), first)
+
+
+@both
+def test_the_environments_reward_is_not_learned_from(make_agent, make_dataset, algorithm):
+    paid, unpaid = make_agent(algorithm), make_agent(algorithm)
+    dataset = make_dataset(paid.policy)
+    paid.fit([(*t[:2], np.float32(1e6), *t[3:]) for t in dataset])
+    unpaid.fit([(*t[:2], np.float32(0.0), *t[3:]) for t in dataset])
+    assert all_weights(paid) == all_weights(unpaid)
+
+
+@both
+@pytest.mark.parametrize(
+    ("name", "seen"),
+    [
+        ("state", {"observations"}),
+        ("next_state", {"observations", "next_observations"}),
+        ("action", {"observations", "actions"}),
+    ],
+)
+def test_rewards_depend_on_what_the_discriminator_is_to_see_and_on_nothing_else(make_agent, make_batch, algorithm, name, seen):
+    agent = make_agent(algorithm, discriminator_input=name)
+    batch = make_batch(agent.policy)
+    rewards = agent.rewards(batch)
+    for column in ("observations", "next_observations", "actions", "rewards"):
+        moved = replace(batch, **{column: 0.5 * getattr(batch, column)})
+        assert torch.equal(agent.rewards(moved), rewards) == (column not in seen), column
+
+
+def test_the_discriminator_sees_actions_as_the_actuators_take_them(make_agent, make_batch):
+    agent = make_agent(discriminator_input="action")
+    batch = make_batch(agent.policy)
+    beyond, limit = (replace(batch, actions=torch.full_like(batch.actions, value)) for value in (7.0, 1.0))
+    assert torch.equal(agent.rewards(beyond), agent.rewards(limit))
+
+
+def test_a_discriminator_of_actions_refuses_demonstrations_without_them(shared_environment, demonstrations, small_config):
+    config = small_config(discriminator_input="action")
+    with pytest.raises(UserError, match="--discriminator_input") as caught:
+        GAIL(shared_environment.info, replace(demonstrations, actions=None), config, np.random.SeedSequence(0))
+    assert "\n" not in str(caught.value)
+
+
+@both
+def test_fit_leaves_its_dataset_alone(make_agent, make_dataset, algorithm):
+    agent = make_agent(algorithm)
+    dataset, again = make_dataset(agent.policy), make_dataset(agent.policy)
+    agent.fit(dataset)
+    for transition, before in zip(dataset, again, strict=True):
+        for value, expected in zip(transition, before, strict=True):
+            np.testing.assert_array_equal(value, expected)
+
+
+@both
+def test_the_discriminator_comes_to_prefer_the_expert(make_agent, make_batch, algorithm):
+    agent = make_agent(algorithm, discriminator_learning_rate=1e-2, discriminator_updates=20)
+    for seed in range(3):
+        agent.update(make_batch(agent.policy, seed=seed, shift=2.0))
+    assert agent.diagnostics["logit_expert"] > agent.diagnostics["logit_policy"] + 0.5
+    assert agent.diagnostics["discriminator_accuracy_expert"] > 0.7
+    assert agent.diagnostics["discriminator_accuracy_policy"] > 0.7
+
+
+@both
+def test_a_discriminator_that_is_not_updated_pays_the_same(make_agent, make_batch, algorithm):
+    agent = make_agent(algorithm, discriminator_updates=0)
+    weights = [parameter.clone() for parameter in agent.discriminator.parameters()]
+    agent.update(make_batch(agent.policy))
+    assert all(torch.equal(*pair) for pair in zip(weights, agent.discriminator.parameters(), strict=True))
+
+
+@both
+@pytest.mark.parametrize("where", ["observation", "next observation"])
+def test_an_observation_that_is_not_a_number_stops_the_fit_and_leaves_a_policy_that_acts(
+    make_agent, make_dataset, algorithm, where
+):
+    agent = make_agent(algorithm)
+    agent.fit(make_dataset(agent.policy))
+    observations = np.stack([transition[0] for transition in make_dataset(agent.policy)])
+    before = agent.policy.actor.mean(observations)
+    dataset = make_dataset(agent.policy, seed=1)
+    dataset[5][0 if where == "observation" else 3][2] = np.nan
+    with pytest.raises((FloatingPointError, ValueError), match="finite"):
+        agent.fit(dataset)
+    np.testing.assert_allclose(agent.policy.actor.mean(observations), before, atol=1e-4)
+
+
+def test_a_discriminator_that_overflows_stops_the_fit(make_agent, make_batch):
+    agent = make_agent("gail", gradient_penalty=1.0)
+    first, last = agent.discriminator.network.linears
+    with torch.no_grad():
+        for weight in (first.weight, last.weight):
+            weight.mul_(1e12)  # the slope's square is more than float32 holds
+        last.bias.fill_(-1e36)  # the rewards are still plain zeros
+    with pytest.raises(FloatingPointError, match="gradient_penalty"):
+        agent.update(make_batch(agent.policy))

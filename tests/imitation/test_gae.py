@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+from mushroom_rl.utils.value_functions import compute_gae
+
+from qi_ext.imitation.gae import generalized_advantages
+
+GAMMA, LAMBDA = 0.9, 0.8
+
+
+def one_episode(length, seed=0):
+    """Rewards, values, next values and flags of one episode that the time limit ends."""
+    random = np.random.default_rng(seed)
+    along = random.standard_normal(length + 1)
+    last = np.zeros(length)
+    last[-1] = 1.0
+    return random.standard_normal(length), along[:-1], along[1:], np.zeros(length), last
+
+
+def test_three_steps_by_hand():
+    advantages = generalized_advantages(
+        np.array([1.0, 2.0, 3.0]),
+        np.array([4.0, 5.0, 6.0]),
+        np.array([5.0, 6.0, 7.0]),
+        np.zeros(3),
+        np.array([0, 0, 1.0]),
+        0.5,
+        0.5,
+    )
+    # delta = 1 + 2.5 - 4, 2 + 3 - 5, 3 + 3.5 - 6, each carrying a quarter of what follows.
+    np.testing.assert_allclose(advantages, [-0.5 + 0.25 * 0.125, 0.0 + 0.25 * 0.5, 0.5], rtol=1e-12)
+
+
+def test_constant_reward_and_value_give_the_geometric_sum():
+    length, reward, value = 7, 1.5, 2.0
+    constant = np.ones(length)
+    advantages = generalized_advantages(
+        reward * constant, value * constant, value * constant, 0 * constant, 0 * constant, GAMMA, LAMBDA
+    )
+    delta, ratio = reward + GAMMA * value - value, GAMMA * LAMBDA
+    steps_left = length - np.arange(length)
+    np.testing.assert_allclose(advantages, delta * (1.0 - ratio**steps_left) / (1.0 - ratio), rtol=1e-12)
+
+
+def test_lambda_zero_is_the_td_error():
+    rewards, values, next_values, absorbing, last = one_episode(6)
+    advantages = generalized_advantages(rewards, values, next_values, absorbing, last, GAMMA, 0.0)
+    np.testing.assert_allclose(advantages, rewards + GAMMA * next_values - values, rtol=1e-12)
+
+
+def test_lambda_one_is_the_monte_carlo_return_less_the_value():
+    rewards, values, next_values, absorbing, last = one_episode(6)
+    advantages = generalized_advantages(rewards, values, next_values, absorbing, last, GAMMA, 1.0)
+    returns = [sum(GAMMA ** (k - t) * rewards[k] for k in range(t, 6)) + GAMMA ** (6 - t) * next_values[-1] for t in range(6)]
+    np.testing.assert_allclose(advantages, returns - values, rtol=1e-12)
+
+
+def test_an_absorbing_state_has_no_value():
+    one = np.ones(1)
+    advantages = generalized_advantages(2.0 * one, 3.0 * one, 1e6 * one, one, one, GAMMA, LAMBDA)
+    np.testing.assert_allclose(advantages, [2.0 - 3.0])
+
+
+def test_a_time_limit_bootstraps_from_the_state_it_reached():
+    one = np.ones(1)
+    advantages = generalized_advantages(2.0 * one, 3.0 * one, 10.0 * one, 0.0 * one, one, GAMMA, LAMBDA)
+    np.testing.assert_allclose(advantages, [2.0 + GAMMA * 10.0 - 3.0])
+
+
+def test_episodes_laid_end_to_end_do_not_leak_into_each_other():
+    episodes = [one_episode(length, seed=length) for length in (5, 1, 4)]
+    together = generalized_advantages(*(np.concatenate(column) for column in zip(*episodes, strict=True)), GAMMA, LAMBDA)
+    apart = [generalized_advantages(*episode, GAMMA, LAMBDA) for episode in episodes]
+    np.testing.assert_array_equal(together, np.concatenate(apart))
+
+
+def test_leading_axes_are_independent_lanes():
+    lanes = [one_episode(5, seed=i) for i in range(6)]
+    stacked = [np.stack(column).reshape(2, 3, 5) for column in zip(*lanes, strict=True)]
+    together = generalized_advantages(*stacked, GAMMA, LAMBDA)
+    apart = np.stack([generalized_advantages(*lane, GAMMA, LAMBDA) for lane in lanes])
+    np.testing.assert_array_equal(together.reshape(6, 5), apart)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_agrees_with_mushroom_rl(seed):
+    random = np.random.default_rng(seed)
+    rewards, values, next_values = random.standard_normal((3, 50))
+    last = random.random(50) < 0.2
+    absorbing = last & (random.random(50) < 0.5)
+    _, expected = compute_gae(lambda value: value, values, next_values, rewards, absorbing, last, GAMMA, LAMBDA)
+    advantages = generalized_advantages(
+        rewards, values, next_values, absorbing.astype(float), last.astype(float), GAMMA, LAMBDA
+    )
+    np.testing.assert_allclose(advantages, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_float32_stays_float32():
+    inputs = [column.astype(np.float32) for column in one_episode(5)]
+    assert generalized_advantages(*inputs, GAMMA, LAMBDA).dtype == np.float32

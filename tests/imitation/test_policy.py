@@ -1,0 +1,133 @@
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from qi_ext import load_agent
+
+
+@pytest.fixture
+def policy(make_policy):
+    """A policy whose weights, statistics and stds are all its own."""
+    policy = make_policy((16, 8))
+    policy.normalizer.update(1.0 + 2.0 * torch.randn(100, 37, generator=torch.Generator().manual_seed(0)))
+    policy.set_weights(0.3 * np.random.default_rng(0).standard_normal(len(policy.get_weights())).astype(np.float32))
+    return policy
+
+
+@pytest.fixture
+def observations():
+    return np.random.default_rng(1).standard_normal((50, 37))
+
+
+def test_numpy_acts_as_torch_learns(policy, observations):
+    with torch.no_grad():
+        expected = policy.mean_t(torch.from_numpy(observations).float()).numpy()
+    np.testing.assert_allclose(policy.actor.mean(observations), expected, atol=1e-5)
+
+
+def test_actions_are_the_mean_when_deterministic_and_noisy_otherwise(policy, observations):
+    mean = policy.actor.mean(observations[0])
+    assert not np.array_equal(policy.draw_action(observations[0]), mean)
+    policy.deterministic = True
+    np.testing.assert_array_equal(policy.draw_action(observations[0]), mean)
+
+
+def test_actions_have_the_policys_mean_and_standard_deviation(policy, observations):
+    actions = policy.draw_action(np.repeat(observations[:1], 40_000, axis=0))
+    std = np.exp(policy.log_std.detach().numpy())
+    np.testing.assert_allclose(actions.mean(axis=0), policy.actor.mean(observations[0]), atol=0.03 * std.max())
+    np.testing.assert_allclose(actions.std(axis=0), std, rtol=0.02)
+
+
+def test_actions_follow_from_the_seed(make_policy, observations):
+    first, second, other = (make_policy(seed=seed).draw_action(observations) for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first, second)
+    assert not np.array_equal(first, other)
+
+
+def test_log_probability_is_that_of_a_diagonal_gaussian(policy, observations):
+    states = torch.from_numpy(observations).float()
+    actions = policy.draw_action_t(states)
+    covariance = torch.diag(torch.exp(2.0 * policy.log_std))
+    expected = torch.distributions.MultivariateNormal(policy.mean_t(states), covariance).log_prob(actions)
+    torch.testing.assert_close(policy.log_prob_t(states, actions), expected[:, None], rtol=1e-4, atol=1e-3)
+
+
+def test_entropy_is_that_of_a_diagonal_gaussian(policy, observations):
+    expected = policy.distribution_t(torch.from_numpy(observations).float()).entropy().mean()
+    torch.testing.assert_close(policy.entropy_t(), expected, rtol=1e-5, atol=0)
+
+
+def test_initial_policy_hardly_acts_and_has_the_asked_standard_deviation(make_policy, observations):
+    policy = make_policy((16,), initial_std=0.7)
+    assert np.abs(policy.actor.mean(observations)).max() < 0.2
+    np.testing.assert_allclose(policy.actor.std, 0.7, rtol=1e-6)
+
+
+def test_weights_that_were_set_are_those_it_acts_with(make_policy, policy, observations):
+    other = make_policy((16, 8), seed=5)
+    other.normalizer.load_state_dict(policy.normalizer.state_dict())
+    other.set_weights(policy.get_weights())
+    np.testing.assert_array_equal(other.get_weights(), policy.get_weights())
+    np.testing.assert_array_equal(other.actor.mean(observations), policy.actor.mean(observations))
+
+
+def test_weights_that_were_set_are_a_copy(policy):
+    weights = policy.get_weights()
+    policy.set_weights(weights)
+    weights[:] = 0.0
+    assert policy.get_weights().any()
+
+
+def test_weights_stay_float32(policy, observations):
+    policy.set_weights(policy.get_weights().astype(np.float64))
+    assert policy.get_weights().dtype == np.float32
+
+
+def test_acting_weights_change_only_with_sync(policy, observations):
+    before = policy.actor.mean(observations)
+    with torch.no_grad():
+        for parameter in policy.parameters():
+            parameter.add_(1.0)
+    policy.normalizer.update(torch.full((1000, 37), 5.0))
+    np.testing.assert_array_equal(policy.actor.mean(observations), before)
+    policy.sync()
+    assert not np.allclose(policy.actor.mean(observations), before)
+
+
+def test_acting_and_learning_leave_the_statistics_bit_identical(policy, observations):
+    before = [buffer.clone() for buffer in policy.normalizer.buffers()]
+    states = torch.from_numpy(observations).float()
+    policy.log_prob_t(states, policy.draw_action_t(states)).sum().backward()
+    assert all(torch.equal(*pair) for pair in zip(before, policy.normalizer.buffers(), strict=True))
+
+
+def test_a_saved_agent_acts_as_the_policy_did(policy, observations, tmp_path):
+    policy.save_agent(tmp_path / "agent.safetensors", {"task": "simple"})
+    agent = load_agent(tmp_path / "agent.safetensors")
+    np.testing.assert_array_equal(agent.act(observations), policy.actor.mean(observations))
+    np.testing.assert_array_equal(agent.std, policy.actor.std)
+
+
+def test_a_saved_agent_says_what_it_is(policy, tmp_path):
+    policy.save_agent(tmp_path / "agent.safetensors", {"task": "simple", "step": "7"})
+    metadata = load_agent(tmp_path / "agent.safetensors").metadata
+    assert metadata == {"task": "simple", "step": "7", "format_version": "1", "layers": "37,16,8,12"}
+
+
+def test_an_agent_of_the_default_size_is_under_a_megabyte(make_policy, tmp_path):
+    make_policy((512, 256)).save_agent(tmp_path / "agent.safetensors", {})
+    assert (tmp_path / "agent.safetensors").stat().st_size < 1e6
+
+
+def test_saving_leaves_one_file(policy, tmp_path):
+    for _ in range(2):
+        policy.save_agent(tmp_path / "agent.safetensors", {})
+    assert [path.name for path in tmp_path.iterdir()] == ["agent.safetensors"]
+
+
+def test_entropy_of_one_action_in_closed_form(make_policy):
+    policy = make_policy(n_observations=2, n_actions=1, initial_std=0.3)
+    assert policy.entropy_t().item() == pytest.approx(0.5 * math.log(2.0 * math.pi * math.e * 0.09), rel=1e-6)

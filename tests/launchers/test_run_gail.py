@@ -1,0 +1,250 @@
+"""The training launcher, from its command line to what a run leaves behind."""
+
+import csv
+import inspect
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from qi_ext import load_agent
+from qi_ext.training.arguments import run_command
+from qi_ext.training.config import CONFIGS, make_config
+from qi_ext.training.log import TAGS
+
+ROOT = Path(__file__).parents[2]
+LAUNCHER = ROOT / "launchers" / "run_gail.py"
+DEADLINE = 120.0  # seconds, for a machine that is busy with other things
+TINY = [
+    *("--batch_size", "32", "--policy_hidden", "16", "--critic_hidden", "16", "--discriminator_hidden", "16"),
+    *("--discriminator_batch_size", "32", "--learner_threads", "1"),
+]
+
+
+def start(*arguments, **options):
+    """The launcher as a process of its own, on a machine without a screen, Ctrl-C as a terminal would deliver it."""
+    environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
+    return subprocess.Popen(
+        [sys.executable, LAUNCHER, *map(str, arguments)],
+        env=environment | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        **options,
+    )
+
+
+@pytest.fixture(scope="module")
+def launcher():
+    """The names in run_gail.py, in this process."""
+    return runpy.run_path(str(LAUNCHER))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A whole run of two updates: its directory, and what the launcher printed."""
+    results_dir = tmp_path_factory.mktemp("runs")
+    process = start(*TINY, "--n_steps", 64, "--evaluation_episodes", 1, "--seed", 7, "--results_dir", results_dir)
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, err
+    return results_dir / "7", out, err
+
+
+def rows(directory):
+    with open(directory / "progress.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_complains_of_nothing_and_says_where_it_went(finished):
+    directory, out, err = finished
+    assert err == ""
+    assert str(directory) in out
+
+
+def test_a_run_leaves_its_files(finished):
+    directory, _, _ = finished
+    names = {path.name for path in directory.iterdir()}
+    events = {name for name in names if name.startswith("events.out.tfevents.")}
+    assert events
+    assert names - events == {"config.yaml", "progress.csv", "agent.safetensors", "checkpoints", "result.json"}
+
+
+def test_the_config_is_the_whole_experiment(finished):
+    directory, _, _ = finished
+    config = make_config(**yaml.safe_load((directory / "config.yaml").read_text()))
+    assert config == make_config(
+        n_steps=64,
+        seed=7,
+        evaluation_episodes=1,
+        batch_size=32,
+        policy_hidden=[16],
+        critic_hidden=[16],
+        discriminator_hidden=[16],
+        discriminator_batch_size=32,
+        learner_threads=1,
+        results_dir=str(directory.parent),
+    )
+
+
+def test_progress_is_a_row_an_update(finished):
+    directory, _, _ = finished
+    written = rows(directory)
+    assert [row["step"] for row in written] == ["32", "64"]
+    assert set(TAGS) < set(written[0])
+    for name, value in written[-1].items():
+        assert name in ("return_mean", "length_mean") or np.isfinite(float(value)), name
+
+
+def test_curves_have_the_tags_that_people_look_for(finished):
+    directory, _, _ = finished
+    events = EventAccumulator(str(directory))
+    events.Reload()
+    tags = set(events.Tags()["scalars"])
+    sometimes = {"rollout/ep_rew_mean", "rollout/ep_len_mean"}  # not where no episode has ended
+    assert tags >= set(TAGS.values()) - sometimes
+    assert tags >= {"discriminator/discriminator_accuracy_policy", "discriminator/discriminator_accuracy_expert"}
+    assert tags >= {"final/deterministic", "final/stochastic"}
+    assert [event.step for event in events.Scalars("train/approx_kl")] == [32, 64]
+
+
+def test_the_result_compares_the_agent_with_the_expert_and_chance(finished):
+    directory, _, _ = finished
+    result = json.loads((directory / "result.json").read_text())
+    assert (result["task"], result["algorithm"], result["seed"], result["steps"]) == ("simple", "gail", 7, 64)
+    assert list(result["evaluation"]) == ["deterministic", "stochastic", "expert", "random"]
+    (row,) = result["evaluation"]["expert"]["directions"]
+    assert row["length_mean"] == 1000
+    assert row["return_mean"] > 800
+
+
+def test_the_table_of_the_evaluation_is_printed(finished):
+    directory, out, _ = finished
+    result = json.loads((directory / "result.json").read_text())
+    (line,) = (line for line in out.splitlines() if "trot controller" in line)
+    assert f"{result['evaluation']['expert']['return_mean']:.1f}" in line
+
+
+def test_the_agent_and_its_checkpoint_can_be_loaded(finished):
+    directory, _, _ = finished
+    agents = [load_agent(path) for path in (directory / "agent.safetensors", directory / "checkpoints/64/agent.safetensors")]
+    observations = np.random.default_rng(0).standard_normal((5, 37))
+    np.testing.assert_array_equal(agents[0].act(observations), agents[1].act(observations))
+    assert agents[0].metadata["step"] == "64"
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, code):
+    process = start(*TINY, "--n_steps", 10_000_000, "--results_dir", tmp_path)
+    directory, deadline = tmp_path / "0", time.monotonic() + DEADLINE
+    try:
+        while not ((directory / "progress.csv").is_file() and rows(directory)):
+            assert time.monotonic() < deadline, "no update came to its end"
+            try:
+                pytest.fail(f"it ended by itself, {process.wait(0.1)}: {process.stderr.read()}")
+            except subprocess.TimeoutExpired:
+                continue
+        process.send_signal(number)
+        out, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+        process.wait()
+    assert (process.returncode, err) == (code, "")
+    agent = load_agent(directory / "agent.safetensors")
+    assert agent.act(np.zeros(37)).shape == (12,)
+    assert f"stopped at {int(agent.metadata['step']):,} steps" in out
+    assert not (directory / "result.json").exists()
+
+
+def test_a_users_mistake_is_all_that_is_said(tmp_path):
+    process = start("--demonstrations", tmp_path / "nowhere.npz", "--results_dir", tmp_path / "runs")
+    out, err = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 2
+    assert out == ""
+    assert len(err.splitlines()) == 1
+    assert err.startswith("run_gail.py: demonstrations: ")
+    assert list(tmp_path.iterdir()) == []
+
+
+def not_demonstrations(tmp_path):
+    (tmp_path / "file.npz").write_bytes(b"not an npz")
+    return ["--demonstrations", str(tmp_path / "file.npz")]
+
+
+def a_full_directory(tmp_path):
+    (tmp_path / "runs" / "0").mkdir(parents=True)
+    (tmp_path / "runs" / "0" / "result.json").write_text("{}")
+    return []
+
+
+def a_file_in_the_way(tmp_path):
+    (tmp_path / "runs").write_text("mine")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("mistake", "part"),
+    [
+        (lambda tmp_path: ["--n_stepz", "5"], "--n_stepz"),
+        (lambda tmp_path: ["--gamma", "2"], "--gamma"),
+        (lambda tmp_path: ["--policy_hidden", "16", "x"], "--policy_hidden"),
+        (lambda tmp_path: ["--code_size", "5"], "--code_size"),
+        (not_demonstrations, "file.npz"),
+        (a_full_directory, "not empty"),
+        (a_file_in_the_way, "not a directory"),
+    ],
+    ids=[
+        "unknown option",
+        "bad value",
+        "bad list",
+        "option of vail",
+        "bad demonstrations",
+        "full directory",
+        "file in the way",
+    ],
+)
+def test_a_mistake_is_one_line_and_exit_code_2_and_creates_nothing(launcher, tmp_path, capsys, mistake, part):
+    arguments = [*mistake(tmp_path), "--results_dir", str(tmp_path / "runs")]
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SystemExit) as caught:
+        run_command("run_gail.py", lambda: launcher["main"](arguments))
+    captured = capsys.readouterr()
+    assert caught.value.code == 2
+    assert len(captured.err.splitlines()) == 1
+    assert captured.err.startswith("run_gail.py: ")
+    assert part in captured.err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_experiment_can_be_called_with_nothing_but_its_defaults(launcher, tmp_path):
+    experiment = launcher["experiment"]
+    settings = {name: parameter.default for name, parameter in inspect.signature(experiment).parameters.items()}
+    small = {name.removeprefix("--"): [16] for name in TINY if name.endswith("_hidden")}
+    result = experiment(
+        **(settings | small | {"n_steps": 32, "batch_size": 32, "evaluation_episodes": 0, "results_dir": str(tmp_path)})
+    )
+    assert (result["task"], result["algorithm"], result["steps"]) == ("simple", "gail", 32)
+
+
+@pytest.mark.parametrize(("task", "algorithm"), sorted(CONFIGS))
+def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher, task, algorithm):
+    # What experiment-launcher needs of a function to make a command line of it.
+    parameters = inspect.signature(launcher["experiment"]).parameters
+    for name in vars(make_config(task, algorithm)):
+        assert parameters[name].annotation in (str, int, float, bool, list), name
+        assert parameters[name].default is not inspect.Parameter.empty, name
+        assert parameters[name].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD), name
+
+
+def test_experiment_has_no_keyword_that_is_no_setting(launcher):
+    known = {name for task, algorithm in CONFIGS for name in vars(make_config(task, algorithm))}
+    assert set(inspect.signature(launcher["experiment"]).parameters) == known

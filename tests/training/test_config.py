@@ -1,0 +1,138 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+from qi_ext.errors import UserError
+from qi_ext.training.config import CONFIGS, SimpleVail, config_class, make_config
+
+FIELDS = dataclasses.fields(SimpleVail)  # the fields of all four
+NUMBERS = [item for item in FIELDS if item.type in (int, float)]
+LISTS = [item for item in FIELDS if item.type is list]
+LIMITED = [item for item in NUMBERS if item.metadata["low"] > -np.inf]
+
+four = pytest.mark.parametrize(("task", "algorithm"), sorted(CONFIGS))
+
+
+def refusal(**settings):
+    """The message that the settings are refused with, which must be one line."""
+    with pytest.raises(UserError) as caught:
+        make_config(**settings)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@four
+def test_defaults_are_valid_and_belong_to_the_task_and_algorithm(task, algorithm):
+    config = make_config(task, algorithm)
+    assert type(config) is config_class(task, algorithm)
+    assert (config.task, config.algorithm) == (task, algorithm)
+    assert config.results_dir == f"runs/{task}-{algorithm}"
+
+
+@four
+def test_every_field_has_a_plain_type_and_a_help_text(task, algorithm):
+    for item in dataclasses.fields(config_class(task, algorithm)):
+        assert item.type in (str, int, float, list), item.name
+        assert item.metadata["help"], item.name
+
+
+@four
+def test_every_default_is_of_its_fields_type(task, algorithm):
+    config = make_config(task, algorithm)
+    for item in dataclasses.fields(config):
+        assert type(getattr(config, item.name)) is item.type, item.name
+
+
+def test_no_two_configs_share_a_list():
+    first, second = make_config(), make_config()
+    first.policy_hidden.append(1)
+    assert second.policy_hidden == make_config().policy_hidden
+
+
+def test_none_leaves_the_default():
+    assert make_config("hard", "vail", n_steps=None, policy_hidden=None, code_size=None) == make_config("hard", "vail")
+
+
+def test_settings_replace_defaults():
+    config = make_config("hard", n_steps=7, gamma=0.5, policy_hidden=[3, 4], demonstrations="file.npz")
+    assert (config.n_steps, config.gamma, config.policy_hidden, config.demonstrations) == (7, 0.5, [3, 4], "file.npz")
+
+
+def test_numbers_are_taken_in_any_form_that_is_exact():
+    config = make_config(n_steps="7", seed=np.int64(3), batch_size=32.0, gamma="1e-1", max_kl=1, policy_hidden=(8, "4"))
+    assert (config.n_steps, config.seed, config.batch_size, config.gamma, config.max_kl) == (7, 3, 32, 0.1, 1.0)
+    assert config.policy_hidden == [8, 4]
+    assert all(type(getattr(config, item.name)) is item.type for item in NUMBERS if hasattr(config, item.name))
+
+
+def test_a_single_size_is_a_list_of_one():
+    assert make_config(policy_hidden=64).policy_hidden == [64]
+
+
+@pytest.mark.parametrize("name", [item.name for item in LIMITED])
+def test_a_value_below_its_range_is_refused_by_name_and_range(name):
+    item = SimpleVail.__dataclass_fields__[name]
+    message = refusal(algorithm="vail", **{name: item.type(item.metadata["low"] - 1)})
+    assert message.startswith(f"--{name}: must be at least {item.metadata['low']:g}")
+
+
+@pytest.mark.parametrize("name", [item.name for item in LIMITED if item.metadata["high"] < np.inf])
+def test_a_value_above_its_range_is_refused_by_name(name):
+    item = SimpleVail.__dataclass_fields__[name]
+    assert refusal(algorithm="vail", **{name: item.type(item.metadata["high"] + 1)}).startswith(f"--{name}: must be ")
+
+
+@pytest.mark.parametrize("name", [item.name for item in NUMBERS])
+@pytest.mark.parametrize("value", ["abc", True, float("nan"), [1], 1j, ""], ids=str)
+def test_what_is_no_number_is_refused_by_name(name, value):
+    assert refusal(algorithm="vail", **{name: value}).startswith(f"--{name}: must be ")
+
+
+@pytest.mark.parametrize("name", [item.name for item in NUMBERS if item.type is int])
+@pytest.mark.parametrize("value", [20.5, "20.5", float("inf")])
+def test_what_is_no_whole_number_is_refused_by_name(name, value):
+    assert "whole number" in refusal(algorithm="vail", **{name: value})
+
+
+@pytest.mark.parametrize("name", ["n_steps", "gamma"])
+def test_a_number_beyond_all_measure_is_refused_by_name(name):
+    assert refusal(**{name: 10**400}).startswith(f"--{name}: must be ")
+
+
+@pytest.mark.parametrize("name", [item.name for item in LISTS])
+@pytest.mark.parametrize("value", [[], [0], [16, -1], [16, 4097], [1.5], ["x"], [[16]], "512 256"], ids=str)
+def test_a_list_that_is_not_of_sizes_is_refused_by_name(name, value):
+    assert refusal(**{name: value}).startswith(f"--{name}: ")
+
+
+@pytest.mark.parametrize("name", [item.name for item in FIELDS if item.type is str])
+def test_what_is_no_text_is_refused_by_name(name):
+    assert refusal(**{name: 3}).startswith(f"--{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "known"),
+    [
+        ("task", "simple, hard"),
+        ("algorithm", "gail, vail"),
+        ("compat", "task, upstream"),
+        ("discriminator_input", "next_state, state, action"),
+    ],
+)
+def test_an_unknown_choice_is_refused_with_those_there_are(name, known):
+    message = refusal(**{name: "other"})
+    assert message.startswith(f"--{name}: unknown ")
+    assert "'other'" in message
+    assert known in message
+
+
+def test_an_option_that_does_not_exist_is_refused_by_name():
+    assert refusal(stepz=1).startswith("--stepz: no such option")
+
+
+def test_an_option_of_another_algorithm_is_refused_by_name():
+    message = refusal(algorithm="gail", code_size=8)
+    assert message.startswith("--code_size: no such option")
+    assert "gail" in message

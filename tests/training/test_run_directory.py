@@ -1,0 +1,107 @@
+import json
+import math
+
+import pytest
+import yaml
+
+from qi_ext.errors import UserError
+from qi_ext.training.config import make_config
+from qi_ext.training.run_directory import RunDirectory
+
+
+@pytest.fixture
+def config(tmp_path):
+    return make_config(results_dir=str(tmp_path / "runs" / "mine"), seed=3)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "runs" / "mine" / "3"
+
+
+def refusal(results_dir):
+    """The message that a directory is refused with, which must be one line that names the option."""
+    with pytest.raises(UserError) as caught:
+        RunDirectory(make_config(results_dir=str(results_dir), seed=3))
+    message = str(caught.value)
+    assert message.startswith("--results_dir: ")
+    assert "\n" not in message
+    return message
+
+
+def contents(directory):
+    return sorted(str(entry.relative_to(directory)) for entry in directory.rglob("*"))
+
+
+def test_the_directory_is_named_for_the_seed_and_not_yet_created(config, path, tmp_path):
+    assert RunDirectory(config).path == path
+    assert contents(tmp_path) == []
+
+
+def test_create_writes_a_config_that_can_be_read_again(config, path):
+    RunDirectory(config).create(config)
+    assert contents(path) == ["config.yaml"]
+    assert make_config(**yaml.safe_load((path / "config.yaml").read_text())) == config
+
+
+def test_an_empty_directory_is_taken(config, path):
+    path.mkdir(parents=True)
+    RunDirectory(config).create(config)
+    assert contents(path) == ["config.yaml"]
+
+
+def test_another_seed_has_a_directory_of_its_own(config, path, tmp_path):
+    RunDirectory(config).create(config)
+    other = make_config(results_dir=config.results_dir, seed=4)
+    RunDirectory(other).create(other)
+    assert contents(tmp_path / "runs" / "mine") == ["3", "3/config.yaml", "4", "4/config.yaml"]
+
+
+def test_a_directory_with_something_in_it_is_refused_and_left_alone(config, path):
+    path.mkdir(parents=True)
+    (path / ".hidden").write_text("mine")
+    assert str(path) in refusal(config.results_dir)
+    assert contents(path) == [".hidden"]
+
+
+@pytest.mark.parametrize("below", ["", "runs", "runs/deep"])
+def test_a_file_in_the_way_is_refused_by_name(tmp_path, below):
+    (tmp_path / "file").write_text("mine")
+    assert str(tmp_path / "file") in refusal(tmp_path / "file" / below)
+    assert contents(tmp_path) == ["file"]
+
+
+def test_a_file_in_place_of_the_directory_is_refused(config, path):
+    path.parent.mkdir(parents=True)
+    path.write_text("mine")
+    assert str(path) in refusal(config.results_dir)
+
+
+def test_a_place_that_cannot_be_written_to_is_refused():
+    # Permission bits do not stop root; in /proc nobody makes files.
+    assert "cannot be written" in refusal("/proc/runs")
+
+
+def test_a_name_too_long_for_the_system_is_refused(tmp_path):
+    refusal(tmp_path / ("x" * 400))
+
+
+def test_checkpoints_have_a_directory_a_step(config, path):
+    agent = RunDirectory(config).checkpoint_agent(500)
+    assert agent == path / "checkpoints" / "500" / "agent.safetensors"
+    assert contents(path) == ["checkpoints", "checkpoints/500"]
+
+
+def test_a_result_is_written_as_json(config, path):
+    directory = RunDirectory(config)
+    directory.create(config)
+    directory.write_result({"steps": 64, "length": None, "rows": [1.5]})
+    assert json.loads((path / "result.json").read_text()) == {"steps": 64, "length": None, "rows": [1.5]}
+
+
+def test_a_result_that_is_not_json_leaves_no_file(config, path):
+    directory = RunDirectory(config)
+    directory.create(config)
+    with pytest.raises(ValueError, match="JSON"):
+        directory.write_result({"return": math.nan})
+    assert contents(path) == ["config.yaml"]
