@@ -9,11 +9,13 @@ STEPS ?= 300000
 SEED ?= 0
 WARM_START ?= 0
 DEMONSTRATIONS ?= trot
+RESULTS_DIR ?= runs/$(TASK)-$(ALGORITHM)
 
 .PHONY: help setup train test lint format clean
 
 help:
-	@echo "make train    install, train, evaluate (TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail DEMONSTRATIONS=file.npz)"
+	@echo "make train    install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
+	@echo "              DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine, and writes to RESULTS_DIR/SEED, which must be empty"
 	@echo "make test     install, lint, run the tests"
 	@echo "make setup    install into $(VENV)"
 	@echo "make format   let ruff format the code"
@@ -33,7 +35,7 @@ $(VENV)/installed: requirements.txt setup.cfg pyproject.toml
 
 train: setup
 	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --n_steps $(STEPS) --seed $(SEED) \
-		--warm_start $(WARM_START) --demonstrations $(DEMONSTRATIONS)
+		--warm_start $(WARM_START) --demonstrations "$(DEMONSTRATIONS)" --results_dir "$(RESULTS_DIR)"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ import statistics
 import time
 
 import mujoco
-import numpy as np
 
 from qi_ext import a1
 from qi_ext.demonstrations.recording import record
@@ -25,8 +24,7 @@ def main():
     stock = UnitreeA1(reward_type="velocity_vector", reward_params={}, random_start=False)
     demonstrations, _ = record(QuadrupedDirection("simple", demonstrations=None), 22 * STEPS * a1.CONTROL_DT, 0)
     actions = demonstrations.executed_actions[demonstrations.segment(0)][:STEPS]
-    start = np.empty(mujoco.mj_stateSize(ours.model, mujoco.mjtState.mjSTATE_INTEGRATION))
-    start[:] = demonstrations.initial_state[0]
+    start = demonstrations.initial_state[0]
     ours.reset(obs=demonstrations.states[0])
     stock._obs = ours._obs.copy()
 

@@ -6,10 +6,9 @@ prints return (of at most 1000), length, velocity error and falls per direction,
 stochastically. Episodes start from the demonstrations that the agent was trained on, unless --demonstrations names others.
 """
 
-from pathlib import Path
-
 from qi_ext import load_agent
 from qi_ext.errors import UserError
+from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
 
 
@@ -18,19 +17,20 @@ def main(arguments=None):
     parser = Parser("evaluate.py", __doc__)
     parser.add_argument("--agent", type=str, required=True, help="an agent.safetensors of a run", metavar="FILE")
     parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
-    parser.add_argument("--seed", type=int, default=0, help="seed of starts and action noise [0]", metavar="X")
+    parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")
     starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
-    if options.seed < 0:
+    if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if options.json and (Path(options.json).is_dir() or not Path(options.json).parent.is_dir()):
-        raise UserError(f"--json: {options.json} must be a file in a directory that is there")
+    if options.json:
+        require_output(options.json, "--json")
     agent = load_agent(options.agent)
-    settings = _task_of(agent, options.agent)
+    settings, seed, step = _run_of(agent, options.agent)
+    seed = seed if options.seed is None else options.seed
 
     from qi_ext.evaluation import compare, table
     from qi_ext.tasks import QuadrupedDirection
@@ -43,28 +43,27 @@ def main(arguments=None):
     except UserError as error:
         if options.demonstrations:
             raise
-        raise UserError(f"{error} (the agent was trained on it; choose others with --demonstrations, such as trot)") from None
+        raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
     with Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
-        display.say(
-            f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, "
-            f"{int(agent.metadata.get('step', 0)):,} steps"
-        )
+        display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {step:,} steps")
         found = environment.demonstrations.content_hash()
         if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
             display.say(f"note: {name} has changed since the agent was trained on it")
-        results = compare(environment, agent, options.episodes, options.seed, progress=display.advance)
+        results = compare(environment, agent, options.episodes, seed, step, display.advance)
         display.console.print(table(results, environment.demonstrations.source))
     if options.json:
         write_json(options.json, results)
 
 
-def _task_of(agent, path):
+def _run_of(agent, path):
+    """The task's settings, the seed and the step of the run that the agent comes from."""
     try:
-        return {
+        settings = {
             "task": agent.metadata["task"],
             "n_directions": int(agent.metadata.get("n_directions", 8)),
             "speed": float(agent.metadata.get("speed", 0.5)),
         }
+        return settings, int(agent.metadata.get("seed", 0)), int(agent.metadata.get("step", 0))
     except (KeyError, ValueError):
         raise UserError(f"agent: {path}: the metadata do not say which task it was trained on") from None
 

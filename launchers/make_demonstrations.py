@@ -10,6 +10,7 @@ from pathlib import Path
 
 from qi_ext.commands import TASKS, task_commands
 from qi_ext.errors import UserError
+from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
 
 FORMATS = ("qi_ext", "real", "perfect")
@@ -89,8 +90,7 @@ def _check(options, output):
         task_commands(options.task, options.n_directions, options.speed)
     except ValueError as error:
         raise UserError(f"--{error}") from None
-    if output.is_dir() or not output.parent.is_dir():
-        raise UserError(f"--output: {output} must be a file in a directory that is there")
+    require_output(output, "--output")
 
 
 if __name__ == "__main__":

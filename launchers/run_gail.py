@@ -8,6 +8,9 @@ is finished, result.json.
 """
 
 import inspect
+import shlex
+import sys
+from pathlib import Path
 
 from qi_ext.training.arguments import parse_config, run_command
 from qi_ext.training.config import SimpleVail, make_config
@@ -37,11 +40,13 @@ def main(arguments=None):
     """Parse and run. Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C, 143 SIGTERM (both after saving)."""
     settings = parse_config("run_gail.py", __doc__, arguments)
     result = experiment(**settings)
-    directory = result["directory"]
-    print(f"done in {result['seconds']:.0f} s; everything is in {directory}:")
-    print(f"  agent       {directory}/agent.safetensors (python launchers/evaluate.py --agent {directory}/agent.safetensors)")
-    print(f"  curves      {directory}/progress.csv (tensorboard --logdir {directory})")
-    print(f"  evaluation  {directory}/result.json")
+    directory = Path(result["directory"])
+    python, folder, agent = (shlex.quote(str(path)) for path in (sys.executable, directory, directory / "agent.safetensors"))
+    print(f"trained in {result['training_seconds']:.0f} s; everything is in {directory}:")
+    print(f"  agent   {directory / 'agent.safetensors'}")
+    print(f"  curves  {directory / 'progress.csv'}, or: {python} -m tensorboard.main --logdir {folder}")
+    print(f"  result  {directory / 'result.json'}")
+    print(f"evaluate it again: {python} launchers/evaluate.py --agent {agent}")
 
 
 if __name__ == "__main__":

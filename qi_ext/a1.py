@@ -46,7 +46,7 @@ def has_fallen(observations):
 
 
 def environment_reward(observations):
-    """Upstream's reward of the step that leaves `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
+    """Upstream's reward of a step taken from `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
 
     observations: (..., 37). Returns (...). Source: loco_mujoco/utils/reward.py, VelocityVectorReward (the *previous* state).
     """

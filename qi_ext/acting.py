@@ -10,26 +10,24 @@ from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
 
 FORMAT_VERSION = "1"
-CLIP = 10.0  # of normalized observations
 
 
 class Actor:
     """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std."""
 
-    def __init__(self, layers, mean, inverse_std, log_std, metadata=None):
-        """layers: [(weight (out, in), bias (out,)), ...]. mean, inverse_std: of observations, (n,). log_std: (m,)."""
+    def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None):
+        """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,)."""
         # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
         self._layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
-        self._mean = mean
-        self._inverse_std = inverse_std
+        self._observation_mean = observation_mean
+        self._observation_inverse_std = observation_inverse_std
         self._log_std = log_std
         self.std = np.exp(log_std)
         self.metadata = dict(metadata or {})
 
     def mean(self, observations):
         """Mean actions, (..., m), for observations, (..., n)."""
-        x = (np.asarray(observations, dtype=np.float32) - self._mean) * self._inverse_std
-        x = np.clip(x, -CLIP, CLIP)
+        x = (np.asarray(observations, dtype=np.float32) - self._observation_mean) * self._observation_inverse_std
         for weight, bias in self._layers[:-1]:
             x = np.maximum(x @ weight + bias, 0.0)
         weight, bias = self._layers[-1]
@@ -40,8 +38,10 @@ class Actor:
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
         """
-        if np.shape(observation)[-1:] != self._mean.shape:
-            raise ValueError(f"act: observations must have shape (..., {len(self._mean)}), not {np.shape(observation)}")
+        if np.shape(observation)[-1:] != self._observation_mean.shape:
+            raise ValueError(
+                f"act: observations must have shape (..., {len(self._observation_mean)}), not {np.shape(observation)}"
+            )
         action = self.mean(observation)
         if deterministic:
             return action
@@ -53,11 +53,11 @@ class Actor:
 def save_agent(path, actor, metadata):
     """Write `actor` where `load_agent` can read it, whole or not at all. metadata: {str: str}, what the actor cannot know."""
     tensors = {
-        "observation_mean": actor._mean,
-        "observation_inverse_std": actor._inverse_std,
+        "observation_mean": actor._observation_mean,
+        "observation_inverse_std": actor._observation_inverse_std,
         "log_std": actor._log_std,
     }
-    sizes = [len(actor._mean)]
+    sizes = [len(actor._observation_mean)]
     for i, (weight, bias) in enumerate(actor._layers):
         tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
         sizes.append(len(bias))

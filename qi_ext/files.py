@@ -8,6 +8,23 @@ from pathlib import Path
 from qi_ext.errors import UserError
 
 
+def require_writable(directory, option):
+    """Raise UserError, naming `option`, unless files can be made in `directory`; leaves nothing there."""
+    try:
+        # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise UserError(f"{option}: {directory} cannot be written to ({error.strerror}); choose another") from None
+
+
+def require_output(path, option):
+    """Raise UserError, naming `option`, unless a file can be written at `path`; leaves nothing there."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{option}: {path} is a directory; name a file")
+    require_writable(path.parent, option)
+
+
 @contextmanager
 def write_atomically(path):
     """A binary file to write; it appears at `path` when the block ends well, and leaves nothing otherwise.

@@ -5,6 +5,7 @@ import numpy as np
 from qi_ext import a1
 from qi_ext.errors import UserError
 
+JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
 RANGE_TOLERANCE = 0.1  # rad; MuJoCo's joint limits are soft, and degrees or a wrong joint order are far outside
 
 
@@ -30,6 +31,7 @@ def check(demonstrations, where=None):
             row, column = np.argwhere(~np.isfinite(array))[0]
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
     _check_joint_ranges(states, where)
+    _check_continuity(demonstrations, where)
     fallen = a1.has_fallen(states)
     if fallen.any():
         _fail(where, f"{fallen.sum()} of {len(states)} states are fallen, the first at row {fallen.argmax()}; cut them out")
@@ -58,6 +60,21 @@ def _check_joint_ranges(states, where):
             where,
             f"{a1.LEG_JOINTS[joint]} is {legs[row, joint]:.3f} rad at row {row}, outside its range [{low:.3f}, {high:.3f}]; "
             "check units (rad) and joint order",
+        )
+
+
+def _check_continuity(demonstrations, where):
+    states = demonstrations.states
+    velocity = states[:, a1.VELOCITY][:, 2:]
+    jump = np.diff(states[:, a1.POSITION], axis=0) - 0.5 * a1.CONTROL_DT * (velocity[1:] + velocity[:-1])
+    jump[:, a1.ROLL : a1.YAW + 1] = (jump[:, a1.ROLL : a1.YAW + 1] + np.pi) % (2.0 * np.pi) - np.pi
+    jump[demonstrations.bounds[1:-1] - 1] = 0.0
+    row, joint = np.unravel_index(np.argmax(np.abs(jump)), jump.shape)
+    if np.abs(jump[row, joint]) > JUMP_TOLERANCE:
+        _fail(
+            where,
+            f"{a1.JOINTS[2 + joint]} jumps by {np.abs(jump[row, joint]):.2f} between rows {row} and {row + 1}, more than its "
+            "velocity explains; mark the ends of segments (last, split_points or segment_bounds)",
         )
 
 

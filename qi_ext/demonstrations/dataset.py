@@ -54,6 +54,10 @@ class Demonstrations:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
+    def of(self, command, kind=None):
+        """Only the segments walked under `command`, and of `kind` where it is given."""
+        return self.select(i for i in range(self.n_segments) if self.commands[i] == command and kind in (None, self.kind[i]))
+
     def select(self, keep):
         """Only the segments with the given indices, in that order."""
         keep = list(keep)

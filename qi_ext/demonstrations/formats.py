@@ -13,6 +13,7 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext import a1
 from qi_ext.commands import Command
+from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import KINDS, Demonstrations
 from qi_ext.demonstrations.npz import floats, need, read_npz, whole_numbers, write_npz
 from qi_ext.errors import UserError
@@ -44,8 +45,9 @@ def write(path, demonstrations, made_by=""):
 
     Actions are rounded when they are recorded, before they are executed, so that nothing is lost here.
     """
-    if demonstrations.actions is None:
-        raise UserError(f"demonstrations: {path}: our format needs actions, and these have none")
+    for name in ("actions", "executed_actions", "external_force", "initial_state"):
+        if getattr(demonstrations, name) is None:
+            raise UserError(f"demonstrations: {path}: our format needs {name}, and these have none")
     write_npz(
         path,
         format_version=np.array(FORMAT_VERSION),
@@ -135,17 +137,6 @@ def _from_ours(arrays, path):
         )
     commands = tuple(_command(direction, speed, path) for direction, speed in table)
     bounds = whole_numbers(arrays, "segment_bounds", path)
-    if (
-        len(bounds) < 2
-        or bounds[0] != 0
-        or bounds[-1] != len(states)
-        or len(bounds) != len(commands) + 1
-        or np.any(np.diff(bounds) < 2)
-    ):
-        raise UserError(
-            f"demonstrations: {path}: segment bounds must rise from 0 to {len(states)} by at least 2 rows a segment, "
-            f"one more than the {len(commands)} commands"
-        )
     demonstrations = Demonstrations(
         states=states,
         bounds=bounds,
@@ -158,6 +149,8 @@ def _from_ours(arrays, path):
         external_force=floats(arrays, "external_force", path),
         initial_state=floats(arrays, "initial_state", path),
     )
+    # Checked here already, because the commands are written along the bounds.
+    check(demonstrations, path)
     return demonstrations.with_commands(commands)
 
 

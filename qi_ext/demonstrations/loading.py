@@ -42,6 +42,11 @@ def load_demonstrations(name, commands, compat="task"):
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
 
 
+def resolved_name(name):
+    """The same `name` for use from any working directory: paths made absolute."""
+    return name if name in ("trot", "loco-mujoco") else str(Path(name).resolve())
+
+
 def embedded_path(task):
     """The embedded set of our trot expert for `simple` or `hard`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
@@ -109,13 +114,7 @@ def _slow_notes(demonstrations):
     """Say so where the motion is not what the command asks for: such demonstrations cannot earn the environment's reward."""
     notes = []
     for command in sorted(set(demonstrations.commands), key=lambda command: command.direction_deg):
-        states = np.concatenate(
-            [
-                demonstrations.states[demonstrations.segment(i)]
-                for i, other in enumerate(demonstrations.commands)
-                if other == command
-            ]
-        )
+        states = demonstrations.of(command).states
         along = float(np.mean(states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] @ command.features[:2]))
         if abs(along - command.speed) > 0.1:
             notes.append(

@@ -153,12 +153,7 @@ def summary(demonstrations):
     roll, pitch, yaw (max |.|, rad), saturation (share of actions at the limit)."""
     rows = []
     for command in dict.fromkeys(demonstrations.commands):
-        chosen = [
-            i
-            for i in range(demonstrations.n_segments)
-            if demonstrations.commands[i] == command and demonstrations.kind[i] == "nominal"
-        ]
-        part = demonstrations.select(chosen)
+        part = demonstrations.of(command, "nominal")
         states = part.states
         rows.append(
             {

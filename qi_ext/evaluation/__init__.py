@@ -1,6 +1,6 @@
 """Evaluation: what an agent does in each direction, beside the expert and chance."""
 
-from qi_ext.evaluation.episodes import evaluate, expert_controller, random_controller
+from qi_ext.evaluation.episodes import evaluate
 from qi_ext.evaluation.report import compare, table
 
-__all__ = ["compare", "evaluate", "expert_controller", "random_controller", "table"]
+__all__ = ["compare", "evaluate", "table"]

@@ -20,8 +20,11 @@ def compare(environment, actor, episodes, seed, step=0, progress=lambda: None):
 def table(results, source=""):
     """The results of `compare` as a rich table. source: of the demonstrations that episodes started from, named below it."""
     from rich.table import Table
+    from rich.text import Text
 
-    rendered = Table(title="return of at most 1000 (mean +- std over episodes)", caption=source and f"demonstrations: {source}")
+    rendered = Table(title="return of at most 1000 (mean +- std over episodes)")
+    if source:
+        rendered.caption = Text(f"demonstrations: {source}")
     for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
     names = {"expert": "trot controller", "random": "random torques"}

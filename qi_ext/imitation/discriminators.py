@@ -32,7 +32,8 @@ class Discriminator(nn.Module):
         """n_inputs: of state and next state together."""
         super().__init__()
         self.config = config
-        self.normalizer = Normalizer(n_inputs)
+        # A fall is far outside of what the expert does; unclipped, it alone would make the logits.
+        self.normalizer = Normalizer(n_inputs, clip=10.0)
         self.network = self._build(n_inputs, generator)
 
     def _build(self, n_inputs, generator):

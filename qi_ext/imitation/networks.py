@@ -5,8 +5,6 @@ import math
 import torch
 from torch import nn
 
-from qi_ext.acting import CLIP
-
 MIN_STD = 0.01  # so that features that never change, such as a fixed command, stay harmless
 
 
@@ -33,8 +31,9 @@ class MLP(nn.Sequential):
     def keep_function(self, mean, inverse_std, normalizer):
         """Undo in the first layer what a change of input statistics, from `mean` and `inverse_std`, did to the function.
 
-        W ((x - m) i) + b = W' ((x - m') i') + b' with W' = W i / i' and b' = b + W (m' - m) i; but for clipped inputs the
-        network is the same function of x as before. Without this every new batch of falls would change a policy that walks.
+        W ((x - m) i) + b = W' ((x - m') i') + b' with W' = W i / i' and b' = b + W (m' - m) i: the network is the same
+        function of x as before, if the normalizer does not clip. Without this every new batch of falls would change a policy
+        that walks, by more than any trust region allows.
         """
         first = self.linears[0]
         weight = first.weight.double()
@@ -48,8 +47,10 @@ class Normalizer(nn.Module):
     The statistics are float64 buffers, merged batch by batch (Chan et al. 1979); before the first update it is the identity.
     """
 
-    def __init__(self, size):
+    def __init__(self, size, clip=math.inf):
+        """clip: bound on the normalized values."""
         super().__init__()
+        self.clip = clip
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("variance", torch.ones(size, dtype=torch.float64))
@@ -75,5 +76,5 @@ class Normalizer(nn.Module):
         return 1.0 / self.variance.sqrt().clamp_min(MIN_STD)
 
     def forward(self, x):
-        """x, (..., size), float32; returns the same shape, clipped to +-10."""
-        return ((x - self.mean.float()) * self.inverse_std.float()).clamp(-CLIP, CLIP)
+        """x, (..., size), float32; returns the same shape."""
+        return ((x - self.mean.float()) * self.inverse_std.float()).clamp(-self.clip, self.clip)

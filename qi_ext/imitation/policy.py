@@ -33,21 +33,16 @@ class GaussianPolicy(TorchPolicy):
 
     def sync(self):
         """Make the acting weights those of the networks; call it whenever weights or statistics have changed."""
-        self._actor = Actor(
+        self.actor = Actor(
             [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in self.network.linears],
             self.normalizer.mean.float().numpy(),
             self.normalizer.inverse_std.float().numpy(),
             self.log_std.detach().numpy().copy(),
         )
 
-    @property
-    def actor(self):
-        """The `Actor` as of the last `sync`."""
-        return self._actor
-
     def draw_action(self, state):
         """Actions, (..., 12), for observations, (..., 37), both numpy."""
-        return self._actor.act(state, self.deterministic, self._generator)
+        return self.actor.act(state, self.deterministic, self._generator)
 
     def draw_action_t(self, state):
         return torch.from_numpy(self.draw_action(state.numpy()))
@@ -79,4 +74,4 @@ class GaussianPolicy(TorchPolicy):
 
     def save_agent(self, path, metadata):
         """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""
-        save_agent(path, self._actor, metadata)
+        save_agent(path, self.actor, metadata)

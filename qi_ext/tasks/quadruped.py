@@ -114,8 +114,12 @@ class QuadrupedDirection(UnitreeA1):
         self.seed(seed)
 
     @staticmethod
-    def generate(task="simple", **kwargs):
-        """Called by `LocoEnv.make("QuadrupedDirection.simple", ...)`."""
+    def generate(task="simple", data_type=None, **kwargs):
+        """Called by `LocoEnv.make("QuadrupedDirection.simple", ...)`; raises ValueError for a third part of the name."""
+        if data_type is not None:
+            raise ValueError(
+                f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco or a path"
+            )
         return QuadrupedDirection(task, **kwargs)
 
     @property
@@ -152,7 +156,7 @@ class QuadrupedDirection(UnitreeA1):
         return super().reset(obs)
 
     def setup(self, obs):
-        """Set the initial state, as upstream's `reset` asks; x, y and yaw are those of the demonstration, x = y = 0."""
+        """Set the initial state, as upstream's `reset` asks; yaw is the demonstration's, x = y = 0."""
         self._reward_function.reset_state()
         if obs is not None:
             self._init_sim_from_obs(obs)
@@ -169,6 +173,8 @@ class QuadrupedDirection(UnitreeA1):
         Raises ValueError where `action` is not 12 finite numbers; the state is then as before.
         """
         previous = self._obs
+        if previous is None:
+            raise ValueError("step: call reset first")
         try:
             result = super().step(action)
         except RuntimeError as error:
@@ -204,6 +210,8 @@ class QuadrupedDirection(UnitreeA1):
         """
         if ignore_keys:
             raise ValueError("create_dataset: the observation's entries are fixed; ignore_keys must be None")
+        if self.demonstrations is None:
+            raise ValueError("create_dataset: the environment was built without demonstrations")
         return self.demonstrations.dataset()
 
     def _set_command(self, command):

@@ -34,9 +34,7 @@ class Parser(ArgumentParser):
         )
 
     def error(self, message, *args, **kwargs):
-        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split()))
-        text = text.replace("Expected a <class 'int'>", "must be a whole number")
-        raise UserError(text.replace("Expected a <class 'float'>", "must be a finite number"))
+        raise UserError(re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split())))
 
 
 def parse_config(program, description, arguments=None):
@@ -55,12 +53,12 @@ def parse_config(program, description, arguments=None):
             group = parser.add_argument_group(GROUPS[item.name])
         default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        options = {"nargs": "+", "type": int} if item.type is list else {"type": item.type}
+        # All as text: the config itself says what a number is, whoever sets it.
+        options = {"nargs": "+", "type": str} if item.type is list else {"type": str}
         text = item.metadata["help"] + (f" [{shown}]" if shown != "" else "")
-        group.add_argument(f"--{item.name}", default=default, help=text, metavar="X", **options)
-    settings = vars(parser.parse_args(arguments))
-    chosen(**settings)
-    return settings
+        group.add_argument(f"--{item.name}", default=None, help=text, metavar="X", **options)
+    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+    return dataclasses.asdict(chosen(**given))
 
 
 def run_command(program, main):

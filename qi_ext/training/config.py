@@ -31,7 +31,7 @@ class SimpleGail:
     Raises UserError where a value is of the wrong type or outside its range.
     """
 
-    task: str = _setting("simple", "simple (walk along +x) or hard (one of 8 directions, drawn each episode)", choices=TASKS)
+    task: str = _setting("simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)", choices=TASKS)
     algorithm: str = _setting("gail", "gail, or vail (with an information bottleneck)", choices=ALGORITHMS)
     demonstrations: str = _setting(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz"
@@ -167,8 +167,8 @@ def _checked(item, value):
 
 def _checked_number(name, kind, value, metadata):
     try:
-        number = kind(value)
-        exact = kind is float or number == float(value)
+        number = kind(float(value) if isinstance(value, str) else value)
+        exact = math.isfinite(number) and (kind is float or number == float(value))
     except (TypeError, ValueError, OverflowError):
         exact = False
     if not exact or isinstance(value, bool):

@@ -1,13 +1,32 @@
 """What a person sees while something runs: a live line on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 PLAIN_EVERY_SECONDS = 10.0
 PLAIN_WIDTH = 120
+WIDE = 110  # columns that a bar and counts need beside the figures
+
+
+class _Console(Console):
+    def on_broken_pipe(self):
+        """Whoever read the output has gone (`| head`); what runs goes on and is saved."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def make_console():
+    """A console on standard output; in a log file nothing is folded to the width of a terminal that is not there."""
+    return _Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+
+
+def say(text, console=None):
+    """Print a line that stays."""
+    (console or make_console()).print(text, markup=False, soft_wrap=True)
 
 
 class Display:
@@ -15,21 +34,19 @@ class Display:
 
     def __init__(self, title, total, unit="steps"):
         """title: what runs. total: of `unit`."""
-        # In a log file nothing should be folded to the width of a terminal that is not there.
-        self.console = Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+        self.console = make_console()
         self._title, self._total, self._unit = title, total, unit
         self._live = self.console.is_terminal
         self._start = time.monotonic()
         self._last_plain = self._start
         self._done = 0
+        done = [BarColumn(bar_width=24), MofNCompleteColumn()] if self.console.width >= WIDE else [TaskProgressColumn()]
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.completed:,.0f}/{task.total:,.0f}"),
+            *done,
             TextColumn("{task.fields[text]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
             TimeRemainingColumn(),
+            TextColumn("left"),
             console=self.console,
             disable=not self._live,
         )
@@ -43,8 +60,8 @@ class Display:
         self._progress.stop()
 
     def say(self, text):
-        """A line that stays."""
-        self.console.print(text, markup=False, soft_wrap=True)
+        """A line that stays, above the progress."""
+        say(text, self.console)
 
     def update(self, done, text=""):
         """`done` of the total are done; text: figures to show beside it."""
@@ -54,7 +71,8 @@ class Display:
         if not self._live and (now - self._last_plain >= PLAIN_EVERY_SECONDS or done >= self._total):
             self._last_plain = now
             left = (now - self._start) * (self._total - done) / max(done, 1)
-            self.say(f"{self._title}: {done:,}/{self._total:,} {self._unit}  {text}  {_clock(left)} left".replace("    ", "  "))
+            parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text, f"{_clock(left)} left"]
+            self.say("  ".join(part for part in parts if part))
 
     def advance(self):
         """One more of the total is done."""

@@ -80,8 +80,7 @@ class ProgressLog:
         self._file.flush()
         for name, value in row.items():
             if value is not None:
-                group = "discriminator" if name not in TAGS else None
-                self._writer.add_scalar(f"{group}/{name}" if group else TAGS[name], value, step)
+                self._writer.add_scalar(TAGS.get(name, f"discriminator/{name}"), value, step)
 
     def write_hyperparameters(self, metrics):
         """All settings beside the final figures, for TensorBoard's table of runs."""

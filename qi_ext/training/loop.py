@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import signal
+import threading
 import time
 from contextlib import closing, contextmanager
 
@@ -11,13 +12,13 @@ import torch
 from mushroom_rl.core import Core
 from threadpoolctl import threadpool_limits
 
-from qi_ext.demonstrations import load_demonstrations
+from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.errors import Terminated
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.training.display import Display
+from qi_ext.training.display import Display, make_console, say
 from qi_ext.training.log import EpisodeCounter, ProgressLog
 from qi_ext.training.run_directory import RunDirectory
 
@@ -58,35 +59,42 @@ class Training:
         Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
         """
         # Acting in numpy must not depend on the machine's core count; torch has its own, recorded number of threads.
-        with _sigterm_raises(), threadpool_limits(1, user_api="blas"):
+        with _stops_once(), threadpool_limits(1, user_api="blas"):
             self.directory.create(self.config)
-            self._start = time.monotonic()
             with closing(ProgressLog(self.directory.path, self.config)) as self._log:
-                self._introduce()
                 try:
-                    self._warm_start()
-                    self._save(0)
-                    self._learn()
+                    return self._run()
                 except (KeyboardInterrupt, Terminated):
                     self._save(self.counter.steps)
-                    Display("", 1).say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
+                    say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
                     raise
-                result = self._result()
-                if self.config.evaluation_episodes:
-                    result["evaluation"] = self._evaluate()
-                    self._log.write_hyperparameters(
-                        {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
-                    )
-                self.directory.write_result(result)
-                return result
+
+    def _run(self):
+        start = time.monotonic()
+        self._introduce()
+        self._warm_start()
+        self._save(0)
+        self._learn()
+        result = self._result(training_seconds=time.monotonic() - start)
+        if self.config.evaluation_episodes:
+            start = time.monotonic()
+            result["evaluation"] = self._evaluate()
+            result["evaluation_seconds"] = time.monotonic() - start
+            self._log.write_hyperparameters(
+                {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
+            )
+        self.directory.write_result(result)
+        if "evaluation" in result:
+            make_console().print(table(result["evaluation"], self.demonstrations.source))
+        return result
 
     def _introduce(self):
-        config, display = self.config, Display("", 1)
-        display.say(f"{config.algorithm.upper()} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
-        display.say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
+        config = self.config
+        say(f"{config.algorithm.upper()} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
+        say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
-            display.say(f"  - {note}")
-        display.say(f"run directory: {self.directory.path}")
+            say(f"  - {note}")
+        say(f"run directory: {self.directory.path}")
 
     def _warm_start(self):
         epochs = self.config.warm_start
@@ -133,7 +141,7 @@ class Training:
         self._log.write(step, row | self.agent.diagnostics)
         accuracy = [self.agent.diagnostics.get(f"discriminator_accuracy_{side}", float("nan")) for side in ("policy", "expert")]
         shown = "no episode ended" if not episodes else f"return {return_mean:.1f}  length {length_mean:.0f}"
-        self._display.update(step, f"{rate:.0f} steps/s  {shown}  discriminator {accuracy[0]:.2f}/{accuracy[1]:.2f}")
+        self._display.update(step, f"{rate:.0f} steps/s  {shown}  D {accuracy[0]:.2f}/{accuracy[1]:.2f}")
         if step - self._saved_at >= self.config.checkpoint_steps:
             self._saved_at = step
             self._save(step)
@@ -147,15 +155,15 @@ class Training:
             "seed": str(self.config.seed),
             "n_directions": str(self.config.n_directions),
             "speed": str(self.config.speed),
-            "demonstrations": self.config.demonstrations,
-            "demonstrations_hash": self.demonstrations.content_hash(),
+            "demonstrations": resolved_name(self.config.demonstrations),
+            "demonstrations_hash": self.env.demonstrations.content_hash(),
             "demonstrations_source": self.demonstrations.source,
             "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS),
         }
         for path in (self.directory.checkpoint_agent(step), self.directory.agent):
             self.agent.policy.save_agent(path, metadata)
 
-    def _result(self):
+    def _result(self, training_seconds):
         first, last = self.counter.window_lengths(WINDOW_STEPS)
         return {
             "task": self.config.task,
@@ -164,9 +172,9 @@ class Training:
             "steps": self.n_steps,
             "episodes": len(self.counter.episodes),
             "directory": str(self.directory.path),
-            "seconds": time.monotonic() - self._start,
+            "training_seconds": training_seconds,
             "demonstrations": self.demonstrations.source,
-            "demonstrations_hash": self.demonstrations.content_hash(),
+            "demonstrations_hash": self.env.demonstrations.content_hash(),
             f"episode_length_first_{WINDOW_STEPS}": first,
             f"episode_length_last_{WINDOW_STEPS}": last,
             "mujoco": mujoco.__version__,
@@ -175,20 +183,29 @@ class Training:
     def _evaluate(self):
         episodes = self.config.evaluation_episodes
         with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
-            results = compare(
+            return compare(
                 self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, lambda: display.advance()
             )
-            display.console.print(table(results, self.demonstrations.source))
-        return results
 
 
 @contextmanager
-def _sigterm_raises():
-    def terminate(signum, frame):
-        raise Terminated
+def _stops_once():
+    """SIGINT raises KeyboardInterrupt, SIGTERM Terminated; whichever comes first, the next is ignored while we save."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # only the main thread gets signals
+        return
+    signals = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in signals]
 
-    before = signal.signal(signal.SIGTERM, terminate)
+    def stop(number, frame):
+        for each in signals:
+            signal.signal(each, signal.SIG_IGN)
+        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+
+    for number in signals:
+        signal.signal(number, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in zip(signals, before, strict=True):
+            signal.signal(number, handler)

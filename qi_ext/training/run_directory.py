@@ -2,13 +2,12 @@
 
 import dataclasses
 import json
-import tempfile
 from pathlib import Path
 
 import yaml
 
 from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
+from qi_ext.files import require_writable, write_atomically
 
 
 class RunDirectory:
@@ -19,16 +18,14 @@ class RunDirectory:
         self.path = Path(config.results_dir) / str(config.seed)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-            if not existing.is_dir():
-                raise UserError(f"--results_dir: {existing} is not a directory; choose another")
-            if existing == self.path and any(self.path.iterdir()):
-                raise UserError(
-                    f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away"
-                )
-            # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
-            tempfile.TemporaryFile(dir=existing).close()
+            occupied = existing == self.path and existing.is_dir() and any(self.path.iterdir())
         except OSError as error:
-            raise UserError(f"--results_dir: {self.path} cannot be written to ({error.strerror}); choose another") from None
+            raise UserError(f"--results_dir: {self.path} cannot be used ({error.strerror}); choose another") from None
+        if not existing.is_dir():
+            raise UserError(f"--results_dir: {existing} is not a directory; choose another")
+        if occupied:
+            raise UserError(f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away")
+        require_writable(existing, "--results_dir")
 
     @property
     def agent(self):

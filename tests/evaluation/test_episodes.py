@@ -7,8 +7,7 @@ from qi_ext import a1
 from qi_ext.acting import Actor
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.evaluation import evaluate, expert_controller, random_controller
-from qi_ext.evaluation.episodes import actor_controller
+from qi_ext.evaluation.episodes import actor_controller, evaluate, expert_controller, random_controller
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 60

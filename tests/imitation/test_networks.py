@@ -69,8 +69,12 @@ def test_normalized_samples_have_mean_zero_and_variance_one():
     torch.testing.assert_close(normalized.var(dim=0, correction=0), torch.ones(2), rtol=1e-3, atol=0)
 
 
-def test_outliers_are_clipped_to_ten_standard_deviations():
-    assert Normalizer(2)(torch.tensor([1e6, -1e6])).tolist() == [10.0, -10.0]
+def test_outliers_are_clipped_where_asked():
+    assert Normalizer(2, clip=10.0)(torch.tensor([1e6, -1e6])).tolist() == [10.0, -10.0]
+
+
+def test_without_a_clip_nothing_is_clipped():
+    assert Normalizer(2)(torch.tensor([1e6, -1e6])).tolist() == [1e6, -1e6]
 
 
 def test_forward_leaves_the_statistics_bit_identical():
