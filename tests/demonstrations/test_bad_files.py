@@ -301,6 +301,23 @@ def test_joints_in_degrees(path, arrays):
     assert "RL_thigh_joint" in refusal(path)
 
 
+def test_segments_joined_without_a_mark(path, arrays):
+    perfect = arrays("perfect")
+    perfect["states"][9:, a1.LEG_POSITION] += 0.5
+    np.savez(path, **perfect | {"last": np.zeros(len(perfect["last"]))})
+    message = refusal(path)
+    assert "jumps by 0.5" in message
+    assert "rows 8 and 9" in message
+
+
+def test_a_yaw_that_wraps_is_no_jump(path, arrays):
+    perfect = arrays("perfect")
+    perfect["states"][:, a1.YAW] = np.pi - 0.001
+    perfect["states"][5:, a1.YAW] -= 2.0 * np.pi
+    np.savez(path, **perfect)
+    assert load_demonstrations(path, task_commands("simple")).n_segments == 2
+
+
 @pytest.mark.parametrize(("index", "value"), [(a1.TRUNK_Z, -0.3), (a1.ROLL, 0.3), (a1.PITCH, -0.2)])
 def test_fallen_states(path, arrays, index, value):
     np.savez(path, **spoilt(arrays(), "states", (slice(12, 15), index), value))

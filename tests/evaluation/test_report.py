@@ -21,12 +21,16 @@ def compared():
     return compare(environment, still, episodes=1, seed=0, progress=lambda: said.append(1)), len(said)
 
 
-def written(results):
+def written(results, source=""):
     console = Console(width=120, record=True, quiet=True)
     with console.capture() as captured:
         console.quiet = False
-        console.print(table(results))
+        console.print(table(results, source))
     return captured.get()
+
+
+def test_a_source_with_brackets_is_shown_as_it_is(compared):
+    assert "demonstrations: walk[/b][new].npz" in written(compared[0], "walk[/b][new].npz")
 
 
 def test_an_agent_is_compared_with_the_expert_and_chance(compared):

@@ -271,12 +271,20 @@ def test_new_statistics_leave_the_policy_the_function_that_the_step_made_it(make
 
     plain = make_trpo()
     agent = Watched(plain.mdp_info, plain.policy, plain.config, np.random.SeedSequence(0))
-    # Before the first update the normalizer is the identity, which clips what is then normal.
-    agent.policy.normalizer.update(make_batch(agent.policy, n=512, seed=7).observations)
-    agent.policy.sync()
     batch = make_batch(agent.policy)
     agent.update(batch)
     np.testing.assert_allclose(agent.policy.actor.mean(batch.observations), made[0], atol=1e-4)
+
+
+def test_falls_far_outside_of_the_statistics_do_not_move_the_policy(make_trpo, make_batch):
+    agent = make_trpo()
+    agent.policy.normalizer.update(make_batch(agent.policy, n=512, seed=7).observations)
+    falls = 50.0 * make_batch(agent.policy, n=64, seed=8).observations
+    with torch.no_grad():
+        before = agent.policy.distribution_t(falls)
+        agent._update_statistics(falls)
+        moved = torch.distributions.kl_divergence(before, agent.policy.distribution_t(falls))
+    assert moved.max() < 1e-6
 
 
 def test_a_reward_that_is_not_a_number_stops_the_fit_and_leaves_the_policy(make_trpo, make_batch, make_dataset):

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from qi_ext.errors import UserError
+from qi_ext.evaluation.episodes import evaluate, random_controller
 from qi_ext.imitation.policy import GaussianPolicy
+from qi_ext.tasks import QuadrupedDirection
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "evaluate.py"
 POLICIES = ["deterministic", "stochastic", "expert", "random"]
@@ -47,6 +49,15 @@ def test_prints_and_writes_every_policy_in_every_direction(main, agent, tmp_path
         assert words in printed
 
 
+def test_repeats_the_evaluation_of_the_run(main, agent, tmp_path):
+    """Seed and step of the run are in the agent's file; episodes are keyed by them."""
+    path = agent(task="simple", seed="3", step="128")
+    main(["--agent", path, "--episodes", "2", "--json", str(tmp_path / "out.json")])
+    environment = QuadrupedDirection("simple")
+    again = evaluate(environment, random_controller, 2, seed=3, step=128)
+    assert json.loads((tmp_path / "out.json").read_text())["random"] == again
+
+
 def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
     main(["--agent", agent(task="simple", demonstrations_hash="0" * 16), "--episodes", "1"])
     assert "trot has changed since the agent was trained on it" in capsys.readouterr().out
@@ -58,6 +69,7 @@ def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
         ({}, ["--episodes", "0"], "--episodes"),
         ({}, ["--seed", "-1"], "--seed"),
         ({}, ["--json", "/missing/directory/out.json"], "--json"),
+        ({}, ["--json", "/proc/out.json"], "--json"),
         ({}, ["--demonstrations", "missing.npz"], "missing.npz"),
         ({"demonstrations": "gone.npz"}, [], "--demonstrations"),
         ({"n_directions": "many"}, [], "metadata"),

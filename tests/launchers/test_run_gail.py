@@ -165,6 +165,15 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, code):
     assert not (directory / "result.json").exists()
 
 
+def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
+    process = start(*TINY, "--n_steps", 64, "--evaluation_episodes", 0, "--results_dir", tmp_path)
+    process.stdout.close()
+    err = process.stderr.read()
+    process.wait(DEADLINE)
+    assert (err, process.returncode) == ("", 0)
+    assert (tmp_path / "0" / "result.json").is_file()
+
+
 def test_a_users_mistake_is_all_that_is_said(tmp_path):
     process = start("--demonstrations", tmp_path / "nowhere.npz", "--results_dir", tmp_path / "runs")
     out, err = process.communicate(timeout=DEADLINE)

@@ -7,6 +7,7 @@ import warnings
 import mujoco
 import numpy as np
 import pytest
+from loco_mujoco import LocoEnv
 from scipy.stats import chisquare
 
 from qi_ext import a1
@@ -388,3 +389,18 @@ def test_dataset_has_the_form_of_upstreams(simple):
 def test_dataset_takes_no_ignored_keys(simple):
     with pytest.raises(ValueError, match="ignore_keys"):
         simple.create_dataset(ignore_keys=["q_trunk_tz"])
+
+
+def test_a_step_before_the_first_reset_is_refused():
+    with pytest.raises(ValueError, match="reset first"):
+        QuadrupedDirection("simple", demonstrations=None).step(np.zeros(12))
+
+
+def test_a_dataset_of_no_demonstrations_is_refused():
+    with pytest.raises(ValueError, match="without demonstrations"):
+        QuadrupedDirection("simple", demonstrations=None).create_dataset()
+
+
+def test_upstreams_third_part_of_the_name_is_refused_with_what_to_do():
+    with pytest.raises(ValueError, match="demonstrations="):
+        LocoEnv.make("QuadrupedDirection.hard.real")

@@ -29,6 +29,10 @@ def test_options_are_the_fields_of_the_config():
     assert config == make_config(n_steps=7, gamma=0.1, policy_hidden=[3, 4], demonstrations="file.npz")
 
 
+def test_a_whole_number_may_be_written_with_an_exponent():
+    assert parse("--n_steps", "1e5").n_steps == 100_000
+
+
 def test_of_an_option_given_twice_the_last_counts():
     assert parse("--task", "simple", "--task", "hard") == make_config("hard")
 

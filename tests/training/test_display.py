@@ -1,3 +1,5 @@
+import re
+
 from qi_ext.training.display import Display
 
 
@@ -25,3 +27,15 @@ def test_a_long_line_is_not_folded(capsys):
 def test_what_looks_like_markup_is_said_as_it_is(capsys):
     Display("", 1).say("/runs/[bold]/[0]")
     assert capsys.readouterr().out == "/runs/[bold]/[0]\n"
+
+
+def test_a_narrow_terminal_shows_the_figures_and_the_time_left(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    text = "1780 steps/s  return 145.8  length 1000  D 1.00/0.99"
+    with Display("training", 3_000_000) as display:
+        display.update(1_000_000, text)
+    shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
+    assert re.search(rf"training +33% {re.escape(text)} \S+ left", shown)

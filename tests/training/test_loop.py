@@ -1,4 +1,5 @@
 import csv
+import os
 import random
 import signal
 
@@ -8,7 +9,8 @@ import torch
 from safetensors import safe_open
 
 from qi_ext import load_agent
-from qi_ext.demonstrations import formats
+from qi_ext.commands import task_commands
+from qi_ext.demonstrations import formats, load_demonstrations
 from qi_ext.errors import UserError
 from qi_ext.imitation import GAIL
 from qi_ext.training.config import make_config
@@ -173,3 +175,35 @@ def test_a_run_leaves_the_handler_of_sigterm_as_it_was(tiny):
         assert signal.getsignal(signal.SIGTERM) is mine
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def test_a_second_signal_does_not_stop_the_saving_after_the_first(tiny):
+    class Impatient(Training):
+        def _introduce(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def _save(self, step):
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGTERM)
+            super()._save(step)
+
+    training = Impatient(tiny())
+    with pytest.raises(KeyboardInterrupt):
+        training.run()
+    assert load_agent(training.directory.agent).metadata["step"] == "0"
+
+
+def test_demonstrations_are_named_so_that_they_are_found_from_anywhere(tiny, gliding, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    formats.write("here.npz", gliding((0.0,)))
+    training = run(tiny(demonstrations="here.npz"))
+    assert load_agent(training.directory.agent).metadata["demonstrations"] == str(tmp_path / "here.npz")
+
+
+@pytest.mark.parametrize("compat", ["task", "upstream"])
+def test_the_agents_hash_is_that_of_the_demonstrations_as_the_task_reads_them(tiny, gliding, tmp_path, compat):
+    path = tmp_path / "slow.npz"
+    formats.write(path, gliding((0.0,), speed=0.51))
+    training = run(tiny(demonstrations=str(path), compat=compat))
+    expected = load_demonstrations(path, task_commands("simple")).content_hash()
+    assert load_agent(training.directory.agent).metadata["demonstrations_hash"] == expected
