@@ -103,6 +103,10 @@ class TRPO(Agent):
             )
         )
 
+    def save(self, path, full_save=False):
+        """Write the acting policy where `qi_ext.load_agent` reads it; in place of mushroom-rl's pickles, whatever `full_save`."""
+        self.policy.save_agent(path, {"task": self.config.task, "algorithm": self.config.algorithm})
+
     def update(self, batch):
         """Policy step, critic fit, then the statistics: the old policy keeps those it acted with."""
         self._require_finite(batch.observations, "observations")

@@ -6,6 +6,7 @@ import pytest
 import torch
 from mushroom_rl.core import Core
 
+from qi_ext import load_agent
 from qi_ext.errors import UserError
 from qi_ext.evaluation.episodes import actor_controller, evaluate
 from qi_ext.imitation import GAIL
@@ -211,3 +212,12 @@ def test_a_discriminator_that_overflows_stops_the_fit(make_agent, make_batch):
         last.bias.fill_(-1e36)  # the rewards are still plain zeros
     with pytest.raises(FloatingPointError, match="gradient_penalty"):
         agent.update(make_batch(agent.policy))
+
+
+def test_mushroom_rls_save_writes_an_agent_that_can_be_loaded(make_agent, tmp_path):
+    agent = make_agent()
+    agent.save(tmp_path / "agent.safetensors")
+    observation = np.zeros(37)
+    loaded = load_agent(tmp_path / "agent.safetensors")
+    np.testing.assert_array_equal(loaded.act(observation), agent.policy.actor.act(observation))
+    assert (loaded.metadata["task"], loaded.metadata["algorithm"]) == ("simple", "gail")
