@@ -104,7 +104,7 @@ class TRPO(Agent):
         )
 
     def save(self, path, full_save=False):
-        """Write the acting policy where `qi_ext.load_agent` reads it; in place of mushroom-rl's pickles, whatever `full_save`."""
+        """Write the acting policy where `qi_ext.load_agent` reads it; never pickles, whatever `full_save`."""
         self.policy.save_agent(path, {"task": self.config.task, "algorithm": self.config.algorithm})
 
     def update(self, batch):
