@@ -34,7 +34,10 @@ class Parser(ArgumentParser):
         )
 
     def error(self, message, *args, **kwargs):
-        raise UserError(re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split())))
+        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split()))
+        for kind, words in (("int", "a whole number"), ("float", "a finite number")):
+            text = re.sub(rf"Expected an? <class '{kind}'>\. Got value: (.*)", rf"must be {words}, not \1", text)
+        raise UserError(text)
 
 
 def parse_config(program, description, arguments=None):

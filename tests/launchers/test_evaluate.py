@@ -67,6 +67,7 @@ def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
     ("metadata", "options", "named"),
     [
         ({}, ["--episodes", "0"], "--episodes"),
+        ({}, ["--episodes", "ten"], "--episodes: must be a whole number, not ten"),
         ({}, ["--seed", "-1"], "--seed"),
         ({}, ["--json", "/missing/directory/out.json"], "--json"),
         ({}, ["--json", "/proc/out.json"], "--json"),
