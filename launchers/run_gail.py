@@ -24,13 +24,10 @@ def experiment(**settings):
 
 
 # experiment-launcher reads the settings off the signature: plain types, each with a default.
+GIVEN = {"task": "simple", "algorithm": "gail", "seed": 0, "results_dir": ""}
 experiment.__signature__ = inspect.Signature(
     [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=None)
-        if name not in ("task", "algorithm", "seed", "results_dir")
-        else inspect.Parameter(
-            name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default={"algorithm": "gail"}.get(name, item.default)
-        )
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=GIVEN.get(name))
         for name, item in SimpleVail.__dataclass_fields__.items()
     ]
 )
