@@ -11,15 +11,16 @@ WARM_START ?= 0
 DEMONSTRATIONS ?= trot
 RESULTS_DIR ?= runs/$(TASK)-$(ALGORITHM)
 
-.PHONY: help setup train test lint format clean
+.PHONY: help setup train test test-slow lint format clean
 
 help:
-	@echo "make train    install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
-	@echo "              DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine, and writes to RESULTS_DIR/SEED, which must be empty"
-	@echo "make test     install, lint, run the tests"
-	@echo "make setup    install into $(VENV)"
-	@echo "make format   let ruff format the code"
-	@echo "make clean    remove $(VENV) and caches; runs/ stays"
+	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
+	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
+	@echo "make test        install, lint, run the tests"
+	@echo "make test-slow   install, run the experiments (minutes each)"
+	@echo "make setup       install into $(VENV)"
+	@echo "make format      let ruff format the code"
+	@echo "make clean       remove $(VENV) and caches; runs/ stays"
 
 setup: $(VENV)/installed
 
@@ -47,6 +48,9 @@ format: setup
 
 test: lint
 	$(BIN)/python -m pytest -m "not slow" --cov --cov-fail-under=90
+
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info
