@@ -9,7 +9,8 @@ STEPS ?= 300000
 SEED ?= 0
 WARM_START ?= 0
 DEMONSTRATIONS ?= trot
-RESULTS_DIR ?= runs/$(TASK)-$(ALGORITHM)
+# Empty is run_gail.py's own default, runs/TASK-ALGORITHM.
+RESULTS_DIR ?=
 
 .PHONY: help setup train test test-slow lint format clean
 

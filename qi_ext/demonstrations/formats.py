@@ -26,18 +26,23 @@ REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINT
 
 
 def read(path):
-    """`Demonstrations` from an npz of any of the three formats. Raises UserError where it cannot be read."""
+    """Checked `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from."""
     arrays = read_npz(path)
-    if "segment_bounds" in arrays:
-        return _from_ours(arrays, path)
-    if "states" in arrays:
-        return _from_perfect(arrays, path)
-    if any(key.startswith("q_trunk") for key in arrays):
-        return _from_real(arrays, path)
-    raise UserError(
-        f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the formats known: ours "
-        "(segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
-    )
+    ours = "segment_bounds" in arrays
+    if ours:
+        demonstrations = _from_ours(arrays, path)
+    elif "states" in arrays:
+        demonstrations = _from_perfect(arrays, path)
+    elif any(key.startswith("q_trunk") for key in arrays):
+        demonstrations = _from_real(arrays, path)
+    else:
+        raise UserError(
+            f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the formats known: "
+            "ours (segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
+        )
+    check(demonstrations, path)
+    # Our file holds float32, in which a command's features are not quite those of the command.
+    return demonstrations.with_commands(demonstrations.commands) if ours else demonstrations
 
 
 def write(path, demonstrations, made_by=""):
@@ -135,12 +140,10 @@ def _from_ours(arrays, path):
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and command (S, 2), "
             f"not {states.shape} and {table.shape}"
         )
-    commands = tuple(_command(direction, speed, path) for direction, speed in table)
-    bounds = whole_numbers(arrays, "segment_bounds", path)
-    demonstrations = Demonstrations(
+    return Demonstrations(
         states=states,
-        bounds=bounds,
-        commands=commands,
+        bounds=whole_numbers(arrays, "segment_bounds", path),
+        commands=tuple(_command(direction, speed, path) for direction, speed in table),
         kind=kind,
         source=str(arrays.get("source", f"recorded: {Path(path).name}")),
         synthetic=bool(arrays.get("synthetic", False)),
@@ -149,9 +152,6 @@ def _from_ours(arrays, path):
         external_force=floats(arrays, "external_force", path),
         initial_state=floats(arrays, "initial_state", path),
     )
-    # Checked here already, because the commands are written along the bounds.
-    check(demonstrations, path)
-    return demonstrations.with_commands(commands)
 
 
 def _from_perfect(arrays, path):
@@ -184,14 +184,14 @@ def _from_real(arrays, path):
     goal = np.stack([np.cos(direction), np.sin(direction), columns["goal_speed"].reshape(-1)], axis=1)
     full = np.stack([columns[f"q_{joint}"].reshape(-1) for joint in a1.JOINTS[2:]], axis=1)
     speed = np.stack([columns[f"dq_{joint}"].reshape(-1) for joint in a1.JOINTS], axis=1)
-    rows = np.concatenate([np.arange(b, e, REAL_FACTOR) for b, e in zip(bounds[:-1], bounds[1:], strict=True)])
     states = np.concatenate([full, speed, goal], axis=1)
-    lengths = [len(range(b, e, REAL_FACTOR)) for b, e in zip(bounds[:-1], bounds[1:], strict=True)]
+    rows = [np.arange(begin, end, REAL_FACTOR) for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
     note = (
         "500 Hz real recording taken at 100 Hz, with its recorded velocities "
         "(loco-mujoco's finite differences are 0 at each segment's first sample)"
     )
-    return _recorded(states[rows], np.concatenate([[0], np.cumsum(lengths)]), path, "real", notes=(note,))
+    taken = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
+    return _recorded(states[np.concatenate(rows)], taken, path, "real", notes=(note,))
 
 
 def _recorded(states, bounds, path, form, actions=None, notes=()):

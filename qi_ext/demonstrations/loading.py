@@ -36,9 +36,7 @@ def load_demonstrations(name, commands, compat="task"):
         demonstrations = name
         check(demonstrations)
     else:
-        path = _path(str(name), len(commands) == 1)
-        demonstrations = read(path)
-        check(demonstrations, path)
+        demonstrations = read(_path(str(name), len(commands) == 1))
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
 
 

@@ -14,12 +14,14 @@ MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anythi
 
 
 def need(arrays, keys, path):
+    """Raise UserError unless all `keys` are among `arrays`, {key: array}, read from `path`."""
     missing = [key for key in keys if key not in arrays]
     if missing:
         raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; record or download the file again")
 
 
 def floats(arrays, key, path):
+    """arrays[key] as float64, of any shape. Raises UserError where it holds no numbers."""
     try:
         return np.asarray(arrays[key], dtype=np.float64)
     except (TypeError, ValueError):
@@ -27,6 +29,7 @@ def floats(arrays, key, path):
 
 
 def whole_numbers(arrays, key, path):
+    """arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
     numbers = floats(arrays, key, path)
     if numbers.ndim != 1 or not np.all(np.isfinite(numbers)) or np.any(numbers != np.round(numbers)):
         raise UserError(f"demonstrations: {path}: {key} must be a row of whole numbers")
@@ -34,6 +37,7 @@ def whole_numbers(arrays, key, path):
 
 
 def read_npz(path):
+    """All arrays of an npz, {key: array}. Raises UserError where it cannot be read; nothing is unpickled."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -64,5 +68,6 @@ def read_npz(path):
 
 
 def write_npz(path, **arrays):
+    """Write arrays as a compressed npz, whole or not at all. Raises UserError where `path` cannot be written."""
     with write_atomically(path) as file:
         np.savez_compressed(file, **arrays)

@@ -1,5 +1,8 @@
 """An agent beside the trot controller and chance: the figures, and the table a person reads."""
 
+from rich.table import Table
+from rich.text import Text
+
 from qi_ext.evaluation.episodes import actor_controller, evaluate, expert_controller, random_controller
 
 
@@ -19,9 +22,6 @@ def compare(environment, actor, episodes, seed, step=0, progress=lambda: None):
 
 def table(results, source=""):
     """The results of `compare` as a rich table. source: of the demonstrations that episodes started from, named below it."""
-    from rich.table import Table
-    from rich.text import Text
-
     rendered = Table(title="return of at most 1000 (mean +- std over episodes)")
     if source:
         rendered.caption = Text(f"demonstrations: {source}")

@@ -5,6 +5,7 @@ import torch
 from qi_ext import a1
 from qi_ext.errors import UserError
 from qi_ext.imitation.discriminators import Discriminator, VariationalDiscriminator, imitation_reward
+from qi_ext.imitation.networks import seeded_generator
 from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.imitation.trpo import TRPO
 
@@ -36,7 +37,7 @@ class GAIL(TRPO):
                 f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
             )
         self._expert = torch.cat([torch.from_numpy(dataset[key]).float() for key in self._inputs], dim=1)
-        self._torch_generator = torch.Generator().manual_seed(int(discriminator_seed.generate_state(1)[0]))
+        self._torch_generator = seeded_generator(discriminator_seed)
         self.discriminator = self.discriminator_class(self._expert.shape[1], config, self._torch_generator)
         self._discriminator_optimizer = torch.optim.Adam(self.discriminator.parameters(), lr=config.discriminator_learning_rate)
         # Both start from what the expert does; the policy's batches then add what it does itself.

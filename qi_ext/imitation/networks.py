@@ -8,6 +8,11 @@ from torch import nn
 MIN_STD = 0.01  # so that features that never change, such as a fixed command, stay harmless
 
 
+def seeded_generator(seed):
+    """A torch generator of its own for a `numpy.random.SeedSequence`."""
+    return torch.Generator().manual_seed(int(seed.generate_state(1)[0]))
+
+
 class MLP(nn.Sequential):
     """Linear layers with ReLU between them; sizes: inputs, hidden, ..., outputs."""
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from qi_ext.acting import Actor, save_agent
-from qi_ext.imitation.networks import MLP, Normalizer
+from qi_ext.imitation.networks import MLP, Normalizer, seeded_generator
 
 
 class GaussianPolicy(TorchPolicy):
@@ -24,8 +24,7 @@ class GaussianPolicy(TorchPolicy):
         weights, acting = seed.spawn(2)
         self.sizes = [n_observations, *hidden, n_actions]
         self.normalizer = Normalizer(n_observations)
-        generator = torch.Generator().manual_seed(int(weights.generate_state(1)[0]))
-        self.network = MLP(self.sizes, generator, output_gain=0.01)
+        self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01)
         self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std)))
         self.deterministic = False
         self._generator = np.random.default_rng(acting)

@@ -9,7 +9,7 @@ from mushroom_rl.utils.dataset import parse_dataset
 from torch import nn
 
 from qi_ext.imitation.gae import generalized_advantages
-from qi_ext.imitation.networks import MLP
+from qi_ext.imitation.networks import MLP, seeded_generator
 
 KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom-rl's TRPO
 
@@ -83,9 +83,7 @@ class TRPO(Agent):
         """config: as in qi_ext.training.config. seed: a `numpy.random.SeedSequence`."""
         weights, draws = seed.spawn(2)
         self.config = config
-        self.critic = MLP(
-            [policy.sizes[0], *config.critic_hidden, 1], torch.Generator().manual_seed(int(weights.generate_state(1)[0]))
-        )
+        self.critic = MLP([policy.sizes[0], *config.critic_hidden, 1], seeded_generator(weights))
         self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_learning_rate)
         self._generator = np.random.default_rng(draws)
         self.diagnostics = {}

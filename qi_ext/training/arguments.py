@@ -56,10 +56,9 @@ def parse_config(program, description, arguments=None):
             group = parser.add_argument_group(GROUPS[item.name])
         default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
-        # All as text: the config itself says what a number is, whoever sets it.
-        options = {"nargs": "+", "type": str} if item.type is list else {"type": str}
         text = item.metadata["help"] + (f" [{shown}]" if shown != "" else "")
-        group.add_argument(f"--{item.name}", default=None, help=text, metavar="X", **options)
+        # All as text: the config itself says what a number is, whoever sets it.
+        group.add_argument(f"--{item.name}", type=str, help=text, metavar="X", nargs="+" if item.type is list else None)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return dataclasses.asdict(chosen(**given))
 

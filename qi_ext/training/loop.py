@@ -183,9 +183,7 @@ class Training:
     def _evaluate(self):
         episodes = self.config.evaluation_episodes
         with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
-            return compare(
-                self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, lambda: display.advance()
-            )
+            return compare(self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, display.advance)
 
 
 @contextmanager

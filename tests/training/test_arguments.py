@@ -129,3 +129,8 @@ def test_the_exit_code_is_what_main_returns(result, code):
     with pytest.raises(SystemExit) as caught:
         run_command("program.py", lambda: result)
     assert caught.value.code == code
+
+
+def test_an_empty_results_dir_is_the_default_one():
+    """`make train` passes it so."""
+    assert parse("--task", "hard", "--results_dir", "").results_dir == "runs/hard-gail"
