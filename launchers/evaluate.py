@@ -6,10 +6,13 @@ prints return (of at most 1000), length, velocity error and falls per direction,
 stochastically. Episodes start from the demonstrations that the agent was trained on, unless --demonstrations names others.
 """
 
+from contextlib import closing
+
 from qi_ext import load_agent
 from qi_ext.errors import UserError
 from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
+from qi_ext.training.config import SimpleGail
 
 
 def main(arguments=None):
@@ -21,6 +24,10 @@ def main(arguments=None):
     starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
+    for name in ("n_workers", "pool", "scheduler"):
+        setting = SimpleGail.__dataclass_fields__[name]
+        text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
+        parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
@@ -29,10 +36,11 @@ def main(arguments=None):
     if options.json:
         require_output(options.json, "--json")
     agent = load_agent(options.agent)
-    settings, seed, step = _run_of(agent, options.agent)
+    settings, lanes_per_block, seed, step = _run_of(agent, options.agent)
     seed = seed if options.seed is None else options.seed
 
     from qi_ext.evaluation import compare, table
+    from qi_ext.sampling.batched import BatchedSampler
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.display import Display
     from qi_ext.training.run_directory import write_json
@@ -44,26 +52,28 @@ def main(arguments=None):
         if options.demonstrations:
             raise
         raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
-    with Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
+    sampler = BatchedSampler(environment, lanes_per_block, options.pool, options.n_workers, options.scheduler)
+    with closing(sampler), Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
         display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {step:,} steps")
         found = environment.demonstrations.content_hash()
         if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
             display.say(f"note: {name} has changed since the agent was trained on it")
-        results = compare(environment, agent, options.episodes, seed, step, display.advance)
+        results = compare(sampler, agent, options.episodes, seed, step, display.advance)
         display.console.print(table(results, environment.demonstrations.source))
     if options.json:
         write_json(options.json, results)
 
 
 def _run_of(agent, path):
-    """The task's settings, the seed and the step of the run that the agent comes from."""
+    """The task's settings, the lanes per block, the seed and the step of the run that the agent comes from."""
     try:
         settings = {
             "task": agent.metadata["task"],
             "n_directions": int(agent.metadata.get("n_directions", 8)),
             "speed": float(agent.metadata.get("speed", 0.5)),
         }
-        return settings, int(agent.metadata.get("seed", 0)), int(agent.metadata.get("step", 0))
+        lanes_per_block, seed, step = (int(agent.metadata[name]) for name in ("lanes_per_block", "seed", "step"))
+        return settings, lanes_per_block, seed, step
     except (KeyError, ValueError):
         raise UserError(f"agent: {path}: the metadata do not say which task it was trained on") from None
 

@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class Terminated(BaseException):
     """SIGTERM arrived; not an Exception, so that nothing takes it for a fault on its way up."""
+
+
+class SamplingError(RuntimeError):
+    """Experience could not be gathered: an environment raised, or its worker kept dying. The message names the lanes."""

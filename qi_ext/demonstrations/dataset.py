@@ -111,18 +111,18 @@ class InitialStates:
     """Demonstrated states to start episodes from, by direction."""
 
     def __init__(self, demonstrations):
-        """demonstrations: `Demonstrations`, or None, from which nothing can be drawn."""
-        self._states = {}
+        """demonstrations: `Demonstrations`, or None, from which nothing can be drawn. `states`: {direction_deg: (n, 37)}."""
+        self.states = {}
         if demonstrations is None:
             return
         for i, command in enumerate(demonstrations.commands):
-            self._states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
-        self._states = {direction: np.concatenate(parts) for direction, parts in self._states.items()}
+            self.states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
+        self.states = {direction: np.concatenate(parts) for direction, parts in self.states.items()}
 
     def draw(self, command, generator):
         """A state, (37,), of the command's direction, or of the nearest demonstrated one; goal features are the recording's."""
-        if not self._states:
+        if not self.states:
             raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
-        nearest = min(self._states, key=lambda direction: angle_between(direction, command.direction_deg))
-        states = self._states[nearest]
+        nearest = min(self.states, key=lambda direction: angle_between(direction, command.direction_deg))
+        states = self.states[nearest]
         return states[generator.integers(len(states))]

@@ -3,21 +3,22 @@
 from rich.table import Table
 from rich.text import Text
 
-from qi_ext.evaluation.episodes import actor_controller, evaluate, expert_controller, random_controller
+from qi_ext.evaluation.episodes import evaluate
+from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 
 
-def compare(environment, actor, episodes, seed, step=0, progress=lambda: None):
+def compare(sampler, actor, episodes, seed, step=0, progress=lambda n: None):
     """Evaluate `actor` deterministic and stochastic, the trot controller (`expert`) and uniform torques (`random`).
 
-    Returns {name: result of `evaluate`}. progress() is called after each episode; there are 4 episodes |directions| of them.
+    Returns {name: result of `evaluate`}. progress(n) is called as n of the 4 episodes |directions| episodes are done.
     """
     controllers = {
-        "deterministic": actor_controller(actor, deterministic=True),
-        "stochastic": actor_controller(actor, deterministic=False),
-        "expert": expert_controller,
-        "random": random_controller,
+        "deterministic": PolicyController(actor, deterministic=True),
+        "stochastic": PolicyController(actor),
+        "expert": ExpertController(),
+        "random": RandomController(),
     }
-    return {name: evaluate(environment, controller, episodes, seed, step, progress) for name, controller in controllers.items()}
+    return {name: evaluate(sampler, controller, episodes, seed, step, progress) for name, controller in controllers.items()}
 
 
 def table(results, source=""):

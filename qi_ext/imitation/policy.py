@@ -27,8 +27,12 @@ class GaussianPolicy(TorchPolicy):
         self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01)
         self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std)))
         self.deterministic = False
-        self._generator = np.random.default_rng(acting)
+        self.seed(acting)
         self.sync()
+
+    def seed(self, seed):
+        """Restart the generator of the actions' noise from an int or a `numpy.random.SeedSequence`."""
+        self._generator = np.random.default_rng(seed)
 
     def sync(self):
         """Make the acting weights those of the networks; call it whenever weights or statistics have changed."""

@@ -16,7 +16,11 @@ KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom
 
 @dataclass
 class Batch:
-    """One batch of N transitions, float32: observations, next_observations (N, 37), actions (N, 12), the rest (N,)."""
+    """One batch of N transitions, float32.
+
+    observations, next_observations: (N, 37). actions: (N, 12). rewards: (N,). absorbing, last: (N,), or (lanes, time) with
+    N = lanes x time, where the others go lane after lane; every lane ends with `last`.
+    """
 
     observations: torch.Tensor
     actions: torch.Tensor
@@ -101,6 +105,23 @@ class TRPO(Agent):
             )
         )
 
+    def fit_rollouts(self, rollouts):
+        """One update from a `qi_ext.sampling.Rollouts`; as `fit` does with its dataset."""
+        arrays = (rollouts.observations, rollouts.actions, rollouts.rewards[..., None], rollouts.next_observations)
+        observations, actions, rewards, next_observations = (
+            torch.from_numpy(array.reshape(-1, array.shape[-1]).astype(np.float32)) for array in arrays
+        )
+        self.update(
+            Batch(
+                observations,
+                actions,
+                rewards.squeeze(-1),
+                next_observations,
+                rollouts.absorbing.astype(np.float32),
+                rollouts.last.astype(np.float32),
+            )
+        )
+
     def save(self, path, full_save=False):
         """Write the acting policy where `qi_ext.load_agent` reads it; never pickles, whatever `full_save`."""
         self.policy.save_agent(path, {"task": self.config.task, "algorithm": self.config.algorithm})
@@ -111,9 +132,14 @@ class TRPO(Agent):
         rewards = self.rewards(batch)
         self._require_finite(rewards, "rewards")
         values, next_values = self._values(batch.observations), self._values(batch.next_observations)
+        shape = batch.last.shape
         advantages = generalized_advantages(
-            rewards.numpy(), values, next_values, batch.absorbing, batch.last, self.config.gamma, self.config.gae_lambda
-        )
+            *(array.reshape(shape) for array in (rewards.numpy(), values, next_values)),
+            batch.absorbing,
+            batch.last,
+            self.config.gamma,
+            self.config.gae_lambda,
+        ).reshape(-1)
         targets = advantages + values
         self.diagnostics = {
             "reward": float(rewards.mean()),

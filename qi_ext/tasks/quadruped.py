@@ -100,7 +100,7 @@ class QuadrupedDirection(UnitreeA1):
         self.task = task
         self.commands = task_commands(task, n_directions, speed)
         self.demonstrations = load_demonstrations(demonstrations, self.commands)
-        self._initial_states = InitialStates(self.demonstrations)
+        self.initial_states = InitialStates(self.demonstrations)
         kwargs.setdefault("reward_type", "velocity_vector")
         super().__init__(random_start=False, **kwargs)
         self.obs_helpers = [
@@ -165,7 +165,7 @@ class QuadrupedDirection(UnitreeA1):
         if command is None:
             command = self.commands[self._generator.integers(len(self.commands))]
         self._set_command(command)
-        self._set_joints(self._initial_states.draw(command, self._generator))
+        self._set_joints(self.initial_states.draw(command, self._generator))
 
     def step(self, action):
         """Apply torques for 10 ms; returns observation (37,), reward, absorbing, info.

@@ -8,12 +8,13 @@ import sys
 
 from jsonargparse import ArgumentParser
 
-from qi_ext.errors import Terminated, UserError
+from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.config import ALGORITHMS, TASKS, config_class
 
 # The headings of --help, each by the first field below it.
 GROUPS = {
     "task": "the run",
+    "n_envs": "sampling",
     "batch_size": "TRPO",
     "discriminator_input": "discriminator",
     "warm_start_std": "warm start",
@@ -70,7 +71,7 @@ def run_command(program, main):
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
-    except (FloatingPointError, OSError) as error:
+    except (FloatingPointError, OSError, SamplingError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

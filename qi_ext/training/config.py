@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from qi_ext.commands import TASKS
 from qi_ext.errors import UserError
+from qi_ext.sampling.pool import KINDS
 
 ALGORITHMS = ("gail", "vail")
 
@@ -49,6 +50,12 @@ class SimpleGail:
     checkpoint_steps: int = _setting(100_000, "environment steps between saved agents", 1)
     learner_threads: int = _setting(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
+    n_envs: int = _setting(32, "robots simulated at once; part of the result", 1, 65536)
+    lanes_per_block: int = _setting(4, "robots whose actions are computed together; part of the result", 1, 65536)
+    n_workers: str = _setting("auto", "processes, or auto: as many as this process may use; never part of the result")
+    pool: str = _setting("loky", "where robots are simulated: loky (processes), serial (this process) or dask", choices=KINDS)
+    scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask")
+
     # Small batches and a wide first policy learn fastest while every episode still ends in a fall.
     batch_size: int = _setting(4096, "environment steps a TRPO update", 16)
     gamma: float = _setting(0.99, "discount", 0.0, 1.0)
@@ -85,6 +92,7 @@ class SimpleGail:
     warm_start_batch_size: int = _setting(256, "minibatch of the warm start", 1)
 
     def __post_init__(self):
+        self.n_workers = str(self.n_workers)
         for item in dataclasses.fields(self):
             setattr(self, item.name, _checked(item, getattr(self, item.name)))
         if not self.results_dir:

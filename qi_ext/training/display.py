@@ -74,9 +74,9 @@ class Display:
             parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text, f"{_clock(left)} left"]
             self.say("  ".join(part for part in parts if part))
 
-    def advance(self):
-        """One more of the total is done."""
-        self.update(self._done + 1)
+    def advance(self, n=1):
+        """`n` more of the total are done."""
+        self.update(self._done + n)
 
 
 def _clock(seconds):

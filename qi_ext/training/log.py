@@ -11,6 +11,7 @@ TAGS = {
     "return_mean": "rollout/ep_rew_mean",
     "length_mean": "rollout/ep_len_mean",
     "episodes": "rollout/episodes",
+    "blow_ups": "rollout/blow_ups",
     "steps_per_second": "time/fps",
     "collect_seconds": "time/collect_seconds",
     "learn_seconds": "time/learn_seconds",
@@ -27,21 +28,20 @@ TAGS = {
 
 
 class EpisodeCounter:
-    """Counts whole episodes from single steps; used as the callback of mushroom-rl's Core after each step."""
+    """Keeps the episodes of a run, as `ParallelCore` counts them."""
 
     def __init__(self):
         self.episodes = []  # (step it ended at, return, length)
         self.steps = 0
-        self._return, self._length = 0.0, 0
+        self.blow_ups = 0
 
-    def __call__(self, samples):
-        for _, _, reward, _, _, last in samples:
-            self.steps += 1
-            self._return += float(reward)
-            self._length += 1
-            if last:
-                self.episodes.append((self.steps, self._return, self._length))
-                self._return, self._length = 0.0, 0
+    def add(self, n_steps, n_lanes, episodes):
+        """A batch of `n_steps` from `n_lanes` lanes, in which `episodes` ended (an array of `rollouts.EPISODE`)."""
+        for row in episodes:
+            ended_at = self.steps + (int(row["time"]) + 1) * n_lanes
+            self.episodes.append((ended_at, float(row["episode_return"]), int(row["length"])))
+        self.steps += n_steps
+        self.blow_ups += int(episodes["blew_up"].sum())
 
     def since(self, step):
         """Number, mean return and mean length of the episodes that ended after `step`; means are None without any."""

@@ -9,14 +9,13 @@ from contextlib import closing, contextmanager
 import mujoco
 import numpy as np
 import torch
-from mushroom_rl.core import Core
-from threadpoolctl import threadpool_limits
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
-from qi_ext.errors import Terminated
+from qi_ext.errors import SamplingError, Terminated
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import check_actions, clone
+from qi_ext.sampling import ParallelCore
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.display import Display, make_console, say
 from qi_ext.training.log import EpisodeCounter, ProgressLog
@@ -35,14 +34,14 @@ class Training:
         self.config = config
         self.directory = RunDirectory(config)
         torch.set_num_threads(config.learner_threads)
-        for_env, for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(3)
+        for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(2)
         # The environment reads the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.env = QuadrupedDirection(
             config.task,
             n_directions=config.n_directions,
             speed=config.speed,
             demonstrations=config.demonstrations,
-            seed=for_env,
+            seed=config.seed,
         )
         self.demonstrations = self.env.demonstrations
         if config.compat == "upstream":
@@ -51,20 +50,32 @@ class Training:
             check_actions(self.demonstrations)
         self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent)
         self.counter = EpisodeCounter()
-        self.n_steps = -(-config.n_steps // config.batch_size) * config.batch_size
+        self.core = ParallelCore(
+            self.agent,
+            self.env,
+            callbacks_fit=[self._after_fit],
+            n_envs=config.n_envs,
+            lanes_per_block=config.lanes_per_block,
+            pool=config.pool,
+            n_workers=config.n_workers,
+            scheduler=config.scheduler,
+            seed=config.seed,
+        )
+        # Every lane takes as many steps a batch, and a run as many batches as it needs.
+        self.batch_size = -(-config.batch_size // config.n_envs) * config.n_envs
+        self.n_steps = -(-config.n_steps // self.batch_size) * self.batch_size
 
     def run(self):
         """Train, evaluate, write; returns what result.json holds.
 
         Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
         """
-        # Acting in numpy must not depend on the machine's core count; torch has its own, recorded number of threads.
-        with _stops_once(), threadpool_limits(1, user_api="blas"):
+        with _stops_once(), closing(self.core):
             self.directory.create(self.config)
             with closing(ProgressLog(self.directory.path, self.config)) as self._log:
                 try:
                     return self._run()
-                except (KeyboardInterrupt, Terminated):
+                except (KeyboardInterrupt, Terminated, SamplingError):
                     self._save(self.counter.steps)
                     say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
                     raise
@@ -111,41 +122,36 @@ class Training:
             )
 
     def _learn(self):
-        config = self.config
         with Display("training", self.n_steps) as display:
             self._display = display
-            self._fit_began = None
-            self._batch_began = time.monotonic()
             self._saved_at = 0
-            core = Core(self.agent, self.env, callbacks_fit=[self._after_fit], callback_step=self._after_step)
-            core.learn(n_steps=self.n_steps, n_steps_per_fit=config.batch_size, quiet=True)
+            self.core.learn(n_steps=self.n_steps, n_steps_per_fit=self.config.batch_size, quiet=True)
         self._save(self.n_steps)
 
-    def _after_step(self, samples):
-        self.counter(samples)
-        if self.counter.steps % self.config.batch_size == 0:
-            self._fit_began = time.monotonic()
-
     def _after_fit(self, dataset):
-        now, step, batch_size = time.monotonic(), self.counter.steps, self.config.batch_size
-        episodes, return_mean, length_mean = self.counter.since(step - batch_size)
-        rate = batch_size / (now - self._batch_began)
+        self.counter.add(self.batch_size, self.config.n_envs, self.core.episodes)
+        step = self.counter.steps
+        episodes, return_mean, length_mean = self.counter.since(step - self.batch_size)
+        rate = self.batch_size / (self.core.collect_seconds + self.core.fit_seconds)
+        blow_ups = int(self.core.episodes["blew_up"].sum())
         row = {
             "return_mean": return_mean,
             "length_mean": length_mean,
             "episodes": episodes,
+            "blow_ups": blow_ups,
             "steps_per_second": rate,
-            "collect_seconds": self._fit_began - self._batch_began,
-            "learn_seconds": now - self._fit_began,
+            "collect_seconds": self.core.collect_seconds,
+            "learn_seconds": self.core.fit_seconds,
         }
         self._log.write(step, row | self.agent.diagnostics)
+        if blow_ups:
+            self._display.say(f"{blow_ups} simulations blew up; their episodes ended as falls (step {step:,})")
         accuracy = [self.agent.diagnostics.get(f"discriminator_accuracy_{side}", float("nan")) for side in ("policy", "expert")]
         shown = "no episode ended" if not episodes else f"return {return_mean:.1f}  length {length_mean:.0f}"
         self._display.update(step, f"{rate:.0f} steps/s  {shown}  D {accuracy[0]:.2f}/{accuracy[1]:.2f}")
         if step - self._saved_at >= self.config.checkpoint_steps:
             self._saved_at = step
             self._save(step)
-        self._batch_began = time.monotonic()
 
     def _save(self, step):
         metadata = {
@@ -155,6 +161,7 @@ class Training:
             "seed": str(self.config.seed),
             "n_directions": str(self.config.n_directions),
             "speed": str(self.config.speed),
+            "lanes_per_block": str(self.config.lanes_per_block),
             "demonstrations": resolved_name(self.config.demonstrations),
             "demonstrations_hash": self.env.demonstrations.content_hash(),
             "demonstrations_source": self.demonstrations.source,
@@ -171,6 +178,7 @@ class Training:
             "seed": self.config.seed,
             "steps": self.n_steps,
             "episodes": len(self.counter.episodes),
+            "blow_ups": self.counter.blow_ups,
             "directory": str(self.directory.path),
             "training_seconds": training_seconds,
             "demonstrations": self.demonstrations.source,
@@ -183,7 +191,9 @@ class Training:
     def _evaluate(self):
         episodes = self.config.evaluation_episodes
         with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
-            return compare(self.env, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, display.advance)
+            return compare(
+                self.core.path.sampler, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, display.advance
+            )
 
 
 @contextmanager

@@ -1,0 +1,98 @@
+"""Lanes: simulated robots as values, one row each, so that any worker can go on with them."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+DRAWN = -1  # of `start_range`: the command is drawn at each episode start
+_WORD = (1 << 64) - 1
+
+
+class LaneError(Exception):
+    """Something went wrong in one lane; `lane` counts from the task's first."""
+
+    def __init__(self, message, lane):
+        super().__init__(message, lane)
+        self.lane = lane
+
+    def __str__(self):
+        return self.args[0]
+
+
+@dataclass
+class Lanes:
+    """N lanes, as arrays with the lane first.
+
+    state: (N, k), float64, MuJoCo's integration state; meaningless where not `running`.
+    goal: (N, 3), goal features of the present episode: cos, sin of the direction, speed in m/s.
+    start_range: (N,), int64, the rows of the start states to draw from, for a lane that is told its goal; else `DRAWN`.
+    running: (N,), bool, whether an episode is under way; where it is not, the next step starts one.
+    step: (N,), int64, steps of the present episode. episode_return: (N,), float64, its reward so far.
+    generator: (N, 6), uint64, the state of each lane's own PCG64.
+    """
+
+    state: np.ndarray
+    goal: np.ndarray
+    start_range: np.ndarray
+    running: np.ndarray
+    step: np.ndarray
+    episode_return: np.ndarray
+    generator: np.ndarray
+
+    @classmethod
+    def fresh(cls, seeds, state_size):
+        """Lanes before their first episode, one for each `numpy.random.SeedSequence` of seeds."""
+        n = len(seeds)
+        return cls(
+            state=np.zeros((n, state_size)),
+            goal=np.zeros((n, 3)),
+            start_range=np.full(n, DRAWN),
+            running=np.zeros(n, dtype=bool),
+            step=np.zeros(n, dtype=np.int64),
+            episode_return=np.zeros(n),
+            generator=np.array([pack_generator(np.random.Generator(np.random.PCG64(seed))) for seed in seeds]),
+        )
+
+    @classmethod
+    def concatenate(cls, parts):
+        """One value of several, in order."""
+        return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
+
+    def __len__(self):
+        return len(self.step)
+
+    def __getitem__(self, index):
+        """The lanes that a slice or an array of indices picks, as a copy."""
+        return Lanes(*(getattr(self, item.name)[index].copy() for item in fields(self)))
+
+    def equals(self, other):
+        """Whether every bit is the same."""
+        return all(np.array_equal(getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
+
+
+def pack_generator(generator):
+    """The state of a PCG64 generator, (6,), uint64: state and increment (high, low), and its half-used word."""
+    state = generator.bit_generator.state
+    words = []
+    for number in (state["state"]["state"], state["state"]["inc"]):
+        words += [number >> 64, number & _WORD]
+    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
+
+
+def unpack_generator(words):
+    """The generator whose state `pack_generator` gave."""
+    high, low, increment_high, increment_low, has_uint32, uinteger = (int(word) for word in words)
+    bits = np.random.PCG64(0)
+    bits.state = {
+        "bit_generator": "PCG64",
+        "state": {"state": high << 64 | low, "inc": increment_high << 64 | increment_low},
+        "has_uint32": has_uint32,
+        "uinteger": uinteger,
+    }
+    return np.random.Generator(bits)
+
+
+def episode_seed(seed, step, command, episode):
+    """The seed of an evaluation's episode, by (seed, step, direction, episode), so that it depends on nothing run before."""
+    direction = 0 if command is None else round(command.direction_deg * 1000)
+    return np.random.SeedSequence([seed, step, direction, episode])

@@ -1,0 +1,152 @@
+"""The two ways of gathering a batch: fragments of lanes that go on, or whole episodes from reset."""
+
+import mujoco
+import numpy as np
+
+from qi_ext.sampling.general import GeneralSampler, collected
+from qi_ext.sampling.lanes import episode_seed
+from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
+
+# What a SeedSequence is for, beside the run's seed.
+LANES, EPISODES = 0, 1
+
+
+class BatchedPath:
+    """Lanes of the loco-mujoco A1, as values."""
+
+    def __init__(self, mdp, n_envs, lanes_per_block, seed, pool, n_workers, scheduler):
+        from qi_ext.sampling.batched import BatchedSampler  # imports loco_mujoco
+
+        self.sampler = BatchedSampler(mdp, lanes_per_block, pool, n_workers, scheduler)
+        self._seed = seed
+        self.lanes = self.sampler.lanes([self._seed_of(LANES, lane) for lane in range(n_envs)])
+        self.ended = np.empty(0, dtype=EPISODE)
+        self._batch = None
+        self._n_whole = 0
+        self._assembler = EpisodeAssembler(n_envs)
+
+    def batch(self, agent, n_steps, n_episodes):
+        """Gather at least n_steps, or n_episodes; returns the number of steps, and the episodes that ended, as samples."""
+        if n_episodes is not None:
+            return self._whole_episodes(agent, n_episodes)
+        self.lanes, rollouts = self.sampler.fragment(
+            self.lanes, agent.policy.actor, -(-n_steps // len(self.lanes)), self._name_of_lane
+        )
+        self._batch, self.ended = rollouts, rollouts.episodes
+        return rollouts.n_steps, self._assembler.add(rollouts)
+
+    def fit(self, agent):
+        """Fit the agent to the last batch."""
+        if isinstance(self._batch, Rollouts) and hasattr(agent, "fit_rollouts"):
+            agent.fit_rollouts(self._batch)
+        else:
+            agent.fit(self._batch.dataset() if isinstance(self._batch, Rollouts) else self._batch)
+        self._batch = None
+
+    def evaluate(self, agent, episodes, initial_states, step, deterministic):
+        """Whole episodes with the given numbers; a list of (samples, information dicts)."""
+        from qi_ext.sampling.controllers import PolicyController
+
+        environment = self.sampler.environment
+        commands = getattr(environment, "commands", [None])
+        chosen = [commands[number % len(commands)] for number in episodes]
+        lanes = self.sampler.lanes(
+            [
+                episode_seed(self._seed, step, command, number // len(commands))
+                for number, command in zip(episodes, chosen, strict=True)
+            ]
+        )
+        if initial_states is not None:
+            for lane, number in enumerate(episodes):
+                self._put(lanes, lane, initial_states[number])
+        elif commands != [None]:
+            self.sampler.command(lanes, chosen)
+        if deterministic is None:
+            deterministic = agent.policy.deterministic
+        controller = PolicyController(agent.policy.actor, deterministic)
+        results = dict(self.sampler.episodes(lanes, controller))
+        return [(results[lane].dataset(), []) for lane in range(len(lanes))]
+
+    def close(self):
+        self.sampler.close()
+
+    def _whole_episodes(self, agent, n_episodes):
+        from qi_ext.sampling.controllers import PolicyController
+
+        numbers = range(self._n_whole, self._n_whole + n_episodes)
+        lanes = self.sampler.lanes([self._seed_of(EPISODES, number) for number in numbers])
+        results = dict(self.sampler.episodes(lanes, PolicyController(agent.policy.actor)))
+        self._n_whole += n_episodes
+        self.ended = np.concatenate([results[lane].episodes for lane in range(n_episodes)])
+        whole = [results[lane].dataset() for lane in range(n_episodes)]
+        self._batch = [sample for episode in whole for sample in episode]
+        return len(self._batch), whole
+
+    def _put(self, lanes, lane, observation):
+        """Put a lane where the environment's own reset to `observation` puts it."""
+        specification, environment = self.sampler.specification, self.sampler.environment
+        lanes.goal[lane] = environment.reset(np.asarray(observation))[..., -3:]
+        mujoco.mj_getState(specification.model, environment._data, lanes.state[lane], mujoco.mjtState.mjSTATE_INTEGRATION)
+        lanes.running[lane] = True
+
+    def _seed_of(self, purpose, number):
+        return np.random.SeedSequence([self._seed, purpose, number])
+
+    def _name_of_lane(self, lane):
+        return f"lane {lane} (seed {self._seed_of(LANES, lane).entropy})"
+
+
+class GeneralPath:
+    """Whole episodes of any environment, each from its own seed."""
+
+    def __init__(self, mdp, make_environment, n_envs, seed, pool, n_workers, scheduler):
+        self.sampler = GeneralSampler(make_environment, n_envs, pool, n_workers, scheduler)
+        self._seed = seed
+        self.ended = np.empty(0, dtype=EPISODE)
+        self._batch = []
+        self._n_whole = 0
+        horizon = mdp.info.horizon
+        self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
+
+    def batch(self, agent, n_steps, n_episodes):
+        """Gather whole episodes, at least n_steps or n_episodes; returns the number of steps, and the episodes as samples."""
+        self._batch = []
+        gathered = 0
+        while n_episodes is not None and not self._batch or n_steps is not None and gathered < n_steps:
+            # As many as are likely to be enough, so that little more is gathered than was asked for.
+            count = n_episodes or max(1, round((n_steps - gathered) / self._mean_length))
+            numbers = range(self._n_whole, self._n_whole + count)
+            new = self.sampler.episodes(agent, [np.random.SeedSequence([self._seed, EPISODES, n]) for n in numbers])
+            self._n_whole += count
+            self._batch += new
+            gathered = sum(len(episode.samples) for episode in self._batch)
+            self._mean_length = gathered / len(self._batch)
+        rows, time = [], 0
+        for episode in self._batch:
+            length = len(episode.samples)
+            time += length
+            rows.append((time - 1, 0, episode.episode_return, length, episode.samples[-1][4], False))
+        self.ended = np.array(rows, dtype=EPISODE)
+        return gathered, [episode.samples for episode in self._batch]
+
+    def fit(self, agent):
+        """Fit the agent to the last batch, after its preprocessors have seen what was acted on, in order."""
+        for episode in self._batch:
+            for observation in episode.observations:
+                for preprocessor in agent.preprocessors:
+                    observation = preprocessor(observation)
+        samples = [sample for episode in self._batch for sample in episode.samples]
+        infos = [info for episode in self._batch for info in episode.infos]
+        self._batch = []
+        agent.fit(samples, **collected(infos))
+
+    def evaluate(self, agent, episodes, initial_states, step, deterministic):
+        """Whole episodes with the given numbers; a list of (samples, information dicts)."""
+        seeds = [episode_seed(self._seed, step, None, number) for number in episodes]
+        if initial_states is not None:
+            initial_states = [initial_states[number] for number in episodes]
+        done = self.sampler.episodes(agent, seeds, initial_states, deterministic)
+        return [(episode.samples, episode.infos) for episode in done]
+
+    def close(self):
+        self.sampler.close()
