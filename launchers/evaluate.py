@@ -29,6 +29,7 @@ def main(arguments=None):
         text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
+    config = SimpleGail(n_workers=options.n_workers, pool=options.pool, scheduler=options.scheduler)
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
@@ -52,7 +53,7 @@ def main(arguments=None):
         if options.demonstrations:
             raise
         raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
-    sampler = BatchedSampler(environment, lanes_per_block, options.pool, options.n_workers, options.scheduler)
+    sampler = BatchedSampler(environment, lanes_per_block, config.pool, config.n_workers, config.scheduler)
     with closing(sampler), Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
         display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {step:,} steps")
         found = environment.demonstrations.content_hash()
@@ -72,8 +73,9 @@ def _run_of(agent, path):
             "n_directions": int(agent.metadata.get("n_directions", 8)),
             "speed": float(agent.metadata.get("speed", 0.5)),
         }
-        lanes_per_block, seed, step = (int(agent.metadata[name]) for name in ("lanes_per_block", "seed", "step"))
-        return settings, lanes_per_block, seed, step
+        # mushroom-rl's `save` knows of no run.
+        defaults = {"lanes_per_block": SimpleGail.lanes_per_block, "seed": 0, "step": 0}
+        return settings, *(int(agent.metadata.get(name, default)) for name, default in defaults.items())
     except (KeyError, ValueError):
         raise UserError(f"agent: {path}: the metadata do not say which task it was trained on") from None
 

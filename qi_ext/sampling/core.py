@@ -7,7 +7,7 @@ import time
 from mushroom_rl.core import Core
 from tqdm import tqdm
 
-from qi_ext.sampling.general import collected
+from qi_ext.sampling.general import acts_its_own_way, collected
 from qi_ext.sampling.paths import BatchedPath, GeneralPath
 
 
@@ -60,6 +60,8 @@ class ParallelCore(Core):
         else:
             self.path = GeneralPath(mdp, make_environment, n_envs, seed, **pool)
         self._round = 2 * n_envs
+        # An evaluation's round is of whole blocks, because the last bits of an action depend on its row in the block.
+        self._together = lanes_per_block if reason is None else 1
         self.n_steps = 0
         self.n_episodes = 0
         self.collect_seconds = self.fit_seconds = 0.0  # of the last batch
@@ -135,7 +137,8 @@ class ParallelCore(Core):
                 # In rounds, for there is no telling how many episodes n_steps are; and results take memory.
                 mean_length = len(samples) / done if done else self.mdp.info.horizon
                 likely = wanted - done if wanted is not None else math.ceil((n_steps - len(samples)) / mean_length)
-                numbers = range(done, done + min(max(likely, 1), self._round))
+                count = math.ceil(min(max(likely, 1), self._round) / self._together) * self._together
+                numbers = range(done, done + count if wanted is None else min(done + count, wanted))
                 for episode, episode_infos in self.path.evaluate(
                     self.agent, numbers, initial_states, self.n_steps, deterministic
                 ):
@@ -160,6 +163,8 @@ def _why_general(agent, mdp):
 
     if not hasattr(agent.policy, "actor"):
         return f"a {type(agent.policy).__name__} has no `actor` to act in numpy"
+    if acts_its_own_way(agent):
+        return f"a {type(agent).__name__} has its own way of acting"
     if agent.phi is not None or agent.preprocessors:
         return "the agent has features or preprocessors of its own"
     return why_not_batched(mdp)

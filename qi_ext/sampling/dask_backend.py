@@ -1,49 +1,119 @@
-"""joblib's Dask backend, with what it lacks: every worker is prepared, and a task that cannot be run is an error."""
+"""Workers of a Dask cluster: each is prepared before its first task, and a cluster that is gone is an error."""
 
-from joblib._dask import DaskDistributedBackend
+import contextlib
+import logging
+import socket
+import time
+import uuid
+import weakref
+from urllib.parse import urlsplit
+
+from distributed import CancelledError, Client, KilledWorker, WorkerPlugin
 
 from qi_ext.errors import UserError
 
+LOOK_EVERY = 1.0  # s
+WITHOUT_WORKERS = 60.0  # s, how long tasks wait for a worker to join
 
-def connect(address, timeout, initializer, initargs):
-    """A client of the scheduler at `address`, each of whose workers, present and to come, has run initializer(*initargs)."""
-    try:
-        from distributed import Client, WorkerPlugin
-    except ImportError:
-        raise UserError("--pool dask: Dask is not installed; pip install distributed") from None
-
-    class Prepare(WorkerPlugin):
-        def setup(self, worker):
-            initializer(*initargs)
-
-    try:
-        client = Client(address, timeout=timeout, set_as_default=False)
-    except (OSError, ValueError, TimeoutError) as error:
-        raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__})") from None
-    if initializer is not None:
-        client.register_plugin(Prepare(), name=f"qi_ext-{id(initargs)}")
-    return client
+_log = logging.getLogger("qi_ext.sampling")
 
 
-class _Failed:
-    def __init__(self, error):
-        self.error = error
+class Prepare(WorkerPlugin):
+    """Runs initializer(*initargs) in each worker process, also in those that join or start again later."""
+
+    def __init__(self, initializer, initargs):
+        self._initializer = initializer
+        self._initargs = initargs
+
+    def setup(self, worker):
+        self._initializer(*self._initargs)
 
 
-class Backend(DaskDistributedBackend):
-    """joblib forgets to call back where Dask gives a task up, and would wait for ever."""
+class DaskWorkers:
+    """Dask runs a task again by itself where a worker dies, and gives it up after so many (its `allowed-failures`)."""
 
-    def submit(self, func, callback=None):
-        future = super().submit(func, callback)
+    death = KilledWorker
+    deaths_together = 1
+    deaths_alone = 1
 
-        def call_back(done):
-            if callback is not None and done.exception() is not None:
-                callback(_Failed(done.exception()))
+    def __init__(self, address, timeout, initializer, initargs):
+        """timeout: s, for which a scheduler may take to answer. Raises UserError where none does."""
+        self._address = address
+        self._client = _connect(address, timeout)
+        self._plugin = f"qi_ext-{uuid.uuid4().hex}"
+        self._futures = weakref.WeakSet()
+        self._lost = ""
+        if initializer is not None:
+            try:
+                self._client.register_plugin(Prepare(initializer, initargs), name=self._plugin)
+            except Exception as error:
+                self._client.close()
+                raise UserError(
+                    f"--scheduler: the workers of {address} cannot be prepared ({type(error).__name__}: {error}); "
+                    "is qi_ext installed where they run?"
+                ) from None
 
-        future.add_done_callback(call_back)
+    def submit(self, function):
+        # Not by `get_executor`: what is cancelled there while its result is on the way is never heard of again.
+        future = self._client.submit(function, key=f"qi_ext-{uuid.uuid4().hex}", pure=False)
+        self._futures.add(future)
         return future
 
-    def retrieve_result_callback(self, out):
-        if isinstance(out, _Failed):
-            raise out.error
-        return super().retrieve_result_callback(out)
+    def result(self, future):
+        try:
+            return future.result()
+        except CancelledError:
+            lost = self._lost or f"the Dask scheduler at {self._address} is lost, or has dropped the tasks"
+            raise ConnectionError(lost) from None
+
+    def cause(self, error):
+        """Of a `death`, in few words."""
+        return f"{error.allowed_failures + 1} Dask workers died while they ran it"
+
+    def watch(self, over):
+        """Until `over` is set: see to it that tasks do not wait for ever for a cluster without workers."""
+        self._lost, since = "", None
+        while not over.wait(LOOK_EVERY):
+            with contextlib.suppress(Exception):  # the client itself notices that the scheduler is gone
+                if self._client.nthreads(callback_timeout=WITHOUT_WORKERS):
+                    since = None
+                    continue
+                if since is None:
+                    since = time.monotonic()
+                    _log.warning("the Dask scheduler at %s has no worker; waiting for one", self._address)
+                if time.monotonic() - since > WITHOUT_WORKERS:
+                    self._lost = f"the Dask scheduler at {self._address} had no worker for {WITHOUT_WORKERS:.0f} s"
+                    self.stop()
+                    return
+
+    def stop(self):
+        """Have the tasks cancelled."""
+        with contextlib.suppress(Exception):  # a scheduler that is gone
+            self._client.cancel(list(self._futures))
+
+    def close(self):
+        """Have the tasks cancelled, and workers to come left alone."""
+        self.stop()
+        with contextlib.suppress(Exception):
+            self._client.unregister_worker_plugin(self._plugin)
+        self._client.close()
+
+
+def _connect(address, timeout):
+    try:
+        url = urlsplit(address)
+        if url.scheme != "tcp" or not url.hostname or not url.port:
+            raise ValueError
+    except ValueError:
+        raise UserError(f"--scheduler: must be tcp://HOST:PORT, not {address!r}") from None
+    try:
+        _hear(url.hostname, url.port, timeout)
+        return Client(address, timeout=timeout, set_as_default=False)
+    except Exception as error:
+        raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__})") from None
+
+
+def _hear(host, port, timeout):
+    """Raise TimeoutError where something listens and says nothing: a scheduler speaks first, and Client waits for ever."""
+    with contextlib.suppress(ConnectionError), socket.create_connection((host, port), timeout) as connection:
+        connection.recv(1)

@@ -48,10 +48,11 @@ class GeneralSampler:
         self._n_envs = n_envs
         self.pool = Pool(pool, n_workers, scheduler)
 
-    def episodes(self, agent, seeds, initial_states=None, deterministic=None):
+    def episodes(self, agent, seeds, initial_states=None, deterministic=None, first=0):
         """One `Episode` for each `numpy.random.SeedSequence` of seeds, in order; the agent is left as it is.
 
         initial_states: what to reset to, one each. deterministic: for policies that have that attribute, None as it is.
+        first: the first one's number, for messages.
         Raises SamplingError where environment or agent raises, ValueError where the agent cannot be sent.
         """
         acting = _pickled(agent, deterministic)
@@ -68,9 +69,10 @@ class GeneralSampler:
 
         def name(index, lane):
             group = groups[index]
-            if lane is None:
-                return f"episodes {group[0]} to {group[-1]}"
-            return f"episode {group[lane]} (seed {seeds[group[lane]]})"
+            if lane is None and len(group) > 1:
+                return f"episodes {first + group[0]} to {first + group[-1]}"
+            i = group[lane or 0]
+            return f"episode {first + i} (seed {seeds[i].entropy})"
 
         results = dict(self.pool.run(run_episodes, tasks, name))
         return [episode for index in range(len(tasks)) for episode in results[index]]
@@ -82,13 +84,15 @@ class GeneralSampler:
 
 def run_episodes(make_environment, acting, seeds, initial_states):
     """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises LaneError."""
-    agent = pickle.loads(acting)  # first, so that torch is there to be settled
+    pickle.loads(acting)  # first, so that torch is there to be settled
     with _settled():
         if make_environment not in _environments:
             _environments[make_environment] = pickle.loads(make_environment)()
         environment = _environments[make_environment]
         episodes = []
         for i, seed in enumerate(seeds):
+            # Anew, for what acting changes in an agent, such as a preprocessor's statistics, is this episode's only.
+            agent = pickle.loads(acting)
             try:
                 _seed(seed, environment, agent.policy)
                 episodes.append(_run_episode(environment, agent, None if initial_states is None else initial_states[i]))
@@ -123,14 +127,20 @@ def _run_episode(environment, agent, initial_state):
     return episode
 
 
-def _pickled(agent, deterministic):
-    """The part of an agent that acts: policy, features and preprocessors; or all of it, where it has its own way of acting."""
+def acts_its_own_way(agent):
+    """Whether an agent acts otherwise than its policy does."""
     from mushroom_rl.core import Agent
 
-    own_way = any(getattr(type(agent), name) is not getattr(Agent, name) for name in ("draw_action", "episode_start"))
-    if own_way:
+    return any(getattr(type(agent), name) is not getattr(Agent, name) for name in ("draw_action", "episode_start"))
+
+
+def _pickled(agent, deterministic):
+    """The part of an agent that acts: policy, features and preprocessors; or all of it, where it has its own way of acting."""
+    if acts_its_own_way(agent):
         acting = agent
     else:
+        from mushroom_rl.core import Agent
+
         acting = Agent(agent.mdp_info, agent.policy, agent.phi)
         for preprocessor in agent.preprocessors:
             acting.add_preprocessor(preprocessor)

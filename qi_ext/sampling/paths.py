@@ -19,7 +19,8 @@ class BatchedPath:
 
         self.sampler = BatchedSampler(mdp, lanes_per_block, pool, n_workers, scheduler)
         self._seed = seed
-        self.lanes = self.sampler.lanes([self._seed_of(LANES, lane) for lane in range(n_envs)])
+        self._lane_seeds = [_seed_of(seed, LANES, lane) for lane in range(n_envs)]
+        self.lanes = self.sampler.lanes(self._lane_seeds)
         self.ended = np.empty(0, dtype=EPISODE)
         self._batch = None
         self._n_whole = 0
@@ -30,7 +31,7 @@ class BatchedPath:
         if n_episodes is not None:
             return self._whole_episodes(agent, n_episodes)
         self.lanes, rollouts = self.sampler.fragment(
-            self.lanes, agent.policy.actor, -(-n_steps // len(self.lanes)), self._name_of_lane
+            self.lanes, agent.policy.actor, -(-n_steps // len(self.lanes)), _namer("lane", self._lane_seeds)
         )
         self._batch, self.ended = rollouts, rollouts.episodes
         return rollouts.n_steps, self._assembler.add(rollouts)
@@ -50,12 +51,11 @@ class BatchedPath:
         environment = self.sampler.environment
         commands = getattr(environment, "commands", [None])
         chosen = [commands[number % len(commands)] for number in episodes]
-        lanes = self.sampler.lanes(
-            [
-                episode_seed(self._seed, step, command, number // len(commands))
-                for number, command in zip(episodes, chosen, strict=True)
-            ]
-        )
+        seeds = [
+            episode_seed(self._seed, step, command, number // len(commands))
+            for number, command in zip(episodes, chosen, strict=True)
+        ]
+        lanes = self.sampler.lanes(seeds)
         if initial_states is not None:
             for lane, number in enumerate(episodes):
                 self._put(lanes, lane, initial_states[number])
@@ -64,7 +64,7 @@ class BatchedPath:
         if deterministic is None:
             deterministic = agent.policy.deterministic
         controller = PolicyController(agent.policy.actor, deterministic)
-        results = dict(self.sampler.episodes(lanes, controller))
+        results = dict(self.sampler.episodes(lanes, controller, _namer("episode", seeds, episodes.start)))
         return [(results[lane].dataset(), []) for lane in range(len(lanes))]
 
     def close(self):
@@ -74,8 +74,9 @@ class BatchedPath:
         from qi_ext.sampling.controllers import PolicyController
 
         numbers = range(self._n_whole, self._n_whole + n_episodes)
-        lanes = self.sampler.lanes([self._seed_of(EPISODES, number) for number in numbers])
-        results = dict(self.sampler.episodes(lanes, PolicyController(agent.policy.actor)))
+        seeds = [_seed_of(self._seed, EPISODES, number) for number in numbers]
+        controller = PolicyController(agent.policy.actor)
+        results = dict(self.sampler.episodes(self.sampler.lanes(seeds), controller, _namer("episode", seeds, numbers.start)))
         self._n_whole += n_episodes
         self.ended = np.concatenate([results[lane].episodes for lane in range(n_episodes)])
         whole = [results[lane].dataset() for lane in range(n_episodes)]
@@ -88,12 +89,6 @@ class BatchedPath:
         lanes.goal[lane] = environment.reset(np.asarray(observation))[..., -3:]
         mujoco.mj_getState(specification.model, environment._data, lanes.state[lane], mujoco.mjtState.mjSTATE_INTEGRATION)
         lanes.running[lane] = True
-
-    def _seed_of(self, purpose, number):
-        return np.random.SeedSequence([self._seed, purpose, number])
-
-    def _name_of_lane(self, lane):
-        return f"lane {lane} (seed {self._seed_of(LANES, lane).entropy})"
 
 
 class GeneralPath:
@@ -116,7 +111,8 @@ class GeneralPath:
             # As many as are likely to be enough, so that little more is gathered than was asked for.
             count = n_episodes or max(1, round((n_steps - gathered) / self._mean_length))
             numbers = range(self._n_whole, self._n_whole + count)
-            new = self.sampler.episodes(agent, [np.random.SeedSequence([self._seed, EPISODES, n]) for n in numbers])
+            seeds = [_seed_of(self._seed, EPISODES, number) for number in numbers]
+            new = self.sampler.episodes(agent, seeds, first=numbers.start)
             self._n_whole += count
             self._batch += new
             gathered = sum(len(episode.samples) for episode in self._batch)
@@ -145,8 +141,16 @@ class GeneralPath:
         seeds = [episode_seed(self._seed, step, None, number) for number in episodes]
         if initial_states is not None:
             initial_states = [initial_states[number] for number in episodes]
-        done = self.sampler.episodes(agent, seeds, initial_states, deterministic)
+        done = self.sampler.episodes(agent, seeds, initial_states, deterministic, episodes.start)
         return [(episode.samples, episode.infos) for episode in done]
 
     def close(self):
         self.sampler.close()
+
+
+def _seed_of(seed, purpose, number):
+    return np.random.SeedSequence([seed, purpose, number])
+
+
+def _namer(what, seeds, first=0):
+    return lambda index: f"{what} {first + index} (seed {seeds[index].entropy})"

@@ -2,19 +2,18 @@
 
 import contextlib
 import logging
+import multiprocessing
 import os
-import signal
+import re
 import traceback
-from concurrent.futures.process import BrokenProcessPool
+from collections import Counter
 
 import joblib
 
 from qi_ext.errors import SamplingError, UserError
+from qi_ext.sampling.dispatch import dispatch
 
 KINDS = ("loky", "serial", "dask")
-# A death breaks the whole pool, so that nobody knows whose fault it was; after so many the tasks run one at a time.
-DEATHS_TOGETHER = 3
-DEATHS_ALONE = 2
 SCHEDULER_TIMEOUT = 10.0  # s
 
 _log = logging.getLogger("qi_ext.sampling")
@@ -24,8 +23,9 @@ def available_cpus():
     """Processors this process may use: affinity and the container's limit (joblib), and Slurm's."""
     count = joblib.cpu_count()
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
-        if os.environ.get(name, "").isdigit():
-            return max(1, min(count, int(os.environ[name])))
+        allotted = re.match("[0-9]+", os.environ.get(name, ""))
+        if allotted:
+            return max(1, min(count, int(allotted.group())))
     return count
 
 
@@ -45,81 +45,75 @@ class Pool:
         if (kind == "dask") != bool(scheduler):
             raise UserError("--scheduler: the address of a Dask scheduler, such as tcp://host:8786, goes with --pool dask")
         self.kind = kind
-        self.n_workers = available_cpus() if n_workers == "auto" else int(n_workers)
-        if self.n_workers < 1:
-            raise UserError(f"--n_workers: must be auto or at least 1, not {n_workers}")
+        self.n_workers = _count(n_workers)
         self._in_process = in_process or contextlib.nullcontext
-        self._client = None
+        self._workers = None
         if kind == "dask":
-            from qi_ext.sampling import dask_backend
+            try:
+                from qi_ext.sampling.dask_backend import DaskWorkers
+            except ImportError:
+                raise UserError("--pool dask: Dask is not installed; pip install distributed") from None
+            self._workers = DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
+        elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
+            from qi_ext.sampling.loky_backend import LokyWorkers
 
-            self._client = dask_backend.connect(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
-            self._backend = lambda: {"backend": dask_backend.Backend(client=self._client)}
-        else:
-            self._backend = lambda: {
-                "backend": "loky",
-                "inner_max_num_threads": 1,
-                "initializer": _start_worker,
-                "initargs": (initializer, initargs),
-            }
+            self._workers = LokyWorkers(self.n_workers, initializer, initargs)
 
     def run(self, function, tasks, name):
-        """Yield (index, function(*tasks[index])) in the order of completion.
+        """Yield (index, function(*tasks[index])) in the order of completion. Where it is closed early, the workers are ended.
 
         name(index, lane): names the lanes of a task, or one of them; for messages. Raises SamplingError where a task raises,
-        with the worker's traceback, or where its workers keep dying.
+        with the worker's traceback, or, after all other tasks, where a task's workers keep dying.
         """
-        if self.kind == "serial" or (self.kind == "loky" and self.n_workers == 1):
+        if self._workers is None:
             for index, task in enumerate(tasks):
                 with self._in_process():
                     outcome = _attempt(index, function, task)
                 yield _unwrap(outcome, name)
             return
         pending = dict(enumerate(tasks))
-        deaths, deaths_alone = 0, {}
+        deaths, deaths_alone, given_up = 0, Counter(), []
         while pending:
-            alone = deaths >= DEATHS_TOGETHER
+            # Whose fault a death was is not known, as it ends all workers; after some, the tasks run one at a time.
+            alone = deaths >= self._workers.deaths_together
             chosen = [next(iter(pending))] if alone else list(pending)
+            calls = (joblib.delayed(_attempt)(index, function, pending[index]) for index in chosen)
             try:
-                for outcome in self._dispatch(function, chosen, pending):
+                for outcome in dispatch(self._workers, calls):
                     del pending[outcome[0]]
                     yield _unwrap(outcome, name)
-            except (BrokenProcessPool, *_dask_deaths()) as error:
+            except SamplingError:
+                raise
+            except self._workers.death as error:
                 deaths += 1
-                names = ", ".join(name(index, None) for index in chosen if index in pending)
-                if alone:
-                    deaths_alone[chosen[0]] = deaths_alone.get(chosen[0], 0) + 1
-                    if deaths_alone[chosen[0]] >= DEATHS_ALONE:
-                        raise SamplingError(
-                            f"the worker that runs {names} keeps dying ({_one_line(error)}); is there memory enough?"
-                        ) from None
-                _log.warning("a worker died (killed, or out of memory?); running again: %s", names)
+                deaths_alone[chosen[0]] += alone
+                if deaths_alone[chosen[0]] == self._workers.deaths_alone:
+                    del pending[chosen[0]]
+                    given_up.append((chosen[0], error))
+                else:
+                    again = _names(pending.keys() & chosen, name)
+                    _log.warning("a worker died (killed, or out of memory?); running again: %s", again)
+            except Exception as error:
+                lost = _names(pending.keys() & chosen, name)
+                raise SamplingError(f"{lost}: {_one_line(error)}") from error
+        if given_up:
+            names = ", ".join(name(index, None) for index, _ in given_up)
+            raise SamplingError(f"the worker that runs {names} keeps dying: {self._workers.cause(given_up[0][1])}")
 
     def close(self):
-        """Part with a Dask cluster; local workers end with this process, or when they have long been idle."""
-        if self._client is not None:
-            self._client.close()
-
-    def _dispatch(self, function, chosen, pending):
-        # A batch is one task, and none is copied to shared memory: what is left there by a killed process stays.
-        with joblib.parallel_config(**self._backend()):
-            parallel = joblib.Parallel(
-                n_jobs=self.n_workers,
-                batch_size=1,
-                pre_dispatch="all",
-                max_nbytes=None,
-                return_as="generator_unordered",
-            )
-            outcomes = parallel(joblib.delayed(_attempt)(index, function, pending[index]) for index in chosen)
-        with contextlib.closing(outcomes):
-            yield from outcomes
+        """End the workers, or part with those of a Dask cluster. The next `run` of a `loky` pool starts new ones."""
+        if self._workers is not None:
+            self._workers.close()
 
 
-def _start_worker(initializer, initargs):
-    # Ctrl-C reaches every process of a terminal; this one is ended by the pool, in its own time.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if initializer is not None:
-        initializer(*initargs)
+def _count(n_workers):
+    try:
+        count = available_cpus() if n_workers == "auto" else int(n_workers)
+    except (TypeError, ValueError):
+        count = 0
+    if count < 1:
+        raise UserError(f"--n_workers: must be auto or at least 1, not {n_workers!r}")
+    return count
 
 
 def _attempt(index, function, task):
@@ -138,14 +132,13 @@ def _unwrap(outcome, name):
     raise SamplingError(f"{name(index, lane)}: {summary}\n\nin the worker:\n{text}")
 
 
+def _names(indices, name):
+    """The first few, so that it stays one line."""
+    shown = sorted(indices)[:4]
+    more = f" and {len(indices) - 4} more" if len(indices) > 4 else ""
+    return ", ".join(name(index, None) for index in shown) + more
+
+
 def _one_line(error):
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"
-
-
-def _dask_deaths():
-    """What Dask raises where a task's workers keep dying, if Dask is in use at all."""
-    import sys
-
-    distributed = sys.modules.get("distributed")
-    return (distributed.KilledWorker,) if distributed else ()

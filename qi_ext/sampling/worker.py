@@ -1,5 +1,6 @@
 """A block of lanes, stepped in a worker of the pool: numpy and MuJoCo, neither torch nor loco_mujoco."""
 
+import functools
 from contextlib import ExitStack, contextmanager
 
 import mujoco
@@ -15,13 +16,17 @@ _specifications = {}
 _for_good = ExitStack()
 
 
+# Looking for them takes milliseconds; numpy's, the one that counts, has been there since its import.
+_thread_pools = functools.cache(ThreadpoolController)
+
+
 @contextmanager
 def settled():
     """One BLAS thread, because matrix products depend on their number; and no log file of MuJoCo's for a blow-up."""
     handler = mujoco.get_mju_user_warning()
     mujoco.set_mju_user_warning(lambda message: None)
     try:
-        with ThreadpoolController().limit(limits=1, user_api="blas"):
+        with _thread_pools().limit(limits=1, user_api="blas"):
             yield
     finally:
         mujoco.set_mju_user_warning(handler)

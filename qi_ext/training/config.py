@@ -92,7 +92,7 @@ class SimpleGail:
     warm_start_batch_size: int = _setting(256, "minibatch of the warm start", 1)
 
     def __post_init__(self):
-        self.n_workers = str(self.n_workers)
+        self.n_workers = _checked_workers(self.n_workers)
         for item in dataclasses.fields(self):
             setattr(self, item.name, _checked(item, getattr(self, item.name)))
         if not self.results_dir:
@@ -171,6 +171,15 @@ def _checked(item, value):
             raise UserError(f"--{item.name}: unknown value {value!r}; choose one of {', '.join(metadata['choices'])}")
         return value
     return _checked_number(item.name, item.type, value, metadata)
+
+
+def _checked_workers(value):
+    if value == "auto":
+        return value
+    try:
+        return str(_checked_number("n_workers", int, value, {"low": 1, "high": math.inf}))
+    except UserError:
+        raise UserError(f"--n_workers: must be auto or a whole number of at least 1, not {value!r}") from None
 
 
 def _checked_number(name, kind, value, metadata):

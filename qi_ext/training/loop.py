@@ -50,6 +50,7 @@ class Training:
             check_actions(self.demonstrations)
         self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent)
         self.counter = EpisodeCounter()
+        self._signals = _Signals()
         self.core = ParallelCore(
             self.agent,
             self.env,
@@ -70,7 +71,7 @@ class Training:
 
         Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
         """
-        with _stops_once(), closing(self.core):
+        with self._signals, closing(self.core):
             self.directory.create(self.config)
             with closing(ProgressLog(self.directory.path, self.config)) as self._log:
                 try:
@@ -91,9 +92,10 @@ class Training:
             start = time.monotonic()
             result["evaluation"] = self._evaluate()
             result["evaluation_seconds"] = time.monotonic() - start
-            self._log.write_hyperparameters(
-                {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
-            )
+            with self._signals.held():
+                self._log.write_hyperparameters(
+                    {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
+                )
         self.directory.write_result(result)
         if "evaluation" in result:
             make_console().print(table(result["evaluation"], self.demonstrations.source))
@@ -129,6 +131,11 @@ class Training:
         self._save(self.n_steps)
 
     def _after_fit(self, dataset):
+        with self._signals.held():
+            self._note()
+
+    def _note(self):
+        """Write down what the update that was just made leaves behind."""
         self.counter.add(self.batch_size, self.config.n_envs, self.core.episodes)
         step = self.counter.steps
         episodes, return_mean, length_mean = self.counter.since(step - self.batch_size)
@@ -196,24 +203,35 @@ class Training:
             )
 
 
-@contextmanager
-def _stops_once():
-    """SIGINT raises KeyboardInterrupt, SIGTERM Terminated; whichever comes first, the next is ignored while we save."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread gets signals
-        return
-    signals = (signal.SIGINT, signal.SIGTERM)
-    before = [signal.getsignal(number) for number in signals]
+class _Signals:
+    """While entered, SIGINT raises KeyboardInterrupt, SIGTERM Terminated, once: the next is ignored while we save."""
 
-    def stop(number, frame):
-        for each in signals:
-            signal.signal(each, signal.SIG_IGN)
-        raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
+    def __init__(self):
+        self._held, self._stop, self._before = False, None, {}
 
-    for number in signals:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in zip(signals, before, strict=True):
+    def __enter__(self):
+        if threading.current_thread() is threading.main_thread():  # no other gets signals
+            self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *exception):
+        for number, handler in self._before.items():
             signal.signal(number, handler)
+
+    @contextmanager
+    def held(self):
+        """What is done here is done to its end before a signal counts: a queue that is left halfway may never be read again."""
+        self._held = True
+        try:
+            yield
+        finally:
+            self._held = False
+        if self._stop:
+            raise self._stop
+
+    def _on_signal(self, number, frame):
+        for each in self._before:
+            signal.signal(each, signal.SIG_IGN)
+        self._stop = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+        if not self._held:
+            raise self._stop

@@ -1,24 +1,39 @@
 import json
+from contextlib import closing
 
 import numpy as np
 import pytest
 from rich.console import Console
 
 from qi_ext.acting import Actor
-from qi_ext.evaluation import compare, table
+from qi_ext.evaluation import compare, evaluate, table
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 from qi_ext.tasks import QuadrupedDirection
 
 NAMES = ["deterministic", "stochastic", "expert", "random"]
 
 
 @pytest.fixture(scope="module")
-def compared():
-    """A policy that never moves, beside the others, in two directions; and how often progress was told."""
-    zeros = np.zeros(37, dtype=np.float32)
-    still = Actor([(np.zeros((12, 37), dtype=np.float32), np.zeros(12, dtype=np.float32))], zeros, zeros, zeros[:12] - 1.0)
-    said = []
+def sampler():
+    """Two directions, episodes of at most 20 steps."""
     environment = QuadrupedDirection("hard", n_directions=2, horizon=20)
-    return compare(environment, still, episodes=1, seed=0, progress=lambda: said.append(1)), len(said)
+    with closing(BatchedSampler(environment, pool="serial")) as sampler:
+        yield sampler
+
+
+@pytest.fixture(scope="module")
+def still():
+    """A policy whose mean never moves."""
+    zeros = np.zeros(37, dtype=np.float32)
+    return Actor([(np.zeros((12, 37), dtype=np.float32), np.zeros(12, dtype=np.float32))], zeros, zeros, zeros[:12] - 1.0)
+
+
+@pytest.fixture(scope="module")
+def compared(sampler, still):
+    """That policy beside the others, and of how many episodes progress was told."""
+    said = []
+    return compare(sampler, still, episodes=1, seed=3, step=64, progress=said.append), sum(said)
 
 
 def written(results, source=""):
@@ -38,6 +53,12 @@ def test_an_agent_is_compared_with_the_expert_and_chance(compared):
     assert list(results) == NAMES
     assert results["expert"]["return_mean"] > results["deterministic"]["return_mean"]
     assert results["deterministic"] != results["stochastic"]
+
+
+def test_each_result_is_that_of_its_controller(compared, sampler, still):
+    controllers = (PolicyController(still, deterministic=True), PolicyController(still), ExpertController(), RandomController())
+    for name, controller in zip(NAMES, controllers, strict=True):
+        assert compared[0][name] == evaluate(sampler, controller, 1, seed=3, step=64), name
 
 
 def test_progress_is_told_for_each_policy_direction_and_episode(compared):

@@ -1,3 +1,5 @@
+from contextlib import closing
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from qi_ext.demonstrations import load_demonstrations
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.imitation.trpo import Batch
+from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
 
@@ -118,5 +121,28 @@ def make_dataset(make_batch):
         batch = make_batch(policy, n, seed)
         columns = (batch.observations, batch.actions, batch.rewards, batch.next_observations)
         return list(zip(*(x.numpy() for x in columns), batch.absorbing.astype(bool), batch.last.astype(bool), strict=True))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def sampler(demonstrations):
+    """Lanes of the real task, its episodes at most 12 steps long, in this process."""
+    environment = QuadrupedDirection("simple", horizon=12, demonstrations=demonstrations)
+    with closing(BatchedSampler(environment, pool="serial")) as sampler:
+        yield sampler
+
+
+@pytest.fixture
+def make_rollouts(sampler):
+    """make_rollouts(policy, seed=0): 6 lanes of 50 steps, with episodes that fall, that time out, and that are cut off."""
+
+    def make(policy, seed=0):
+        lanes = sampler.lanes(np.random.SeedSequence(seed).spawn(6))
+        _, rollouts = sampler.fragment(lanes, policy.actor, 50)
+        assert rollouts.absorbing.any()
+        assert rollouts.truncated.any()
+        assert not (rollouts.absorbing | rollouts.truncated)[:, -1].all()
+        return rollouts
 
     return make

@@ -8,10 +8,11 @@ from mushroom_rl.core import Core
 
 from qi_ext import load_agent
 from qi_ext.errors import UserError
-from qi_ext.evaluation.episodes import actor_controller, evaluate
+from qi_ext.evaluation import evaluate
 from qi_ext.imitation import GAIL
 from qi_ext.imitation.cloning import clone
 from qi_ext.imitation.trpo import conjugate_gradient, gauss_newton_product
+from qi_ext.sampling.controllers import PolicyController
 
 both = pytest.mark.parametrize("algorithm", ["gail", "vail"])
 
@@ -94,7 +95,7 @@ def test_an_update_counts_each_sample_once(make_agent, make_batch, algorithm):
 
 
 @both
-def test_only_an_update_changes_the_statistics(make_agent, make_batch, environment, tmp_path, algorithm):
+def test_only_an_update_changes_the_statistics(make_agent, make_batch, sampler, tmp_path, algorithm):
     agent = make_agent(algorithm)
     batch = make_batch(agent.policy)
     before = statistics(agent)
@@ -104,7 +105,7 @@ def test_only_an_update_changes_the_statistics(make_agent, make_batch, environme
     agent.policy.log_prob_t(batch.observations, batch.actions)
     weights = torch.from_numpy(agent.policy.get_weights())
     conjugate_gradient(gauss_newton_product(agent.policy, batch.observations), weights, iterations=3)
-    evaluate(environment, actor_controller(agent.policy.actor, deterministic=False), episodes=1, seed=0)
+    evaluate(sampler, PolicyController(agent.policy.actor), episodes=1, seed=0)
     agent.policy.save_agent(tmp_path / "agent.safetensors", {})
     assert statistics(agent) == before
 
@@ -170,6 +171,28 @@ def test_fit_leaves_its_dataset_alone(make_agent, make_dataset, algorithm):
 
 
 @both
+def test_rollouts_are_learned_from_as_mushroom_rls_dataset_of_them_is(make_agent, make_rollouts, algorithm):
+    by_arrays, by_list = make_agent(algorithm), make_agent(algorithm)
+    before = all_weights(by_arrays)
+    for seed in range(2):
+        rollouts = make_rollouts(by_arrays.policy, seed)
+        by_arrays.fit_rollouts(rollouts)
+        by_list.fit(rollouts.dataset())
+        assert by_arrays.diagnostics == by_list.diagnostics
+    assert all_weights(by_arrays) == all_weights(by_list)
+    assert all_weights(by_arrays) != before
+
+
+@both
+def test_fit_rollouts_leaves_its_rollouts_alone(make_agent, make_rollouts, algorithm):
+    agent = make_agent(algorithm)
+    rollouts, again = make_rollouts(agent.policy), make_rollouts(agent.policy)
+    agent.fit_rollouts(rollouts)
+    for name, before in vars(again).items():
+        np.testing.assert_array_equal(getattr(rollouts, name), before, err_msg=name)
+
+
+@both
 def test_the_discriminator_comes_to_prefer_the_expert(make_agent, make_batch, algorithm):
     agent = make_agent(algorithm, discriminator_learning_rate=1e-2, discriminator_updates=20)
     for seed in range(3):
@@ -185,6 +208,20 @@ def test_a_discriminator_that_is_not_updated_pays_the_same(make_agent, make_batc
     weights = [parameter.clone() for parameter in agent.discriminator.parameters()]
     agent.update(make_batch(agent.policy))
     assert all(torch.equal(*pair) for pair in zip(weights, agent.discriminator.parameters(), strict=True))
+
+
+@both
+@pytest.mark.parametrize("where", ["observations", "next_observations"])
+def test_rollouts_that_are_not_numbers_stop_the_fit_and_leave_a_policy_that_acts(make_agent, make_rollouts, algorithm, where):
+    agent = make_agent(algorithm)
+    agent.fit_rollouts(make_rollouts(agent.policy))
+    rollouts = make_rollouts(agent.policy, seed=1)
+    observations = rollouts.observations.reshape(-1, 37).copy()
+    before = agent.policy.actor.mean(observations)
+    getattr(rollouts, where)[2, 5, 3] = np.nan
+    with pytest.raises((FloatingPointError, ValueError), match="finite"):
+        agent.fit_rollouts(rollouts)
+    np.testing.assert_allclose(agent.policy.actor.mean(observations), before, atol=1e-4)
 
 
 @both

@@ -41,6 +41,18 @@ def test_constant_reward_and_value_give_the_geometric_sum():
     np.testing.assert_allclose(advantages, delta * (1.0 - ratio**steps_left) / (1.0 - ratio), rtol=1e-12)
 
 
+def test_each_lane_has_the_geometric_sum_of_its_own():
+    rewards = np.array([0.0, 1.5, -100.0])
+    grid = np.ones((3, 7))
+    last = np.zeros((3, 7))
+    last[:, -1] = 1.0
+    value = 2.0 * grid
+    advantages = generalized_advantages(rewards[:, None] * grid, value, value, 0 * grid, last, GAMMA, LAMBDA)
+    ratio, steps_left = GAMMA * LAMBDA, 7 - np.arange(7)
+    expected = np.outer(rewards + GAMMA * 2.0 - 2.0, (1.0 - ratio**steps_left) / (1.0 - ratio))
+    np.testing.assert_allclose(advantages, expected, rtol=1e-12)
+
+
 def test_lambda_zero_is_the_td_error():
     rewards, values, next_values, absorbing, last = one_episode(6)
     advantages = generalized_advantages(rewards, values, next_values, absorbing, last, GAMMA, 0.0)

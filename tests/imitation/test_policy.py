@@ -47,6 +47,15 @@ def test_actions_follow_from_the_seed(make_policy, observations):
     assert not np.array_equal(first, other)
 
 
+def test_seeding_restarts_the_noise(policy, observations):
+    draws = []
+    for seed in (7, 7, 8):
+        policy.seed(seed)
+        draws.append(policy.draw_action(observations))
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+
+
 def test_log_probability_is_that_of_a_diagonal_gaussian(policy, observations):
     states = torch.from_numpy(observations).float()
     actions = policy.draw_action_t(states)

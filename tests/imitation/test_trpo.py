@@ -234,6 +234,59 @@ def test_the_critic_learns_the_value_of_a_constant_reward(make_trpo):
     assert agent.diagnostics["value"] == pytest.approx(3.0, abs=0.3)
 
 
+class Seen(TRPO):
+    """Keeps the advantages that its policy step gets."""
+
+    def _policy_step(self, batch, advantages):
+        self.advantages = advantages.numpy().copy()
+        super()._policy_step(batch, advantages)
+
+
+@pytest.fixture
+def make_seen(make_trpo):
+    def make(**settings):
+        plain = make_trpo(**settings)
+        return Seen(plain.mdp_info, plain.policy, plain.config, np.random.SeedSequence(0))
+
+    return make
+
+
+def constantly_paid_lanes(policy, shape):
+    """Six lanes of ten steps, lane i paid i at each, none of them ended; flags in the given shape."""
+    n_lanes, n_steps = 6, 10
+    observations = draw(n_lanes * n_steps, 37, seed=3).float()
+    rewards = torch.arange(n_lanes).repeat_interleave(n_steps).float()
+    last = np.zeros((n_lanes, n_steps), dtype=np.float32)
+    last[:, -1] = 1.0
+    actions = policy.draw_action_t(observations)
+    return Batch(observations, actions, rewards, observations, np.zeros(shape, np.float32), last.reshape(shape))
+
+
+@pytest.mark.parametrize("shape", [(6, 10), (60,)], ids=["lanes and time", "lane after lane"])
+def test_advantages_do_not_leak_from_lane_to_lane(make_seen, shape):
+    agent = make_seen(gamma=0.9, gae_lambda=0.8)
+    with torch.no_grad():
+        for parameter in agent.critic.linears[-1].parameters():
+            parameter.zero_()  # nothing is worth anything, so that only rewards count
+    agent.update(constantly_paid_lanes(agent.policy, shape))
+    steps_left = 10 - np.arange(10)
+    expected = np.outer(np.arange(6), (1.0 - 0.72**steps_left) / (1.0 - 0.72)).reshape(-1)
+    np.testing.assert_allclose(agent.advantages, (expected - expected.mean()) / expected.std(), atol=1e-5)
+
+
+def test_rollouts_are_learned_from_as_mushroom_rls_dataset_of_them_is(make_trpo, make_rollouts):
+    by_arrays, by_list = make_trpo(), make_trpo()
+    before = by_arrays.policy.get_weights()
+    for seed in range(2):
+        rollouts = make_rollouts(by_arrays.policy, seed)
+        by_arrays.fit_rollouts(rollouts)
+        by_list.fit(rollouts.dataset())
+    for agent in (by_arrays, by_list):
+        agent.learned = [*agent.policy.parameters(), *agent.critic.parameters(), *agent.policy.normalizer.buffers()]
+    assert all(torch.equal(*pair) for pair in zip(by_arrays.learned, by_list.learned, strict=True))
+    assert not np.array_equal(by_arrays.policy.get_weights(), before)
+
+
 def test_an_update_merges_its_observations_into_the_statistics_once(make_trpo, make_batch):
     agent = make_trpo()
     for seed in range(2):

@@ -2,15 +2,21 @@
 
 import json
 import runpy
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from qi_ext import load_agent
 from qi_ext.errors import UserError
-from qi_ext.evaluation.episodes import evaluate, random_controller
+from qi_ext.evaluation import evaluate
+from qi_ext.imitation import GAIL
 from qi_ext.imitation.policy import GaussianPolicy
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.controllers import PolicyController, RandomController
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.config import make_config
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "evaluate.py"
 POLICIES = ["deterministic", "stochastic", "expert", "random"]
@@ -39,7 +45,7 @@ def test_prints_and_writes_every_policy_in_every_direction(main, agent, tmp_path
     for name in POLICIES:
         assert [row["direction_deg"] for row in results[name]["directions"]] == [0.0, 180.0]
         for row in results[name]["directions"]:
-            assert set(row) >= {"direction_deg", "return_mean", "return_std", "length_mean", "falls", "episodes"}
+            assert set(row) >= {"direction_deg", "return_mean", "return_std", "length_mean", "falls", "blow_ups", "episodes"}
             assert row["episodes"] == 1
     assert results["expert"]["return_mean"] > 900.0
     assert results["expert"]["directions"][0]["falls"] == 0
@@ -50,16 +56,34 @@ def test_prints_and_writes_every_policy_in_every_direction(main, agent, tmp_path
 
 
 def test_repeats_the_evaluation_of_the_run(main, agent, tmp_path):
-    """Seed and step of the run are in the agent's file; episodes are keyed by them."""
-    path = agent(task="simple", seed="3", step="128")
-    main(["--agent", path, "--episodes", "2", "--json", str(tmp_path / "out.json")])
+    """Seed, step and lanes per block of the run are in the agent's file; episodes are keyed by the first two."""
+    path = agent(task="simple", seed="3", step="128", lanes_per_block="2")
+    main(["--agent", path, "--episodes", "2", "--pool", "serial", "--json", str(tmp_path / "out.json")])
+    results = json.loads((tmp_path / "out.json").read_text())
+    with closing(BatchedSampler(QuadrupedDirection("simple"), 2, "serial")) as sampler:
+        for name, controller in (("stochastic", PolicyController(load_agent(path))), ("random", RandomController())):
+            assert results[name] == evaluate(sampler, controller, 2, seed=3, step=128)
+
+
+def test_the_pool_and_its_size_are_not_in_the_results(main, agent, tmp_path):
+    results = []
+    for options in (["--pool", "serial"], ["--n_workers", "3"]):
+        main(["--agent", agent(task="simple"), "--episodes", "1", *options, "--json", str(tmp_path / "out.json")])
+        results.append(json.loads((tmp_path / "out.json").read_text()))
+    assert results[0] == results[1]
+
+
+def test_an_agent_saved_by_mushroom_rl_can_be_evaluated(main, tmp_path, capsys):
     environment = QuadrupedDirection("simple")
-    again = evaluate(environment, random_controller, 2, seed=3, step=128)
-    assert json.loads((tmp_path / "out.json").read_text())["random"] == again
+    config = make_config(policy_hidden=[16], critic_hidden=[16], discriminator_hidden=[16])
+    path = tmp_path / "agent.safetensors"
+    GAIL(environment.info, environment.demonstrations, config, np.random.SeedSequence(0)).save(path)
+    main(["--agent", str(path), "--episodes", "1", "--pool", "serial"])
+    assert "trot controller" in capsys.readouterr().out
 
 
 def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
-    main(["--agent", agent(task="simple", demonstrations_hash="0" * 16), "--episodes", "1"])
+    main(["--agent", agent(task="simple", demonstrations_hash="0" * 16), "--episodes", "1", "--pool", "serial"])
     assert "trot has changed since the agent was trained on it" in capsys.readouterr().out
 
 
@@ -74,6 +98,13 @@ def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
         ({}, ["--demonstrations", "missing.npz"], "missing.npz"),
         ({"demonstrations": "gone.npz"}, [], "--demonstrations"),
         ({"n_directions": "many"}, [], "metadata"),
+        ({"lanes_per_block": "some"}, [], "metadata"),
+        ({}, ["--n_workers", "0"], "--n_workers"),
+        ({}, ["--n_workers", "-1"], "--n_workers"),
+        ({}, ["--n_workers", "abc"], "--n_workers: must be auto or a whole number of at least 1, not 'abc'"),
+        ({}, ["--pool", "foo"], "--pool"),
+        ({}, ["--scheduler", "tcp://here:1"], "--scheduler"),
+        ({}, ["--pool", "dask"], "--scheduler"),
         ({}, ["--colour", "red"], "--colour"),
     ],
 )

@@ -1,5 +1,6 @@
 """The training launcher, from its command line to what a run leaves behind."""
 
+import contextlib
 import csv
 import inspect
 import json
@@ -17,6 +18,8 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
+from qi_ext.imitation import GAIL
+from qi_ext.training import loop
 from qi_ext.training.arguments import run_command
 from qi_ext.training.config import CONFIGS, make_config
 from qi_ext.training.log import TAGS
@@ -26,12 +29,15 @@ LAUNCHER = ROOT / "launchers" / "run_gail.py"
 DEADLINE = 120.0  # seconds, for a machine that is busy with other things
 TINY = [
     *("--batch_size", "32", "--policy_hidden", "16", "--critic_hidden", "16", "--discriminator_hidden", "16"),
-    *("--discriminator_batch_size", "32", "--learner_threads", "1"),
+    *("--discriminator_batch_size", "32", "--learner_threads", "1", "--n_envs", "8"),
 ]
 
 
-def start(*arguments, **options):
-    """The launcher as a process of its own, on a machine without a screen, Ctrl-C as a terminal would deliver it."""
+def start(*arguments):
+    """The launcher as a process group of its own, on a machine without a screen, signals handled as a terminal leaves them.
+
+    Its workers hold its output too, so that reading that to the end shows that they have gone.
+    """
     environment = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "MUJOCO_GL")}
     return subprocess.Popen(
         [sys.executable, LAUNCHER, *map(str, arguments)],
@@ -40,7 +46,7 @@ def start(*arguments, **options):
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-        **options,
+        start_new_session=True,
     )
 
 
@@ -92,6 +98,7 @@ def test_the_config_is_the_whole_experiment(finished):
         discriminator_hidden=[16],
         discriminator_batch_size=32,
         learner_threads=1,
+        n_envs=8,
         results_dir=str(directory.parent),
     )
 
@@ -127,6 +134,16 @@ def test_the_result_compares_the_agent_with_the_expert_and_chance(finished):
     assert row["return_mean"] > 800
 
 
+def test_evaluating_the_agent_again_repeats_the_result(finished, tmp_path):
+    directory, _, _ = finished
+    main = runpy.run_path(str(ROOT / "launchers" / "evaluate.py"))["main"]
+    options = ["--episodes", "1", "--pool", "serial", "--json", str(tmp_path / "again.json")]
+    main(["--agent", str(directory / "agent.safetensors"), *options])
+    assert (
+        json.loads((tmp_path / "again.json").read_text()) == json.loads((directory / "result.json").read_text())["evaluation"]
+    )
+
+
 def test_the_table_of_the_evaluation_is_printed(finished):
     directory, out, _ = finished
     result = json.loads((directory / "result.json").read_text())
@@ -142,9 +159,13 @@ def test_the_agent_and_its_checkpoint_can_be_loaded(finished):
     assert agents[0].metadata["step"] == "64"
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, code):
-    process = start(*TINY, "--n_steps", 10_000_000, "--results_dir", tmp_path)
+@pytest.mark.parametrize(
+    ("number", "send", "code"),
+    [(signal.SIGTERM, os.kill, 143), (signal.SIGTERM, os.killpg, 143), (signal.SIGINT, os.killpg, 130)],
+    ids=["kill", "kill of all processes, as Slurm does", "Ctrl-C, which a terminal sends to all processes"],
+)
+def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, send, code):
+    process = start(*TINY, "--n_workers", 2, "--n_steps", 10_000_000, "--results_dir", tmp_path)
     directory, deadline = tmp_path / "0", time.monotonic() + DEADLINE
     try:
         while not ((directory / "progress.csv").is_file() and rows(directory)):
@@ -153,10 +174,11 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, code):
                 pytest.fail(f"it ended by itself, {process.wait(0.1)}: {process.stderr.read()}")
             except subprocess.TimeoutExpired:
                 continue
-        process.send_signal(number)
+        send(process.pid, number)
         out, err = process.communicate(timeout=DEADLINE)
     finally:
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     assert (process.returncode, err) == (code, "")
     agent = load_agent(directory / "agent.safetensors")
@@ -166,7 +188,7 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, code):
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
-    process = start(*TINY, "--n_steps", 64, "--evaluation_episodes", 0, "--results_dir", tmp_path)
+    process = start(*TINY, "--pool", "serial", "--n_steps", 64, "--evaluation_episodes", 0, "--results_dir", tmp_path)
     process.stdout.close()
     err = process.stderr.read()
     process.wait(DEADLINE)
@@ -207,6 +229,12 @@ def a_file_in_the_way(tmp_path):
         (lambda tmp_path: ["--gamma", "2"], "--gamma"),
         (lambda tmp_path: ["--policy_hidden", "16", "x"], "--policy_hidden"),
         (lambda tmp_path: ["--code_size", "5"], "--code_size"),
+        (lambda tmp_path: ["--n_workers", "0"], "--n_workers"),
+        (lambda tmp_path: ["--n_workers", "-1"], "--n_workers"),
+        (lambda tmp_path: ["--n_workers", "abc"], "--n_workers"),
+        (lambda tmp_path: ["--pool", "foo"], "--pool"),
+        (lambda tmp_path: ["--scheduler", "tcp://here:1"], "--pool dask"),
+        (lambda tmp_path: ["--pool", "dask"], "--scheduler"),
         (not_demonstrations, "file.npz"),
         (a_full_directory, "not empty"),
         (a_file_in_the_way, "not a directory"),
@@ -216,6 +244,12 @@ def a_file_in_the_way(tmp_path):
         "bad value",
         "bad list",
         "option of vail",
+        "no workers",
+        "less than no workers",
+        "workers that are no number",
+        "unknown pool",
+        "scheduler without dask",
+        "dask without scheduler",
         "bad demonstrations",
         "full directory",
         "file in the way",
@@ -234,12 +268,38 @@ def test_a_mistake_is_one_line_and_exit_code_2_and_creates_nothing(launcher, tmp
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+def test_a_policy_whose_actions_are_not_finite_is_exit_code_1_with_its_lane_and_its_agent_saved(
+    launcher, tmp_path, capsys, monkeypatch
+):
+    class Unbounded(GAIL):
+        def update(self, batch):
+            super().update(batch)
+            self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
+            self.policy.sync()
+
+    monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
+    arguments = [*TINY, "--pool", "serial", "--n_steps", "64", "--seed", "3", "--results_dir", str(tmp_path)]
+    with pytest.raises(SystemExit) as caught:
+        run_command("run_gail.py", lambda: launcher["main"](arguments))
+    captured = capsys.readouterr()
+    assert caught.value.code == 1
+    assert captured.err.startswith("run_gail.py: lane 0 (seed [3, 0, 0]): LaneError: the policy's action is not finite")
+    assert "stopped at 32 steps" in captured.out
+    assert load_agent(tmp_path / "3" / "agent.safetensors").metadata["step"] == "32"
+    assert not (tmp_path / "3" / "result.json").exists()
+
+
 def test_experiment_can_be_called_with_nothing_but_its_defaults(launcher, tmp_path):
     experiment = launcher["experiment"]
     settings = {name: parameter.default for name, parameter in inspect.signature(experiment).parameters.items()}
     small = {name.removeprefix("--"): [16] for name in TINY if name.endswith("_hidden")}
     result = experiment(
-        **(settings | small | {"n_steps": 32, "batch_size": 32, "evaluation_episodes": 0, "results_dir": str(tmp_path)})
+        **(
+            settings
+            | small
+            | {"n_steps": 32, "batch_size": 32, "evaluation_episodes": 0, "results_dir": str(tmp_path), "pool": "serial"}
+        )
     )
     assert (result["task"], result["algorithm"], result["steps"]) == ("simple", "gail", 32)
 

@@ -2,7 +2,7 @@ import signal
 
 import pytest
 
-from qi_ext.errors import Terminated, UserError
+from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.arguments import parse_config, run_command
 from qi_ext.training.config import CONFIGS, make_config
 
@@ -56,6 +56,12 @@ def test_of_an_option_given_twice_the_last_counts():
         (["--task", "other"], ["--task", "other", "simple, hard"]),
         (["--algorithm", "other"], ["--algorithm", "other", "gail, vail"]),
         (["--compat", "other"], ["--compat", "other", "task, upstream"]),
+        (["--n_workers", "abc"], ["--n_workers", "auto", "whole number", "abc"]),
+        (["--n_workers", "0"], ["--n_workers", "at least 1", "0"]),
+        (["--n_workers", "-1"], ["--n_workers", "at least 1", "-1"]),
+        (["--n_envs", "0"], ["--n_envs", "at least 1"]),
+        (["--lanes_per_block", "0"], ["--lanes_per_block", "at least 1"]),
+        (["--pool", "foo"], ["--pool", "foo", "loky, serial, dask"]),
     ],
     ids=" ".join,
 )
@@ -114,6 +120,13 @@ def test_sigterm_is_exit_code_143():
 def test_a_training_that_diverged_is_one_line_and_exit_code_1(capsys):
     assert exit_code(FloatingPointError("training: kl not finite")) == 1
     assert capsys.readouterr().err == "program.py: training: kl not finite\n"
+
+
+def test_experience_that_cannot_be_gathered_is_its_message_and_exit_code_1(capsys):
+    assert exit_code(SamplingError("lane 3 (seed [0, 0, 3]): it broke\n\nin the worker:\nTraceback")) == 1
+    captured = capsys.readouterr()
+    assert captured.err == "program.py: lane 3 (seed [0, 0, 3]): it broke\n\nin the worker:\nTraceback\n"
+    assert captured.out == ""
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

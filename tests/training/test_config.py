@@ -107,9 +107,23 @@ def test_a_list_that_is_not_of_sizes_is_refused_by_name(name, value):
     assert refusal(**{name: value}).startswith(f"--{name}: ")
 
 
-@pytest.mark.parametrize("name", [item.name for item in FIELDS if item.type is str])
+@pytest.mark.parametrize("name", [item.name for item in FIELDS if item.type is str and item.name != "n_workers"])
 def test_what_is_no_text_is_refused_by_name(name):
     assert refusal(**{name: 3}).startswith(f"--{name}: ")
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [("auto", "auto"), (3, "3"), ("3", "3"), (np.int64(3), "3"), ("3.0", "3"), (3.0, "3")]
+)
+def test_the_number_of_workers_is_auto_or_a_whole_number(value, kept):
+    assert make_config(n_workers=value).n_workers == kept
+
+
+@pytest.mark.parametrize("value", ["abc", "", 0, "0", -1, "-1", 2.5, "2.5", True, "nan", [2]], ids=repr)
+def test_any_other_number_of_workers_is_refused_by_name(value):
+    message = refusal(n_workers=value)
+    assert message.startswith("--n_workers: must be auto or a whole number of at least 1")
+    assert repr(value) in message
 
 
 @pytest.mark.parametrize(
@@ -119,6 +133,7 @@ def test_what_is_no_text_is_refused_by_name(name):
         ("algorithm", "gail, vail"),
         ("compat", "task, upstream"),
         ("discriminator_input", "next_state, state, action"),
+        ("pool", "loky, serial, dask"),
     ],
 )
 def test_an_unknown_choice_is_refused_with_those_there_are(name, known):

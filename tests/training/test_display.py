@@ -12,11 +12,13 @@ def test_without_a_terminal_the_end_is_a_plain_line(capsys):
     assert lines[0].startswith("training: 2,000/2,000 steps  return 2.5  0:00:00 left")
 
 
-def test_advance_counts_one_by_one(capsys):
-    with Display("evaluating", 2, "episodes") as display:
+def test_advance_adds_one_or_as_many_as_are_given(capsys):
+    with Display("evaluating", 5, "episodes") as display:
         display.advance()
+        display.advance(3)
+        assert capsys.readouterr().out == ""
         display.advance()
-    assert "evaluating: 2/2 episodes" in capsys.readouterr().out
+    assert "evaluating: 5/5 episodes" in capsys.readouterr().out
 
 
 def test_a_long_line_is_not_folded(capsys):

@@ -1,32 +1,47 @@
 import csv
 
+import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from qi_ext.sampling.rollouts import EPISODE
 from qi_ext.training.config import make_config
 from qi_ext.training.log import TAGS, EpisodeCounter, ProgressLog
 
 
-def run(counter, *episodes):
-    """Feed the counter episodes, lists of rewards; the last one goes on unless it ends with None."""
-    for rewards in episodes:
-        ends = rewards[-1] is None
-        rewards = [reward for reward in rewards if reward is not None]
-        for i, reward in enumerate(rewards):
-            counter([(None, None, reward, None, False, ends and i == len(rewards) - 1)])
+def ended(*rows):
+    """Episodes as the lanes count them: (time, lane, return, length), and True where the simulation blew up."""
+    return np.array([(*row[:4], True, len(row) > 4) for row in rows], dtype=EPISODE)
 
 
 @pytest.fixture
 def counter():
-    """Episodes of 2, 1 and 3 steps and a fourth that has not ended."""
+    """One lane of seven steps: episodes of 2, 1 and 3 steps and a fourth that has not ended."""
     counter = EpisodeCounter()
-    run(counter, [1.0, 2.0, None], [5.0, None], [1.0, 1.0, 2.0, None], [9.0])
+    counter.add(7, 1, ended((1, 0, 3.0, 2), (2, 0, 5.0, 1), (5, 0, 4.0, 3)))
     return counter
 
 
 def test_episodes_are_counted_whole(counter):
     assert counter.steps == 7
     assert counter.episodes == [(2, 3.0, 2), (3, 5.0, 1), (6, 4.0, 3)]
+
+
+def test_a_time_step_is_a_step_of_every_lane():
+    counter = EpisodeCounter()
+    counter.add(20, 4, ended((0, 2, 1.0, 1), (2, 0, 3.0, 3), (2, 1, 3.0, 3)))
+    counter.add(20, 4, ended((1, 3, 7.0, 7)))
+    assert counter.steps == 40
+    assert [step for step, _, _ in counter.episodes] == [4, 12, 12, 28]
+    assert counter.since(12) == (1, 7.0, 7.0)
+    assert counter.since(4) == (3, 13.0 / 3.0, 13.0 / 3.0)
+
+
+def test_blow_ups_are_counted_among_the_episodes(counter):
+    counter.add(7, 1, ended((1, 0, 3.0, 2), (3, 0, 5.0, 2, "blew up"), (5, 0, 1.0, 2, "blew up")))
+    counter.add(7, 1, ended((1, 0, 3.0, 3, "blew up")))
+    assert counter.blow_ups == 3
+    assert len(counter.episodes) == 7
 
 
 def test_means_are_over_the_episodes_that_ended_after_a_step(counter):
@@ -40,7 +55,7 @@ def test_without_an_episode_there_are_no_means(counter):
 
 
 def test_an_episode_that_began_before_counts_where_it_ends(counter):
-    run(counter, [1.0, None])
+    counter.add(4, 1, ended((0, 0, 10.0, 2)))
     assert counter.since(7) == (1, 10.0, 2.0)
 
 

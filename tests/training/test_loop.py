@@ -1,4 +1,5 @@
 import csv
+import json
 import os
 import random
 import signal
@@ -7,13 +8,17 @@ import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import formats, load_demonstrations
-from qi_ext.errors import UserError
+from qi_ext.errors import SamplingError, Terminated, UserError
+from qi_ext.evaluation import compare
 from qi_ext.imitation import GAIL
+from qi_ext.training import loop
 from qi_ext.training.config import make_config
+from qi_ext.training.log import TAGS, ProgressLog
 from qi_ext.training.loop import Training
 
 CLOCK = ("steps_per_second", "collect_seconds", "learn_seconds")
@@ -21,12 +26,15 @@ CLOCK = ("steps_per_second", "collect_seconds", "learn_seconds")
 
 @pytest.fixture
 def tiny(tmp_path):
-    """tiny(algorithm="gail", **settings): a config of two updates of 64 steps, small networks and no evaluation."""
+    """tiny(algorithm="gail", **settings): two updates of 64 steps of 4 lanes in this process, small networks, no evaluation."""
 
     def make(algorithm="gail", **settings):
         defaults = {
             "n_steps": 128,
             "batch_size": 64,
+            "n_envs": 4,
+            "lanes_per_block": 2,
+            "pool": "serial",
             "policy_hidden": [16],
             "critic_hidden": [16],
             "discriminator_hidden": [16],
@@ -78,6 +86,84 @@ def test_the_same_seed_gives_the_same_curves_and_the_same_agent(tiny, tmp_path, 
     assert tensors(first.agent) != tensors(other.agent)
 
 
+@pytest.fixture(scope="module")
+def pooled(tmp_path_factory):
+    """pooled(pool, n_workers="auto"): four updates and an evaluation of 7 lanes in 4 blocks; made once."""
+    made = {}
+
+    def make(pool, n_workers="auto"):
+        if (pool, n_workers) not in made:
+            config = make_config(
+                n_steps=4 * 7 * 15,
+                batch_size=7 * 15,
+                n_envs=7,
+                lanes_per_block=2,
+                pool=pool,
+                n_workers=n_workers,
+                policy_hidden=[16],
+                critic_hidden=[16],
+                discriminator_hidden=[16],
+                evaluation_episodes=1,
+                results_dir=str(tmp_path_factory.mktemp("pooled")),
+            )
+            made[pool, n_workers] = run(config).directory
+        return made[pool, n_workers]
+
+    return make
+
+
+@pytest.mark.parametrize("n_workers", [2, 3])
+def test_curves_agent_and_evaluation_do_not_depend_on_the_pool_and_its_size(pooled, n_workers):
+    here, elsewhere = pooled("serial"), pooled("loky", n_workers)
+    assert len(rows(here.path)) == 4
+    assert any(int(row["episodes"]) for row in rows(here.path)[1:])
+    assert rows(here.path) == rows(elsewhere.path)
+    assert tensors(here.agent) == tensors(elsewhere.agent)
+    evaluations = [json.loads(directory.result.read_text())["evaluation"] for directory in (here, elsewhere)]
+    assert evaluations[0] == evaluations[1]
+
+
+def generators(training):
+    """The state of everything that training draws from."""
+    agent = training.agent
+    numpy = [agent._generator.bit_generator.state, agent.policy._generator.bit_generator.state]
+    return numpy, agent._torch_generator.get_state().numpy().tobytes()
+
+
+def learned(training):
+    """All weights and statistics, as bytes."""
+    agent = training.agent
+    modules = (agent.policy.network, agent.policy.normalizer, agent.critic, agent.discriminator)
+    parts = [tensor for module in modules for tensor in module.state_dict().values()]
+    return [part.detach().numpy().tobytes() for part in (*parts, agent.policy.log_std)]
+
+
+@pytest.mark.parametrize("how", ["compare", "core"])
+def test_evaluating_between_updates_changes_nothing_of_the_training(tiny, tmp_path, how):
+    plain = run(tiny(n_steps=192, results_dir=str(tmp_path / "plain")))
+    training = Training(tiny(n_steps=192, results_dir=str(tmp_path / "evaluated")))
+    evaluations = []
+
+    def evaluate(dataset):
+        lanes, before = training.core.path.lanes[:], (generators(training), learned(training))
+        assert lanes.running.any()
+        if how == "compare":
+            result = compare(training.core.path.sampler, training.agent.policy.actor, 1, seed=0, step=training.counter.steps)
+            evaluations.append(result["stochastic"]["return_mean"])
+        else:
+            evaluations.append(len(training.core.evaluate(n_episodes=2, quiet=True)))
+        assert training.core.path.lanes.equals(lanes)
+        assert (generators(training), learned(training)) == before
+
+    training.core.callbacks_fit.append(evaluate)
+    training.run()
+    assert len(evaluations) == 3
+    assert all(evaluations)
+    assert rows(training.directory.path) == rows(plain.directory.path)
+    assert learned(training) == learned(plain)
+    assert training.core.path.lanes.equals(plain.core.path.lanes)
+
+
 def test_a_run_draws_from_no_global_generator(tiny):
     def state():
         kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global generator is what is watched)
@@ -94,6 +180,30 @@ def test_steps_are_rounded_up_to_whole_batches(tiny):
     assert training.n_steps == 128
 
 
+def test_a_batch_is_rounded_up_to_whole_steps_of_all_lanes(tiny):
+    training = run(tiny(batch_size=65, n_envs=6))
+    assert [row["step"] for row in rows(training.directory.path)] == ["66", "132"]
+    assert training.agent.policy.normalizer.count == len(training.agent._expert) + 132
+    assert json.loads(training.directory.result.read_text())["steps"] == 132
+    assert load_agent(training.directory.agent).metadata["step"] == "132"
+
+
+def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys):
+    training = Training(tiny())
+    training.core.path.sampler.specification.starts.rows[:, 18:] = 1e6  # velocities that MuJoCo gives up at
+    training.run()
+    for row in rows(training.directory.path):
+        assert (row["episodes"], row["blow_ups"], row["length_mean"]) == ("64", "64", "1.0")
+    assert json.loads(training.directory.result.read_text())["blow_ups"] == 128
+    assert "64 simulations blew up; their episodes ended as falls (step 128)" in capsys.readouterr().out
+
+
+def test_a_run_without_a_blow_up_says_so_in_its_curves(tiny):
+    training = run(tiny())
+    assert [row["blow_ups"] for row in rows(training.directory.path)] == ["0", "0"]
+    assert json.loads(training.directory.result.read_text())["blow_ups"] == 0
+
+
 def test_agents_are_kept_every_checkpoint_steps_and_at_the_end(tiny):
     directory = run(tiny(n_steps=320, checkpoint_steps=128)).directory
     assert sorted(int(path.name) for path in (directory.path / "checkpoints").iterdir()) == [0, 128, 256, 320]
@@ -105,7 +215,7 @@ def test_the_agent_says_where_it_comes_from(tiny):
     training = run(tiny("vail", seed=3, speed=0.4))
     metadata = load_agent(training.directory.agent).metadata
     expected = {"task": "simple", "algorithm": "vail", "step": "128", "seed": "3", "speed": "0.4", "demonstrations": "trot"}
-    assert metadata.items() >= expected.items()
+    assert metadata.items() >= (expected | {"lanes_per_block": "2"}).items()
     assert metadata["demonstrations_hash"] == training.demonstrations.content_hash()
     for library in ("torch", "mujoco", "numpy"):
         assert f"{library} " in metadata["versions"]
@@ -148,21 +258,53 @@ def test_the_expert_walks_under_the_tasks_command_or_as_recorded(tiny, gliding, 
     np.testing.assert_allclose(training.demonstrations.states[:, 36], speed)
 
 
-def test_ctrl_c_during_an_update_saves_the_agent_that_last_acted(tiny, tmp_path):
+def test_ctrl_c_during_an_update_saves_the_agent_that_last_acted(tiny, monkeypatch):
     class Interrupted(GAIL):
         def _update_statistics(self, observations):
             super()._update_statistics(observations)
             if self.policy.normalizer.count > len(self._expert) + 64:
                 raise KeyboardInterrupt
 
+    monkeypatch.setitem(loop.AGENTS, "gail", Interrupted)
     training = Training(tiny())
-    training.agent = Interrupted(training.env.info, training.demonstrations, training.config, np.random.SeedSequence(0))
     with pytest.raises(KeyboardInterrupt):
         training.run()
     observations = training.demonstrations.states[:10]
     expected = training.agent.policy.actor.mean(observations)
-    np.testing.assert_array_equal(load_agent(training.directory.agent).act(observations), expected)
+    saved = load_agent(training.directory.agent)
+    np.testing.assert_array_equal(saved.act(observations), expected)
+    assert saved.metadata["step"] == "64"
     assert not training.directory.result.exists()
+
+
+@pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
+@pytest.mark.parametrize("pool", ["serial", "loky"])
+def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_saved(tiny, monkeypatch, pool):
+    class Unbounded(GAIL):
+        def update(self, batch):
+            super().update(batch)
+            self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
+            self.policy.sync()
+
+    monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
+    training = Training(tiny(seed=5, pool=pool, n_workers=2))
+    with pytest.raises(SamplingError, match=r"^lane \d \(seed \[5, 0, \d\]\): LaneError: the policy's action is not finite"):
+        training.run()
+    assert [row["step"] for row in rows(training.directory.path)] == ["64"]
+    saved = load_agent(training.directory.agent)
+    assert saved.metadata["step"] == "64"
+    observations = training.demonstrations.states[:10]
+    np.testing.assert_array_equal(saved.act(observations), training.agent.policy.actor.mean(observations))
+    assert not training.directory.result.exists()
+
+
+@pytest.mark.parametrize(
+    ("settings", "option"), [({"scheduler": "tcp://here:1"}, "--scheduler"), ({"pool": "dask"}, "--scheduler")]
+)
+def test_a_pool_that_cannot_be_had_is_refused_before_anything_is_created(tiny, tmp_path, settings, option):
+    with pytest.raises(UserError, match=f"^{option}: "):
+        Training(tiny(**settings))
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_run_leaves_the_handler_of_sigterm_as_it_was(tiny):
@@ -191,6 +333,27 @@ def test_a_second_signal_does_not_stop_the_saving_after_the_first(tiny):
     with pytest.raises(KeyboardInterrupt):
         training.run()
     assert load_agent(training.directory.agent).metadata["step"] == "0"
+
+
+@pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monkeypatch, number, error):
+    class Interrupted(ProgressLog):
+        def write(self, step, row):
+            os.kill(os.getpid(), number)
+            super().write(step, row)
+
+    monkeypatch.setattr(loop, "ProgressLog", Interrupted)
+    training = Training(tiny(checkpoint_steps=64))
+    with pytest.raises(error):
+        training.run()
+    (row,) = rows(training.directory.path)
+    events = EventAccumulator(str(training.directory.path))
+    events.Reload()
+    for name, value in row.items():
+        if name in TAGS and value:
+            assert [event.step for event in events.Scalars(TAGS[name])] == [64], name
+    assert load_agent(training.directory.checkpoint_agent(64)).metadata["step"] == "64"
+    assert load_agent(training.directory.agent).metadata["step"] == "64"
 
 
 def test_demonstrations_are_named_so_that_they_are_found_from_anywhere(tiny, gliding, tmp_path, monkeypatch):

@@ -1,0 +1,137 @@
+"""What the tests of sampling share: a task of short episodes, policies and agents of small networks, and exact comparison."""
+
+import numpy as np
+import pytest
+
+from qi_ext import a1
+from qi_ext.acting import Actor
+from qi_ext.demonstrations import formats
+from qi_ext.sampling.rollouts import ARRAYS
+
+HORIZON = 8  # torques at random throw the robot over after 2 to 30 steps: some episodes fall, others reach this limit
+
+
+@pytest.fixture(scope="session")
+def short():
+    """`QuadrupedDirection("hard")`, its episodes at most 8 steps long."""
+    from qi_ext.tasks import QuadrupedDirection
+
+    return QuadrupedDirection("hard", horizon=HORIZON, seed=0)
+
+
+@pytest.fixture(scope="session")
+def sampler(short):
+    """A `BatchedSampler` of `short`, in this process, in blocks of 4."""
+    from qi_ext.sampling.batched import BatchedSampler
+
+    return BatchedSampler(short, lanes_per_block=4, pool="serial")
+
+
+@pytest.fixture(scope="session")
+def trajectories(gliding, tmp_path_factory):
+    """`traj_params` of loco-mujoco: 8 directions, 20 samples each."""
+    path = tmp_path_factory.mktemp("stock") / "gliding.npz"
+    formats.write_loco_mujoco_real(path, gliding([45.0 * i for i in range(8)], rows=20))
+    return {"traj_path": path, "traj_dt": 1 / 500, "control_dt": 1 / 100}
+
+
+@pytest.fixture(scope="session")
+def make_stock(trajectories):
+    """make_stock(**settings): loco-mujoco's `UnitreeA1` with trajectories, its episodes at most 8 steps long."""
+    from loco_mujoco.environments import UnitreeA1
+
+    def make(**settings):
+        settings = {"reward_type": "velocity_vector", "reward_params": {}, "traj_params": trajectories} | settings
+        return UnitreeA1(horizon=HORIZON, **settings)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def make_actor():
+    """make_actor(std=0.5, seed=0, hidden=16): an `Actor` of random weights whose actions depend on the observation."""
+
+    def make(std=0.5, seed=0, hidden=16):
+        random = np.random.default_rng(seed)
+        sizes = [(hidden, a1.N_OBSERVATIONS), (a1.N_ACTIONS, hidden)]
+        layers = [(0.2 * random.standard_normal(size, dtype=np.float32), np.zeros(size[0], np.float32)) for size in sizes]
+        log_std = np.full(a1.N_ACTIONS, np.log(std), dtype=np.float32)
+        return Actor(layers, np.zeros(a1.N_OBSERVATIONS, np.float32), np.ones(a1.N_OBSERVATIONS, np.float32), log_std)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def seeds():
+    """seeds(n, run=0): n different SeedSequences, the first ones the same for any n."""
+
+    def make(n, run=0):
+        return [np.random.SeedSequence([run, number]) for number in range(n)]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def bits():
+    """bits(rollouts): every array of `Rollouts` as bytes, to be compared exactly."""
+
+    def of(rollouts):
+        return {name: getattr(rollouts, name).tobytes() for name in (*ARRAYS, "episodes")}
+
+    return of
+
+
+@pytest.fixture
+def one_thread():
+    """The learner's matrices are so small here that they are slower on two."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def small_config():
+    """A config whose networks and minibatches are small."""
+    from qi_ext.training.config import make_config
+
+    small = {
+        "policy_hidden": [16],
+        "critic_hidden": [16],
+        "discriminator_hidden": [16],
+        "discriminator_batch_size": 32,
+        "critic_batch_size": 32,
+    }
+
+    return make_config("hard", "gail", **small)
+
+
+@pytest.fixture(scope="session")
+def make_agent(small_config):
+    """make_agent(environment, seed=0): GAIL of small networks for a `QuadrupedDirection`."""
+    from qi_ext.imitation import GAIL
+
+    def make(environment, seed=0):
+        return GAIL(environment.info, environment.demonstrations, small_config, np.random.SeedSequence(seed))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def learned():
+    """learned(agent): all that `TRPO` and `GAIL` change when they learn, and their generators, to be compared exactly."""
+
+    def of(agent):
+        parts = {"policy": agent.policy.get_weights().tobytes(), "acting": agent.policy._generator.bit_generator.state}
+        parts["learner"] = agent._generator.bit_generator.state
+        networks = {"critic": agent.critic, "normalizer": agent.policy.normalizer}
+        if hasattr(agent, "discriminator"):
+            networks["discriminator"] = agent.discriminator
+            parts["discriminator's generator"] = agent._torch_generator.get_state().numpy().tobytes()
+        for name, network in networks.items():
+            parts |= {f"{name}.{key}": tensor.numpy().tobytes() for key, tensor in network.state_dict().items()}
+        return parts
+
+    return of

@@ -1,0 +1,329 @@
+"""`Pool("dask")` on real schedulers and workers, each a process of its own, over loopback."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cloudpickle
+import psutil
+import pytest
+
+import qi_ext
+from qi_ext.errors import SamplingError, UserError
+from qi_ext.sampling import pool as pools
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.pool import Pool
+
+dask = pytest.importorskip("dask")
+distributed = pytest.importorskip("distributed")
+
+from qi_ext.sampling import dask_backend  # noqa: E402 (needs distributed)
+
+ROOT = Path(qi_ext.__file__).parents[1]
+DEADLINE = 60.0  # s
+N_LANES, N_STEPS = 16, 60
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
+
+
+def name(index, lane):
+    return f"task {index}"
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + DEADLINE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """The address of a scheduler with two workers of one thread each, that gives a task up at its second death."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+    ):
+        yield cluster.scheduler_address
+
+
+@pytest.fixture(scope="module")
+def dask_sampler(short, cluster):
+    sampler = BatchedSampler(short, 4, "dask", scheduler=cluster)
+    yield sampler
+    sampler.close()
+
+
+@pytest.fixture(scope="module")
+def expected(sampler, make_actor, seeds, bits):
+    """Lanes and rollouts of one fragment in this process."""
+    lanes, rollouts = sampler.fragment(sampler.lanes(seeds(N_LANES)), make_actor(), N_STEPS)
+    return lanes, bits(rollouts)
+
+
+@pytest.fixture
+def fragment(dask_sampler, expected, make_actor, seeds, bits):
+    """A function that gathers the fragment again, on a cluster, which must be bit-identical to `expected`."""
+
+    def gather(sampler=dask_sampler):
+        lanes, rollouts = sampler.fragment(sampler.lanes(seeds(N_LANES)), make_actor(), N_STEPS)
+        assert lanes.equals(expected[0])
+        assert bits(rollouts) == expected[1]
+
+    return gather
+
+
+@pytest.fixture
+def warnings(caplog):
+    """What the pool has said."""
+    caplog.set_level(logging.WARNING, "qi_ext.sampling")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]
+
+
+def meet(folder):
+    """The worker's process id, once two different workers have come here."""
+    (Path(folder) / str(os.getpid())).touch()
+    wait_until(lambda: len(os.listdir(folder)) == 2)
+    return os.getpid()
+
+
+def pids(pool, folder):
+    folder.mkdir(exist_ok=True)
+    return sorted({pid for _, pid in pool.run(meet, [(folder,), (folder,)], name)})
+
+
+def test_fragments_are_those_of_this_process(fragment):
+    fragment()
+
+
+def test_a_worker_killed_in_a_batch_changes_nothing(dask_sampler, fragment, tmp_path):
+    pid = pids(dask_sampler.pool, tmp_path / "meeting")[0]
+    process = psutil.Process(pid)
+    before = process.cpu_times().user
+
+    def kill():
+        wait_until(lambda: process.cpu_times().user > before + 0.05)
+        process.kill()
+
+    with ThreadPoolExecutor(1) as thread:
+        killing = thread.submit(kill)
+        fragment()
+        killing.result()
+    assert pid not in pids(dask_sampler.pool, tmp_path / "meeting again")  # its successor is prepared, too
+    fragment()
+
+
+def test_a_worker_of_many_threads_computes_the_same(short, fragment):
+    with (
+        distributed.LocalCluster(n_workers=1, threads_per_worker=3, processes=True, dashboard_address=":0") as cluster,
+        contextlib.closing(BatchedSampler(short, 4, "dask", scheduler=cluster.scheduler_address)) as sampler,
+    ):
+        fragment(sampler)
+
+
+def test_two_pools_share_a_cluster(short, cluster, fragment, capfd):
+    with contextlib.closing(BatchedSampler(short, 4, "dask", scheduler=cluster)) as other:
+        fragment(other)
+        fragment()
+    fragment()
+
+
+def plugins(dask_worker):
+    return [key for key in dask_worker.plugins if key.startswith("qi_ext")]
+
+
+def test_a_closed_pool_is_forgotten_by_the_cluster(cluster, dask_sampler, tmp_path):
+    with distributed.Client(cluster, set_as_default=False) as client:
+        before = client.run(plugins)
+        assert all(len(found) == 1 for found in before.values())
+        pool = Pool("dask", scheduler=cluster, initializer=os.getpid)
+        assert all(len(found) == 2 for found in client.run(plugins).values())
+        results = pool.run(first_only, [(i, tmp_path / "over") for i in range(20)], name)
+        assert next(results) == (0, None)
+        pool.close()
+        assert client.run(plugins) == before
+        (tmp_path / "over").touch()  # what runs already, Dask lets run
+        wait_until(lambda: not any(client.processing().values()))
+
+
+def first_only(number, over):
+    """Comes back for 0; for all others when there is a file `over`."""
+    wait_until(lambda: number == 0 or over.exists())
+
+
+def fail(number):
+    if number == 2:
+        raise ValueError("it went\nwrong")
+    return number
+
+
+def test_a_task_that_raises_is_named_with_its_traceback(dask_sampler):
+    with pytest.raises(SamplingError, match="^task 2: ValueError: it went\n\nin the worker:\nTraceback") as caught:
+        list(dask_sampler.pool.run(fail, [(i,) for i in range(6)], name))
+    assert "in fail" in str(caught.value)
+
+
+def die(number):
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_task_that_keeps_killing_its_workers_is_named_after_all_others_are_done(dask_sampler, fragment, warnings):
+    results = []
+    with pytest.raises(SamplingError) as caught:
+        for result in dask_sampler.pool.run(die, [(i,) for i in range(6)], name):
+            results.append(result)
+    assert str(caught.value) == "the worker that runs task 3 keeps dying: 2 Dask workers died while they ran it"
+    assert sorted(results) == [(i, i) for i in (0, 1, 2, 4, 5)]
+    assert warnings()
+    fragment()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["nonsense", "host:8786", "tcp://host", "tcp://host:99999", "tcp://host:port", "http://host:8787", "tcp://:8786", " "],
+)
+def test_a_malformed_address_is_the_users_mistake(address):
+    with pytest.raises(UserError) as caught:
+        Pool("dask", scheduler=address)
+    assert str(caught.value) == f"--scheduler: must be tcp://HOST:PORT, not {address!r}"
+
+
+@pytest.mark.parametrize("listening", [False, True], ids=["nothing", "something else"])
+def test_an_address_where_no_scheduler_answers_is_the_users_mistake(monkeypatch, listening):
+    monkeypatch.setattr(pools, "SCHEDULER_TIMEOUT", 1.0)
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        if listening:
+            server.listen()
+        address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"^--scheduler: no Dask scheduler answers at {address} [(].*Error[)]$"):
+            Pool("dask", scheduler=address)
+
+
+def test_workers_that_lack_what_prepares_them_are_the_users_mistake(cluster):
+    with pytest.raises(
+        UserError, match="^--scheduler: the workers of .* cannot be prepared [(]FileNotFoundError.*qi_ext"
+    ) as caught:
+        Pool("dask", scheduler=cluster, initializer=os.listdir, initargs=("/no/such/folder",))
+    assert "\n" not in str(caught.value)
+
+
+def start(*arguments):
+    return subprocess.Popen(
+        [sys.executable, "-m", *arguments], env=os.environ | {"PYTHONPATH": str(ROOT)}, stderr=subprocess.DEVNULL
+    )
+
+
+@pytest.fixture
+def scheduler(tmp_path):
+    """A scheduler without workers: its process and its address."""
+    file = tmp_path / "scheduler.json"
+    process = start(
+        "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(file)
+    )
+    try:
+        wait_until(lambda: file.is_file() and file.read_text().endswith("}"))
+        yield process, json.loads(file.read_text())["address"]
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextlib.contextmanager
+def worker(address):
+    process = start("distributed.cli.dask_worker", address, "--no-nanny", "--nthreads", "1", "--no-dashboard")
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def remember():
+    import builtins
+
+    builtins.prepared = True
+
+
+def prepared():
+    import builtins
+
+    return builtins.prepared
+
+
+def test_a_cluster_without_workers_is_an_error_until_one_joins(scheduler, warnings, monkeypatch):
+    monkeypatch.setattr(dask_backend, "WITHOUT_WORKERS", 0.5)
+    monkeypatch.setattr(dask_backend, "LOOK_EVERY", 0.1)
+    _, address = scheduler
+    pool = Pool("dask", scheduler=address, initializer=remember)
+    with pytest.raises(SamplingError, match=f"^task 0, task 1: ConnectionError: the Dask scheduler at {address} had no worker"):
+        list(pool.run(prepared, [(), ()], name))
+    assert warnings() == [f"the Dask scheduler at {address} has no worker; waiting for one"]
+    monkeypatch.setattr(dask_backend, "WITHOUT_WORKERS", DEADLINE)
+    results = pool.run(prepared, [(), ()], name)
+    with worker(address):
+        assert dict(results) == {0: True, 1: True}
+        pool.close()
+
+
+def test_a_scheduler_that_dies_is_an_error(scheduler, monkeypatch, tmp_path):
+    monkeypatch.setattr(pools, "SCHEDULER_TIMEOUT", 2.0)
+    process, address = scheduler
+    with worker(address):
+        pool = Pool("dask", scheduler=address)
+        results = pool.run(first_only, [(i, tmp_path / "over") for i in range(3)], name)
+        assert next(results) == (0, None)
+        process.kill()
+        with pytest.raises(SamplingError, match=f"^task 1, task 2: ConnectionError: the Dask scheduler at {address} is lost"):
+            next(results)
+        with pytest.raises(SamplingError):
+            list(pool.run(first_only, [(0, tmp_path / "over")], name))
+        pool.close()
+
+
+CALM = """
+import sys
+from qi_ext.sampling.pool import Pool
+
+def double(number):
+    return 2 * number
+
+if __name__ == "__main__":
+    pool = Pool("dask", scheduler=sys.argv[1])
+    print(sorted(pool.run(double, [(i,) for i in range(4)], str)))
+    if sys.argv[2] == "closed":
+        pool.close()
+"""
+
+
+@pytest.mark.parametrize("end", ["closed", "forgotten"])
+def test_a_normal_end_is_quiet(cluster, tmp_path, end):
+    script = tmp_path / "script.py"
+    script.write_text(CALM)
+    done = subprocess.run(
+        [sys.executable, script, cluster, end],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[(0, 0), (1, 2), (2, 4), (3, 6)]\n", "")
+
+
+def test_runs_leave_no_threads(dask_sampler):
+    def watching():
+        return [thread for thread in threading.enumerate() if thread.name == "qi_ext-watch"]
+
+    list(dask_sampler.pool.run(fail, [(0,)], name))
+    wait_until(lambda: not watching())
