@@ -13,7 +13,7 @@ import cloudpickle
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from qi_ext.sampling.lanes import LaneError
+from qi_ext.sampling.lanes import LaneError, named
 from qi_ext.sampling.pool import Pool
 
 _environments = {}
@@ -72,7 +72,7 @@ class GeneralSampler:
             if lane is None and len(group) > 1:
                 return f"episodes {first + group[0]} to {first + group[-1]}"
             i = group[lane or 0]
-            return f"episode {first + i} (seed {seeds[i].entropy})"
+            return named(f"episode {first + i}", seeds[i])
 
         results = dict(self.pool.run(run_episodes, tasks, name))
         return [episode for index in range(len(tasks)) for episode in results[index]]

@@ -4,6 +4,9 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+# What a run's seed is spawned for; 0 and 1 are the learner's.
+LANES, EPISODES, EVALUATION = 2, 3, 4
+
 DRAWN = -1  # of `start_range`: the command is drawn at each episode start
 _WORD = (1 << 64) - 1
 
@@ -92,7 +95,18 @@ def unpack_generator(words):
     return np.random.Generator(bits)
 
 
+def seed_of(seed, purpose, *keys):
+    """The `numpy.random.SeedSequence` of one thing in the run with this seed; purpose: LANES, EPISODES or EVALUATION."""
+    # A spawn key, because entropy that is filled up with zeros is not told from shorter entropy.
+    return np.random.SeedSequence(seed, spawn_key=(purpose, *keys))
+
+
 def episode_seed(seed, step, command, episode):
     """The seed of an evaluation's episode, by (seed, step, direction, episode), so that it depends on nothing run before."""
     direction = 0 if command is None else round(command.direction_deg * 1000)
-    return np.random.SeedSequence([seed, step, direction, episode])
+    return seed_of(seed, EVALUATION, step, direction, episode)
+
+
+def named(what, seed):
+    """A lane or an episode and its seed, for messages."""
+    return f"{what} (seed {seed.entropy}, spawn key {seed.spawn_key})"

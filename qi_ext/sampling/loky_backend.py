@@ -20,10 +20,7 @@ from joblib.parallel import ParallelBackendBase
 
 IDLE_TIMEOUT = 300.0  # s, after which a worker without tasks ends; joblib's own default
 LOOK_EVERY = 1.0  # s
-# Workers compute on one thread each, and do not draw: importing mujoco would import a window library.
-_ENVIRONMENT = dict.fromkeys(ParallelBackendBase.MAX_NUM_THREADS_VARS, "1") | {
-    "MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")
-}
+_ONE_THREAD = dict.fromkeys(ParallelBackendBase.MAX_NUM_THREADS_VARS, "1")
 
 _unprepared = None  # in a worker: why
 
@@ -44,9 +41,13 @@ class LokyWorkers:
 
     def submit(self, function):
         if self._executor is None:
-            initargs = (os.getpid(), self._initialization)
             self._executor = ProcessPoolExecutor(
-                self._n_workers, timeout=IDLE_TIMEOUT, initializer=_start, initargs=initargs, env=_ENVIRONMENT
+                self._n_workers,
+                timeout=IDLE_TIMEOUT,
+                initializer=_start,
+                initargs=(os.getpid(), self._initialization),
+                # Workers do not draw, and without this mujoco imports a window library.
+                env=_ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")},
             )
             self._end = weakref.finalize(self, _end, self._executor)
         return self._executor.submit(_run, function)
@@ -66,7 +67,7 @@ class LokyWorkers:
         """
         dead = set()
         while not over.wait(LOOK_EVERY):
-            # By a function, as this thread must not hold what is to be cleaned up.
+            # In a function, because this thread must not keep alive what is to be cleaned up.
             seen, dead = dead, _dead(self._executor)
             if seen & dead:  # loky removes the dead at once unless it is stuck
                 _break(self._executor)
@@ -104,7 +105,8 @@ def _end(executor):
         while True:  # loky's manager raises KeyError where it comes to a task that was not sent yet
             executor._work_ids.get_nowait()
     executor.shutdown(kill_workers=True)
-    # loky's feeder may be in the middle of a task that nobody will read, and must not be the last to hold the semaphores.
+    # loky's feeder thread may be in the middle of a task that nobody will read. And it must not be the last to hold the
+    # queue's semaphores, since the interpreter does not wait for it.
     tasks._reader.close()
     if tasks._thread is not None:
         tasks._thread.join(LOOK_EVERY)

@@ -4,11 +4,8 @@ import mujoco
 import numpy as np
 
 from qi_ext.sampling.general import GeneralSampler, collected
-from qi_ext.sampling.lanes import episode_seed
+from qi_ext.sampling.lanes import EPISODES, LANES, episode_seed, named, seed_of
 from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
-
-# What a SeedSequence is for, beside the run's seed.
-LANES, EPISODES = 0, 1
 
 
 class BatchedPath:
@@ -19,7 +16,7 @@ class BatchedPath:
 
         self.sampler = BatchedSampler(mdp, lanes_per_block, pool, n_workers, scheduler)
         self._seed = seed
-        self._lane_seeds = [_seed_of(seed, LANES, lane) for lane in range(n_envs)]
+        self._lane_seeds = [seed_of(seed, LANES, lane) for lane in range(n_envs)]
         self.lanes = self.sampler.lanes(self._lane_seeds)
         self.ended = np.empty(0, dtype=EPISODE)
         self._batch = None
@@ -74,7 +71,7 @@ class BatchedPath:
         from qi_ext.sampling.controllers import PolicyController
 
         numbers = range(self._n_whole, self._n_whole + n_episodes)
-        seeds = [_seed_of(self._seed, EPISODES, number) for number in numbers]
+        seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
         controller = PolicyController(agent.policy.actor)
         results = dict(self.sampler.episodes(self.sampler.lanes(seeds), controller, _namer("episode", seeds, numbers.start)))
         self._n_whole += n_episodes
@@ -111,7 +108,7 @@ class GeneralPath:
             # As many as are likely to be enough, so that little more is gathered than was asked for.
             count = n_episodes or max(1, round((n_steps - gathered) / self._mean_length))
             numbers = range(self._n_whole, self._n_whole + count)
-            seeds = [_seed_of(self._seed, EPISODES, number) for number in numbers]
+            seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
             new = self.sampler.episodes(agent, seeds, first=numbers.start)
             self._n_whole += count
             self._batch += new
@@ -148,9 +145,5 @@ class GeneralPath:
         self.sampler.close()
 
 
-def _seed_of(seed, purpose, number):
-    return np.random.SeedSequence([seed, purpose, number])
-
-
 def _namer(what, seeds, first=0):
-    return lambda index: f"{what} {first + index} (seed {seeds[index].entropy})"
+    return lambda index: named(f"{what} {first + index}", seeds[index])

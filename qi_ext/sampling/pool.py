@@ -86,7 +86,8 @@ class Pool:
                 raise
             except self._workers.death as error:
                 deaths += 1
-                deaths_alone[chosen[0]] += alone
+                if alone:
+                    deaths_alone[chosen[0]] += 1
                 if deaths_alone[chosen[0]] == self._workers.deaths_alone:
                     del pending[chosen[0]]
                     given_up.append((chosen[0], error))

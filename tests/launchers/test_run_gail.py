@@ -284,7 +284,9 @@ def test_a_policy_whose_actions_are_not_finite_is_exit_code_1_with_its_lane_and_
         run_command("run_gail.py", lambda: launcher["main"](arguments))
     captured = capsys.readouterr()
     assert caught.value.code == 1
-    assert captured.err.startswith("run_gail.py: lane 0 (seed [3, 0, 0]): LaneError: the policy's action is not finite")
+    assert captured.err.startswith(
+        "run_gail.py: lane 0 (seed 3, spawn key (2, 0)): LaneError: the policy's action is not finite"
+    )
     assert "stopped at 32 steps" in captured.out
     assert load_agent(tmp_path / "3" / "agent.safetensors").metadata["step"] == "32"
     assert not (tmp_path / "3" / "result.json").exists()

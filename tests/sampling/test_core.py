@@ -269,7 +269,9 @@ def test_a_lane_that_fails_is_named_with_its_seed_and_learning_can_go_on(make_co
     good, knowledge = core.path.lanes[:], learned(agent)
     (lane, *_) = np.flatnonzero(good.running)
     core.path.lanes.goal[lane] = np.nan
-    with pytest.raises(SamplingError, match=rf"^lane {lane} \(seed \[3, 0, {lane}\]\): .*the policy's action is not finite"):
+    with pytest.raises(
+        SamplingError, match=rf"^lane {lane} \(seed 3, spawn key \(2, {lane}\)\): .*not finite"
+    ):
         core.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
     assert learned(agent) == knowledge
     core.path.lanes = good
@@ -283,9 +285,9 @@ def test_an_episode_that_fails_is_named_with_its_seed(make_core, make_agent, sho
     core = make_core(agent)
     core.learn(n_episodes=5, n_episodes_per_fit=5, quiet=True)
     agent.policy.actor.std = np.full(12, np.inf)
-    with pytest.raises(SamplingError, match=r"^episode 5 \(seed \[3, 1, 5\]\): .*not finite"):
+    with pytest.raises(SamplingError, match=r"^episode 5 \(seed 3, spawn key \(3, 5\)\): .*not finite"):
         core.learn(n_episodes=5, n_episodes_per_fit=5, quiet=True)
-    with pytest.raises(SamplingError, match=rf"^episode 0 \(seed \[3, {core.n_steps}, 0, 0\]\): .*not finite"):
+    with pytest.raises(SamplingError, match=rf"^episode 0 \(seed 3, spawn key \(4, {core.n_steps}, 0, 0\)\): .*not finite"):
         core.evaluate(n_episodes=8, quiet=True)
 
 

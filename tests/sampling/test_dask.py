@@ -45,6 +45,20 @@ def wait_until(condition):
         time.sleep(0.002)
 
 
+@pytest.fixture(autouse=True)
+def deadline():
+    """A test that hangs fails."""
+
+    def out_of_time(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(int(2 * DEADLINE))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a scheduler with two workers of one thread each, that gives a task up at its second death."""

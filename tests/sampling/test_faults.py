@@ -25,6 +25,7 @@ from qi_ext.sampling.pool import Pool
 ROOT = Path(qi_ext.__file__).parents[1]
 DEADLINE = 60.0  # s
 N_LANES, N_STEPS = 16, 150
+SIZE = 150_000_000  # bytes, of a message that takes its time
 WARNING = "a worker died (killed, or out of memory?); running again: "
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
@@ -78,6 +79,20 @@ def killed(victims, when):
         killing = thread.submit(kill)
         yield
         killing.result()
+
+
+@pytest.fixture(autouse=True)
+def deadline():
+    """A test that hangs fails."""
+
+    def out_of_time(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(int(2 * DEADLINE))
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
@@ -138,28 +153,27 @@ def test_workers_killed_between_batches_change_nothing(two, fragment, tmp_path):
 
 
 def big(number):
-    return bytes(150_000_000)
+    return bytes(SIZE)
 
 
 def take(number, data):
     return number, len(data)
 
 
-@pytest.mark.parametrize("direction", ["write", "read"])
-def test_a_worker_killed_in_the_middle_of_a_message_changes_nothing(warnings, tmp_path, direction):
+@pytest.mark.parametrize("direction", ["to a worker", "from a worker"])
+def test_workers_killed_in_the_middle_of_a_message_change_nothing(warnings, tmp_path, direction):
     pool = Pool("loky", 2)
-    pid = pids(pool, tmp_path / "meeting")[0]
-
-    def moved():
-        counters = psutil.Process(pid).io_counters()
-        return counters.write_chars if direction == "write" else counters.read_chars
-
-    before = moved()
-    tasks = [(i,) if direction == "write" else (i, bytes(150_000_000)) for i in range(4)]
+    workers = pids(pool, tmp_path / "meeting")
+    if direction == "to a worker":
+        function, tasks, expected = take, [(i, bytes(SIZE)) for i in range(4)], [(i, SIZE) for i in range(4)]
+        victims, reader = workers[:1], psutil.Process(workers[0])
+    else:
+        function, tasks, expected = big, [(i,) for i in range(4)], [bytes(SIZE)] * 4
+        victims, reader = workers, psutil.Process()
+    before = reader.io_counters().read_chars
     threads, files = psutil.Process().num_threads(), psutil.Process().num_fds()
-    with killed([pid], lambda: moved() > before + 1_000_000):
-        results = dict(pool.run(big if direction == "write" else take, tasks, name))
-    expected = [bytes(150_000_000)] * 4 if direction == "write" else [(i, 150_000_000) for i in range(4)]
+    with killed(victims, lambda: reader.io_counters().read_chars > before + SIZE / 10):
+        results = dict(pool.run(function, tasks, name))
     assert [results[i] for i in range(4)] == expected
     assert len(warnings()) == 1
     wait_until(lambda: psutil.Process().num_threads() <= threads)
@@ -287,8 +301,10 @@ def script(tmp_path_factory, sampler, make_actor, seeds):
             descendants.update(psutil.Process(process.pid).children(recursive=True))
             return [each for each in descendants if "LokyProcess" in " ".join(command_line(each))]
 
-        wait_until(workers)
-        if moment != "starting":
+        wait_until(lambda: len(workers()) == 2)
+        if moment == "starting":
+            wait_until(lambda: all(busy(worker.pid) > 0.1 for worker in workers()))
+        else:
             assert process.stdout.readline() == "batch\n"
         if moment == "working":
             before = {worker.pid: busy(worker.pid) for worker in workers()}

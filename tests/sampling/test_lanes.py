@@ -7,7 +7,7 @@ import pytest
 from qi_ext.commands import task_commands
 from qi_ext.sampling import worker
 from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.lanes import Lanes, episode_seed, pack_generator, unpack_generator
+from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, pack_generator, seed_of, unpack_generator
 from qi_ext.sampling.rollouts import ARRAYS
 from qi_ext.sampling.specification import STATE
 
@@ -151,3 +151,16 @@ def test_a_worker_leaves_the_lanes_of_its_task_alone(sampler, make_actor, walked
     run("ours", walked, len(walked), PolicyController(make_actor()), *([20] if run is worker.fragment else []))
     worker.uninstall("ours")
     assert walked.equals(before)
+
+
+def test_no_two_purposes_share_a_stream():
+    """Entropy [s, 0, 0] would be the same stream as [s, 0, 0, 0] and s itself, which the environment is seeded with."""
+    sequences = [
+        np.random.SeedSequence(5),
+        *np.random.SeedSequence(5).spawn(2),
+        seed_of(5, LANES, 0),
+        seed_of(5, LANES, 0, 0),
+        seed_of(5, EPISODES, 0),
+        episode_seed(5, 0, None, 0),
+    ]
+    assert len({sequence.generate_state(4).tobytes() for sequence in sequences}) == len(sequences)

@@ -4,10 +4,12 @@ import gc
 import json
 import os
 import pickle
+import signal
 import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cloudpickle
@@ -202,6 +204,7 @@ def test_a_lane_that_raises_is_named(pool):
         list(pool.run(fail_in_lane, [(0,)], name))
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 def test_many_tasks_in_waiting_do_not_hinder_the_error_of_one(two):
     with pytest.raises(SamplingError, match="^task 2: ValueError"):
         list(two.run(fail, [("plain", i) for i in range(200)], name))
@@ -249,6 +252,21 @@ def test_pools_leave_each_other_and_other_users_of_joblib_alone(two, tmp_path):
     joblib.Parallel(2)(joblib.delayed(double)(i) for i in range(4))
     assert pids(two, tmp_path / "after") == before
     other.close()
+
+
+def test_a_pool_works_in_any_thread(two):
+    with ThreadPoolExecutor(1) as thread:
+        assert thread.submit(lambda: dict(two.run(double, [(1,), (2,)], name))).result() == {0: 2, 1: 4}
+
+
+def test_a_run_leaves_signals_as_they_were(two):
+    def handling():
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        return [signal.getsignal(number) for number in numbers], signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+    before = handling()
+    list(two.run(double, [(1,)], name))
+    assert handling() == before
 
 
 def test_in_a_daemonic_process_tasks_run_in_that_process():

@@ -123,9 +123,9 @@ def test_a_training_that_diverged_is_one_line_and_exit_code_1(capsys):
 
 
 def test_experience_that_cannot_be_gathered_is_its_message_and_exit_code_1(capsys):
-    assert exit_code(SamplingError("lane 3 (seed [0, 0, 3]): it broke\n\nin the worker:\nTraceback")) == 1
+    assert exit_code(SamplingError("lane 3 (seed 0, spawn key (2, 3)): it broke\n\nin the worker:\nTraceback")) == 1
     captured = capsys.readouterr()
-    assert captured.err == "program.py: lane 3 (seed [0, 0, 3]): it broke\n\nin the worker:\nTraceback\n"
+    assert captured.err == "program.py: lane 3 (seed 0, spawn key (2, 3)): it broke\n\nin the worker:\nTraceback\n"
     assert captured.out == ""
 
 

@@ -288,7 +288,9 @@ def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_s
 
     monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
     training = Training(tiny(seed=5, pool=pool, n_workers=2))
-    with pytest.raises(SamplingError, match=r"^lane \d \(seed \[5, 0, \d\]\): LaneError: the policy's action is not finite"):
+    with pytest.raises(
+        SamplingError, match=r"^lane \d \(seed 5, spawn key \(2, \d\)\): LaneError: the policy's action is not finite"
+    ):
         training.run()
     assert [row["step"] for row in rows(training.directory.path)] == ["64"]
     saved = load_agent(training.directory.agent)
