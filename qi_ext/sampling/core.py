@@ -21,8 +21,8 @@ class ParallelCore(Core):
 
     Unlike `Core`: a batch is rounded up to whole time steps of all lanes, or to whole episodes; `learn` rounds up to whole
     batches, so that nothing is thrown away; callbacks get whole episodes, `callback_step` each after it has ended,
-    those of `callbacks_fit` all that ended in the batch. An agent that has `fit_rollouts` gets fragments as arrays (`Rollouts`);
-    any other agent, and whole episodes, go through `fit`.
+    those of `callbacks_fit` all that ended in the batch. An agent that has `fit_rollouts` gets arrays (`Rollouts`) of
+    fragments; any other agent, and whole episodes, go through `fit`.
     """
 
     def __init__(

@@ -269,9 +269,7 @@ def test_a_lane_that_fails_is_named_with_its_seed_and_learning_can_go_on(make_co
     good, knowledge = core.path.lanes[:], learned(agent)
     (lane, *_) = np.flatnonzero(good.running)
     core.path.lanes.goal[lane] = np.nan
-    with pytest.raises(
-        SamplingError, match=rf"^lane {lane} \(seed 3, spawn key \(2, {lane}\)\): .*not finite"
-    ):
+    with pytest.raises(SamplingError, match=rf"^lane {lane} \(seed 3, spawn key \(2, {lane}\)\): .*not finite"):
         core.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
     assert learned(agent) == knowledge
     core.path.lanes = good
