@@ -154,6 +154,12 @@ def plugins(dask_worker):
     return [key for key in dask_worker.plugins if key.startswith("qi_ext")]
 
 
+def begin(folder):
+    """Says so, and comes back when there is a file `over`."""
+    (folder / "begun").touch()
+    wait_until((folder / "over").exists)
+
+
 def test_a_closed_pool_is_forgotten_by_the_cluster(cluster, dask_sampler, tmp_path):
     with distributed.Client(cluster, set_as_default=False) as client:
         before = client.run(plugins)
@@ -295,13 +301,19 @@ def test_a_scheduler_that_dies_is_an_error(scheduler, monkeypatch, tmp_path):
     process, address = scheduler
     with worker(address):
         pool = Pool("dask", scheduler=address)
-        results = pool.run(first_only, [(i, tmp_path / "over") for i in range(3)], name)
-        assert next(results) == (0, None)
-        process.kill()
-        with pytest.raises(SamplingError, match=f"^task 1, task 2: ConnectionError: the Dask scheduler at {address} is lost"):
-            next(results)
-        with pytest.raises(SamplingError):
-            list(pool.run(first_only, [(0, tmp_path / "over")], name))
+
+        def kill():
+            wait_until(lambda: (tmp_path / "begun").exists())
+            process.kill()
+
+        with ThreadPoolExecutor(1) as thread:
+            killing = thread.submit(kill)
+            lost = f"^task 0, task 1: ConnectionError: the Dask scheduler at {address} is lost"
+            with pytest.raises(SamplingError, match=lost):
+                list(pool.run(begin, [(tmp_path,)] * 2, name))
+            killing.result()
+        with pytest.raises(SamplingError, match="^task 0: "):
+            list(pool.run(begin, [(tmp_path,)], name))
         pool.close()
 
 

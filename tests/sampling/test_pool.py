@@ -1,5 +1,6 @@
 """What `Pool` promises where nothing dies: its results, its errors, and what it leaves and does not leave behind."""
 
+import contextlib
 import gc
 import json
 import os
@@ -20,7 +21,9 @@ import pytest
 
 import qi_ext
 from qi_ext.errors import SamplingError, UserError
+from qi_ext.sampling.dispatch import dispatch
 from qi_ext.sampling.lanes import LaneError
+from qi_ext.sampling.loky_backend import LokyWorkers
 from qi_ext.sampling.pool import Pool, available_cpus
 
 ROOT = Path(qi_ext.__file__).parents[1]
@@ -66,6 +69,16 @@ def ended(pid):
         return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return True
+
+
+def all_workers():
+    """Of all pools of this process."""
+    found = set()
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.Error):
+            if "LokyProcess" in " ".join(child.cmdline()):
+                found.add(child.pid)
+    return found
 
 
 class Unpicklable(Exception):
@@ -267,6 +280,31 @@ def test_a_run_leaves_signals_as_they_were(two):
     before = handling()
     list(two.run(double, [(1,)], name))
     assert handling() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_until_the_tasks_are_sent_and_then_ends_the_workers(number):
+    class Arrived(BaseException):
+        pass
+
+    def arrive(number, frame):
+        raise Arrived
+
+    def calls():
+        yield joblib.delayed(double)(0)
+        os.kill(os.getpid(), number)
+        yield joblib.delayed(double)(1)
+        sent.append(all_workers())
+
+    before, sent, workers = signal.signal(number, arrive), [], LokyWorkers(2, None, ())
+    others = all_workers()
+    try:
+        with pytest.raises(Arrived):
+            list(dispatch(workers, calls()))
+    finally:
+        signal.signal(number, before)
+    assert len(sent[0] - others) == 2
+    wait_until(lambda: not all_workers() - others)
 
 
 def test_in_a_daemonic_process_tasks_run_in_that_process():
