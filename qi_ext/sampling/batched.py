@@ -63,7 +63,7 @@ class BatchedSampler:
             lanes.goal[lane] = command.features
 
     def close(self):
-        """Forget the environment, and part with a Dask cluster."""
+        """Forget the environment, and end the workers, or part with a Dask cluster's."""
         worker.uninstall(self._key)
         self.pool.close()
 

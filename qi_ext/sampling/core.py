@@ -152,7 +152,7 @@ class ParallelCore(Core):
         return (samples, collected(infos)) if get_env_info else samples
 
     def close(self):
-        """Part with a Dask cluster; local workers end with this process, or when they have long been idle."""
+        """End the workers, or part with a Dask cluster's."""
         self.path.close()
 
 

@@ -48,8 +48,9 @@ class DaskWorkers:
                 self._client.register_plugin(Prepare(initializer, initargs), name=self._plugin)
             except Exception as error:
                 self._client.close()
+                reason, _, _ = str(error).partition("\n")
                 raise UserError(
-                    f"--scheduler: the workers of {address} cannot be prepared ({type(error).__name__}: {error}); "
+                    f"--scheduler: the workers of {address} cannot be prepared ({type(error).__name__}: {reason}); "
                     "is qi_ext installed where they run?"
                 ) from None
 

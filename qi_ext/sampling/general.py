@@ -78,7 +78,7 @@ class GeneralSampler:
         return [episode for index in range(len(tasks)) for episode in results[index]]
 
     def close(self):
-        """Part with a Dask cluster."""
+        """End the workers, or part with a Dask cluster's."""
         self.pool.close()
 
 
