@@ -3,9 +3,12 @@
 import mujoco
 import numpy as np
 
+from qi_ext import a1
+from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.general import GeneralSampler, collected
 from qi_ext.sampling.lanes import EPISODES, LANES, episode_seed, named, seed_of
 from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
+from qi_ext.sampling.specification import STATE
 
 
 class BatchedPath:
@@ -43,8 +46,6 @@ class BatchedPath:
 
     def evaluate(self, agent, episodes, initial_states, step, deterministic):
         """Whole episodes with the given numbers; a list of (samples, information dicts)."""
-        from qi_ext.sampling.controllers import PolicyController
-
         environment = self.sampler.environment
         commands = getattr(environment, "commands", [None])
         chosen = [commands[number % len(commands)] for number in episodes]
@@ -68,8 +69,6 @@ class BatchedPath:
         self.sampler.close()
 
     def _whole_episodes(self, agent, n_episodes):
-        from qi_ext.sampling.controllers import PolicyController
-
         numbers = range(self._n_whole, self._n_whole + n_episodes)
         seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
         controller = PolicyController(agent.policy.actor)
@@ -83,8 +82,8 @@ class BatchedPath:
     def _put(self, lanes, lane, observation):
         """Put a lane where the environment's own reset to `observation` puts it."""
         specification, environment = self.sampler.specification, self.sampler.environment
-        lanes.goal[lane] = environment.reset(np.asarray(observation))[..., -3:]
-        mujoco.mj_getState(specification.model, environment._data, lanes.state[lane], mujoco.mjtState.mjSTATE_INTEGRATION)
+        lanes.goal[lane] = environment.reset(np.asarray(observation))[a1.GOAL]
+        mujoco.mj_getState(specification.model, environment._data, lanes.state[lane], STATE)
         lanes.running[lane] = True
 
 

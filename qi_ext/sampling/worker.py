@@ -36,7 +36,7 @@ def install(key, specification):
     """Make `specification` known by `key`, in a process that does nothing but work for a pool."""
     if not _specifications:
         _for_good.enter_context(settled())
-    _specifications[key] = specification
+    install_here(key, specification)
 
 
 def install_here(key, specification):

@@ -1,5 +1,7 @@
 """What the tests of sampling share: a task of short episodes, policies and agents of small networks, and exact comparison."""
 
+import logging
+
 import numpy as np
 import pytest
 
@@ -135,3 +137,10 @@ def learned():
         return parts
 
     return of
+
+
+@pytest.fixture
+def warnings(caplog):
+    """What the pool has said."""
+    caplog.set_level(logging.WARNING, "qi_ext.sampling")
+    return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]

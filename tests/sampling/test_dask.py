@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import signal
 import socket
@@ -93,13 +92,6 @@ def fragment(dask_sampler, expected, make_actor, seeds, bits):
         assert bits(rollouts) == expected[1]
 
     return gather
-
-
-@pytest.fixture
-def warnings(caplog):
-    """What the pool has said."""
-    caplog.set_level(logging.WARNING, "qi_ext.sampling")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]
 
 
 def meet(folder):

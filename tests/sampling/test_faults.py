@@ -1,7 +1,6 @@
 """Workers and main processes that die, in the middle of real batches: the numbers are the same, and nothing is left behind."""
 
 import contextlib
-import logging
 import os
 import pickle
 import signal
@@ -120,13 +119,6 @@ def fragment(two, expected, make_actor, seeds, bits):
         assert bits(rollouts) == expected[1]
 
     return gather
-
-
-@pytest.fixture
-def warnings(caplog):
-    """What the pool has said."""
-    caplog.set_level(logging.WARNING, "qi_ext.sampling")
-    return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]
 
 
 @pytest.mark.parametrize(
