@@ -18,19 +18,19 @@ class Actor:
     def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None):
         """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,)."""
         # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
-        self._layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
-        self._observation_mean = observation_mean
-        self._observation_inverse_std = observation_inverse_std
+        self.layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
+        self.observation_mean = observation_mean
+        self.observation_inverse_std = observation_inverse_std
         self._log_std = log_std
         self.std = np.exp(log_std)
         self.metadata = dict(metadata or {})
 
     def mean(self, observations):
         """Mean actions, (..., m), for observations, (..., n)."""
-        x = (np.asarray(observations, dtype=np.float32) - self._observation_mean) * self._observation_inverse_std
-        for weight, bias in self._layers[:-1]:
+        x = (np.asarray(observations, dtype=np.float32) - self.observation_mean) * self.observation_inverse_std
+        for weight, bias in self.layers[:-1]:
             x = np.maximum(x @ weight + bias, 0.0)
-        weight, bias = self._layers[-1]
+        weight, bias = self.layers[-1]
         return x @ weight + bias
 
     def act(self, observation, deterministic=True, generator=None):
@@ -38,9 +38,9 @@ class Actor:
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
         """
-        if np.shape(observation)[-1:] != self._observation_mean.shape:
+        if np.shape(observation)[-1:] != self.observation_mean.shape:
             raise ValueError(
-                f"act: observations must have shape (..., {len(self._observation_mean)}), not {np.shape(observation)}"
+                f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
             )
         action = self.mean(observation)
         if deterministic:
@@ -53,12 +53,12 @@ class Actor:
 def save_agent(path, actor, metadata):
     """Write `actor` where `load_agent` can read it, whole or not at all. metadata: {str: str}, what the actor cannot know."""
     tensors = {
-        "observation_mean": actor._observation_mean,
-        "observation_inverse_std": actor._observation_inverse_std,
+        "observation_mean": actor.observation_mean,
+        "observation_inverse_std": actor.observation_inverse_std,
         "log_std": actor._log_std,
     }
-    sizes = [len(actor._observation_mean)]
-    for i, (weight, bias) in enumerate(actor._layers):
+    sizes = [len(actor.observation_mean)]
+    for i, (weight, bias) in enumerate(actor.layers):
         tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
         sizes.append(len(bias))
     metadata = metadata | {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}

@@ -1,0 +1,41 @@
+"""Export a trained agent as one ONNX file for deployment, the normalizer inside.
+
+    python launchers/export.py --agent runs/hard-gail/0/agent.safetensors --output walk.onnx
+
+writes the deterministic policy: input `observation`, (batch, 37), output `action`, (batch, 12), float32, which the robot has to
+clip to [-1, 1]; 1 is 34 Nm. Names, units and the agent's origin are in the file's metadata. Where onnxruntime is installed,
+nothing is written unless its actions are the agent's to 1e-5.
+"""
+
+from pathlib import Path
+
+from qi_ext import load_agent
+from qi_ext.errors import UserError
+from qi_ext.export import export_onnx
+from qi_ext.files import require_output
+from qi_ext.training.arguments import Parser, run_command
+
+
+def main(arguments=None):
+    """Parse, export, print. Returns None; raises UserError for the user's mistakes."""
+    parser = Parser("export.py", __doc__)
+    parser.add_argument("--agent", type=str, required=True, help="an agent.safetensors of a run", metavar="FILE")
+    parser.add_argument(
+        "--output", type=str, default="", help="the ONNX file to write [that of the agent, .onnx]", metavar="FILE"
+    )
+    options = parser.parse_args(arguments)
+    agent = load_agent(options.agent)
+    output = Path(options.output or Path(options.agent).with_suffix(".onnx"))
+    require_output(output, "--output")
+    if output.exists() and output.samefile(options.agent):
+        raise UserError(f"--output: {output} is the agent itself; choose another")
+    difference = export_onnx(agent, output)
+    print(f"{output}: {output.stat().st_size / 1000:.0f} kB")
+    if difference is None:
+        print("not verified: onnxruntime is not installed (pip install onnxruntime)")
+    else:
+        print(f"verified in onnxruntime: largest difference from the agent {difference:.1e}")
+
+
+if __name__ == "__main__":
+    run_command("export.py", main)
