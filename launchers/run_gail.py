@@ -13,14 +13,20 @@ import sys
 from pathlib import Path
 
 from qi_ext.training.arguments import parse_config, run_command
-from qi_ext.training.config import SimpleVail, make_config
+from qi_ext.training.config import SimpleVail
+from qi_ext.training.resume import find_start
 
 
-def experiment(**settings):
-    """One run; the keywords are the fields of the config dataclasses. None takes the default of the task and algorithm."""
-    from qi_ext.training.loop import Training
+def experiment(resume="", **settings):
+    """One run; the keywords are the fields of the config dataclasses. None takes the default of the task and algorithm.
 
-    return Training(make_config(**settings)).run()
+    resume: "" for a new run, "auto" to start it or go on with it, or the run directory to go on with.
+    """
+    start = find_start(settings, resume)
+
+    from qi_ext.training.loop import Training  # after what can be refused at once, because it takes a second
+
+    return Training(start).run()
 
 
 # experiment-launcher reads the settings off the signature: plain types, each with a default.
@@ -30,6 +36,7 @@ experiment.__signature__ = inspect.Signature(
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=GIVEN.get(name))
         for name, item in SimpleVail.__dataclass_fields__.items()
     ]
+    + [inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, annotation=str, default="")]
 )
 
 

@@ -1,5 +1,8 @@
 """Fixtures that several folders share. Environments are built once; a test that uses one begins with a reset."""
 
+import importlib.util
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -69,3 +72,19 @@ def gliding():
         )
 
     return make
+
+
+@pytest.fixture(scope="session")
+def FakeCuda():
+    """The class of tests/fake_cuda.py, by its path: with `--import-mode=importlib` no test can import its neighbour."""
+    spec = importlib.util.spec_from_file_location("fake_cuda", Path(__file__).with_name("fake_cuda.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.FakeCuda
+
+
+@pytest.fixture
+def fake_cuda(FakeCuda):
+    """A pretended CUDA device, on for the whole test; see tests/fake_cuda.py."""
+    with FakeCuda() as fake:
+        yield fake

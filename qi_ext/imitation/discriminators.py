@@ -47,12 +47,16 @@ class Discriminator(nn.Module):
         """Logits, (n,), of transitions, (n, k)."""
         return self.logits(self.normalizer(transitions))
 
-    def loss(self, policy, expert, generator):
-        """Loss and diagnostics of transitions, (n, k) each. generator: torch generator, for what is sampled."""
+    def noise(self, n_losses, n, generator):
+        """What `loss` samples, drawn on the CPU for so many losses of n transitions, both sides together: one value a loss."""
+        return [None] * n_losses
+
+    def loss(self, policy, expert, noise=None):
+        """Loss and diagnostics of transitions, (n, k) each. noise: of this loss, from `noise`."""
         policy, expert = self.normalizer(policy), self.normalizer(expert)
         penalized = self.config.gradient_penalty > 0.0
         expert.requires_grad_(penalized)
-        loss, policy_logits, expert_logits, diagnostics = self._loss(policy, expert, generator)
+        loss, policy_logits, expert_logits, diagnostics = self._loss(policy, expert, noise)
         diagnostics |= logit_diagnostics(policy_logits.detach(), expert_logits.detach())
         if penalized:
             penalty = gradient_penalty(expert_logits, expert)
@@ -60,7 +64,7 @@ class Discriminator(nn.Module):
             diagnostics["gradient_penalty"] = penalty.detach()
         return loss, diagnostics
 
-    def _loss(self, policy, expert, generator):
+    def _loss(self, policy, expert, noise):
         """Loss without penalty, logits of either side without sampling, and diagnostics of the loss."""
         policy_logits, expert_logits = self.logits(policy), self.logits(expert)
         loss = cross_entropy(policy_logits, expert_logits)
@@ -82,14 +86,17 @@ class VariationalDiscriminator(Discriminator):
         self.head = MLP([size, 1], generator)
         return MLP([n_inputs, *self.config.discriminator_hidden, 2 * size], generator, output_gain=0.1)
 
+    def noise(self, n_losses, n, generator):
+        drawn = torch.empty(n_losses, n, self.config.code_size).normal_(generator=generator)
+        return drawn.to(self.beta.device)
+
     def logits(self, normalized):
         mean, _ = self.network(normalized).chunk(2, dim=-1)
         return self.head(mean).squeeze(-1)
 
-    def _loss(self, policy, expert, generator):
+    def _loss(self, policy, expert, noise):
         n_policy = len(policy)
         mean, log_variance = self.network(torch.cat([policy, expert])).chunk(2, dim=-1)
-        noise = torch.empty_like(mean).normal_(generator=generator)
         sampled = self.head(mean + torch.exp(0.5 * log_variance) * noise).squeeze(-1)
         loss = cross_entropy(sampled[:n_policy], sampled[n_policy:])
         information = kl_to_standard_normal(mean, log_variance).mean()

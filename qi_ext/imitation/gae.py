@@ -1,6 +1,6 @@
 """Generalized advantage estimation."""
 
-import numpy as np
+import torch
 
 
 def generalized_advantages(rewards, values, next_values, absorbing, last, gamma, lam):
@@ -10,11 +10,14 @@ def generalized_advantages(rewards, values, next_values, absorbing, last, gamma,
     that was cut off bootstraps from the state it reached, one that fell does not.
     Source: Schulman et al. 2016, eq. 16 (arXiv 1506.02438).
     """
-    deltas = rewards + gamma * next_values * (1.0 - absorbing) - values
+    advantages = rewards + gamma * (1.0 - absorbing) * next_values - values
     carried = gamma * lam * (1.0 - last)
-    advantages = np.empty_like(deltas)
-    advantage = np.zeros(deltas.shape[:-1], dtype=deltas.dtype)
-    for t in reversed(range(deltas.shape[-1])):
-        advantage = deltas[..., t] + carried[..., t] * advantage
-        advantages[..., t] = advantage
+    # By doubling, in log2 T rounds: after each, A_t sums the deltas of twice as many steps, and c_t is what carries beyond.
+    reach = 1
+    while reach < advantages.shape[-1]:
+        further = carried[..., :-reach] * advantages[..., reach:]
+        advantages = torch.cat([advantages[..., :-reach] + further, advantages[..., -reach:]], dim=-1)
+        beyond = carried[..., :-reach] * carried[..., reach:]
+        carried = torch.cat([beyond, torch.zeros_like(carried[..., -reach:])], dim=-1)
+        reach *= 2
     return advantages

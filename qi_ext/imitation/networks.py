@@ -32,6 +32,10 @@ class MLP(nn.Sequential):
     def linears(self):
         return [module for module in self if isinstance(module, nn.Linear)]
 
+    def layers(self):
+        """[(weight (out, in), bias (out,)), ...]."""
+        return [(linear.weight, linear.bias) for linear in self.linears]
+
     @torch.no_grad()
     def keep_function(self, mean, inverse_std, normalizer):
         """Undo in the first layer what a change of input statistics, from `mean` and `inverse_std`, did to the function.
@@ -44,6 +48,14 @@ class MLP(nn.Sequential):
         weight = first.weight.double()
         first.bias.copy_(first.bias.double() + weight @ ((normalizer.mean - mean) * inverse_std))
         first.weight.copy_(weight * (inverse_std / normalizer.inverse_std))
+
+
+def forward_pass(layers, x):
+    """What an `MLP` with these layers, [(weight, bias), ...], makes of x, (n, k)."""
+    for weight, bias in layers[:-1]:
+        x = torch.addmm(bias, x, weight.T).relu()
+    weight, bias = layers[-1]
+    return torch.addmm(bias, x, weight.T)
 
 
 class Normalizer(nn.Module):
@@ -62,10 +74,8 @@ class Normalizer(nn.Module):
 
     @torch.no_grad()
     def update(self, samples):
-        """Merge the statistics of samples, (n, size). Raises ValueError where one is not finite; nothing is changed then."""
+        """Merge the statistics of samples, (n, size), which must be finite: looking would mean waiting for a GPU."""
         samples = samples.to(torch.float64)
-        if not torch.isfinite(samples).all():
-            raise ValueError("normalizer: samples must be finite")
         n = float(len(samples))
         total = self.count + n
         mean = samples.mean(dim=0)

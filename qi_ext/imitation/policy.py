@@ -10,70 +10,90 @@ from torch.distributions import Independent, Normal
 
 from qi_ext.acting import Actor, save_agent
 from qi_ext.imitation.networks import MLP, Normalizer, seeded_generator
+from qi_ext.imitation.trust_region import entropy, unflatten
 
 
 class GaussianPolicy(TorchPolicy):
     """A diagonal Gaussian with a state-independent, learned standard deviation, on mushroom-rl's policy interface.
 
-    Actions are drawn in numpy, from the policy's own generator, with the weights as they were at the last `sync`.
+    It learns on its device. Actions are drawn in numpy, on the CPU, from the policy's own generator, with the weights as they
+    were at the last `sync`; without noise where `deterministic` is set.
     """
 
-    def __init__(self, n_observations, n_actions, hidden, initial_std, seed):
+    def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu"):
         """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`."""
         super().__init__(use_cuda=False)
         weights, acting = seed.spawn(2)
         self.sizes = [n_observations, *hidden, n_actions]
-        self.normalizer = Normalizer(n_observations)
-        self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01)
-        self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std)))
+        self.normalizer = Normalizer(n_observations).to(device)
+        self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01).to(device)
+        self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std), device=device))
         self.deterministic = False
         self.seed(acting)
         self.sync()
 
+    @property
+    def device(self):
+        return self.log_std.device
+
     def seed(self, seed):
         """Restart the generator of the actions' noise from an int or a `numpy.random.SeedSequence`."""
-        self._generator = np.random.default_rng(seed)
+        self.generator = np.random.default_rng(seed)
 
+    @torch.no_grad()
     def sync(self):
-        """Make the acting weights those of the networks; call it whenever weights or statistics have changed."""
-        self.actor = Actor(
-            [(layer.weight.detach().numpy().copy(), layer.bias.detach().numpy().copy()) for layer in self.network.linears],
-            self.normalizer.mean.float().numpy(),
-            self.normalizer.inverse_std.float().numpy(),
-            self.log_std.detach().numpy().copy(),
-        )
+        """Make the acting weights those of the networks; call it whenever weights or statistics have changed.
+
+        On a GPU this is one transfer, and waits for all that the weights depend on. Raises FloatingPointError where they are
+        not finite; it then goes on to act as before.
+        """
+        statistics = (self.normalizer.mean.float(), self.normalizer.inverse_std.float())
+        parts = [*self.parameters(), *statistics]
+        together = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
+        if not np.isfinite(together).all():
+            raise FloatingPointError(
+                "training: policy weights are not finite; the last checkpoint is good: try a smaller max_kl or learning rates"
+            )
+        ends = np.cumsum([part.numel() for part in parts])
+        arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]
+        *layers, log_std, mean, inverse_std = arrays
+        self.actor = Actor(list(zip(layers[::2], layers[1::2], strict=True)), mean, inverse_std, log_std)
 
     def draw_action(self, state):
         """Actions, (..., 12), for observations, (..., 37), both numpy."""
-        return self.actor.act(state, self.deterministic, self._generator)
+        return self.actor.act(state, self.deterministic, self.generator)
 
     def draw_action_t(self, state):
-        return torch.from_numpy(self.draw_action(state.numpy()))
+        return torch.from_numpy(self.draw_action(state.cpu().numpy())).to(self.device)
 
     def mean_t(self, state):
-        """Mean actions, (n, 12), for observations, (n, 37), float32."""
-        return self.network(self.normalizer(state))
+        """Mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
+        return self.network(self.normalizer(state.to(self.device)))
 
     def distribution_t(self, state):
         return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)
 
     def log_prob_t(self, state, action):
-        return self.distribution_t(state).log_prob(action)[:, None]
+        return self.distribution_t(state).log_prob(action.to(self.device))[:, None]
 
     def entropy_t(self, state=None):
-        return self.log_std.sum() + 0.5 * len(self.log_std) * math.log(2.0 * math.pi * math.e)
+        return entropy(self.log_std)
 
     def parameters(self):
         return [*self.network.parameters(), self.log_std]
 
     def get_weights(self):
-        return nn.utils.parameters_to_vector(self.parameters()).detach().numpy().copy()
+        return nn.utils.parameters_to_vector(self.parameters()).detach().cpu().numpy().copy()
 
     def set_weights(self, weights):
-        with torch.no_grad():
-            # A copy: the parameters become views of the vector they are set from.
-            nn.utils.vector_to_parameters(torch.tensor(weights, dtype=torch.float32), self.parameters())
+        self.set_parameters(torch.tensor(weights, dtype=torch.float32, device=self.device))
         self.sync()
+
+    @torch.no_grad()
+    def set_parameters(self, vector):
+        """Copy a flat vector, on the policy's device, into the parameters; it does not act with them before `sync`."""
+        for parameter, piece in zip(self.parameters(), unflatten(vector, self.parameters()), strict=True):
+            parameter.copy_(piece)
 
     def save_agent(self, path, metadata):
         """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""

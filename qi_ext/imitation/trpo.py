@@ -1,6 +1,6 @@
 """Trust region policy optimization on mushroom-rl's Agent interface."""
 
-from dataclasses import dataclass
+import math
 
 import numpy as np
 import torch
@@ -8,159 +8,116 @@ from mushroom_rl.core import Agent
 from mushroom_rl.utils.dataset import parse_dataset
 from torch import nn
 
+from qi_ext.imitation.batch import Batch
 from qi_ext.imitation.gae import generalized_advantages
-from qi_ext.imitation.networks import MLP, seeded_generator
-
-KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom-rl's TRPO
-
-
-@dataclass
-class Batch:
-    """One batch of N transitions, float32.
-
-    observations, next_observations: (N, 37). actions: (N, 12). rewards: (N,). absorbing, last: (N,), or (lanes, time) with
-    N = lanes x time, where the others go lane after lane; every lane ends with `last`.
-    """
-
-    observations: torch.Tensor
-    actions: torch.Tensor
-    rewards: torch.Tensor
-    next_observations: torch.Tensor
-    absorbing: np.ndarray
-    last: np.ndarray
-
-
-def gauss_newton_product(policy, observations):
-    """A function v -> F v, F the Fisher matrix of the policy at its present weights, averaged over observations, (n, 37).
-
-    For a diagonal Gaussian F is exactly J' S^-1 J / n for the weights of the mean, J their Jacobian, and 2 for each log-std.
-    v and F v: flat vectors in the order of `policy.parameters()`. Source: Schulman et al. 2015, appendix C (arXiv 1502.05477).
-    """
-    weights = list(policy.network.parameters())
-    sizes = [weight.numel() for weight in weights]
-    mean = policy.mean_t(observations)
-    precision = torch.exp(-2.0 * policy.log_std.detach()) / len(observations)
-    # J' u is linear in u, so its derivative by u along v is J v: both products reuse this one forward pass.
-    dual = torch.zeros_like(mean, requires_grad=True)
-    transposed = torch.autograd.grad(mean, weights, dual, create_graph=True)
-
-    def product(vector):
-        *pieces, log_std = vector.split([*sizes, vector.numel() - sum(sizes)])
-        pieces = [piece.view_as(weight) for piece, weight in zip(pieces, weights, strict=True)]
-        (along,) = torch.autograd.grad(transposed, dual, pieces, retain_graph=True)
-        result = torch.autograd.grad(mean, weights, along * precision, retain_graph=True)
-        return torch.cat([part.reshape(-1) for part in result] + [2.0 * log_std])
-
-    return product
-
-
-def conjugate_gradient(product, b, iterations, tolerance=1e-10):
-    """x with `product`(x) = b, for a symmetric positive definite product; `b` is left as it was.
-
-    Stops after `iterations`, or when the squared residual is under `tolerance` times that of x = 0.
-    Source: Hestenes and Stiefel 1952.
-    """
-    x = torch.zeros_like(b)
-    residual = b.clone()
-    direction = b.clone()
-    squared = residual @ residual
-    enough = tolerance * squared
-    for _ in range(iterations):
-        if squared <= enough:
-            break
-        image = product(direction)
-        step = squared / (direction @ image)
-        x = x + step * direction
-        residual = residual - step * image
-        previous, squared = squared, residual @ residual
-        direction = residual + (squared / previous) * direction
-    return x
+from qi_ext.imitation.networks import MLP, forward_pass, seeded_generator
+from qi_ext.imitation.trust_region import (
+    KL_TOLERANCE,
+    conjugate_gradient,
+    entropy,
+    gauss_newton_product,
+    log_probability,
+    mean_kl,
+    search_rounds,
+    unflatten,
+)
 
 
 class TRPO(Agent):
     """TRPO with GAE; subclasses say what the reward is and what else is fitted.
 
-    `fit` takes mushroom-rl's dataset. After it, `diagnostics` holds what happened, {name: float}.
+    `fit` takes mushroom-rl's dataset. After it, `diagnostics` holds what happened, {name: float}. Everything is learned on the
+    policy's device, to which a batch goes up once, and from which weights and diagnostics come down once. Random numbers are
+    drawn on the CPU, so that they are the same on any device.
     """
+
+    acts_before_all_is_fitted = True  # for `ParallelCore`: `fit_rollouts` says when the policy is ready to act
 
     def __init__(self, mdp_info, policy, config, seed):
         """config: as in qi_ext.training.config. seed: a `numpy.random.SeedSequence`."""
         weights, draws = seed.spawn(2)
         self.config = config
-        self.critic = MLP([policy.sizes[0], *config.critic_hidden, 1], seeded_generator(weights))
-        self._critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_learning_rate)
-        self._generator = np.random.default_rng(draws)
+        self.device = policy.device
+        self.critic = MLP([policy.sizes[0], *config.critic_hidden, 1], seeded_generator(weights)).to(self.device)
+        self.critic_optimizer = adam(self.critic, config.critic_learning_rate)
+        self.generator = np.random.default_rng(draws)
         self.diagnostics = {}
         super().__init__(mdp_info, policy)
 
     def fit(self, dataset, **info):
         """One update from mushroom-rl's dataset, a list of transitions. Raises FloatingPointError on numbers not finite."""
-        observations, actions, rewards, next_observations, absorbing, last = parse_dataset(dataset)
-        last[-1] = 1.0  # the batch ends here, whatever the episode does
-        self.update(
-            Batch(
-                *(torch.from_numpy(x.astype(np.float32)) for x in (observations, actions, rewards, next_observations)),
-                absorbing.astype(np.float32),
-                last.astype(np.float32),
-            )
-        )
+        self.update(Batch.upload(*parse_dataset(dataset), device=self.device))
 
-    def fit_rollouts(self, rollouts):
-        """One update from a `qi_ext.sampling.Rollouts`; as `fit` does with its dataset."""
-        arrays = (rollouts.observations, rollouts.actions, rollouts.rewards[..., None], rollouts.next_observations)
-        observations, actions, rewards, next_observations = (
-            torch.from_numpy(array.reshape(-1, array.shape[-1]).astype(np.float32)) for array in arrays
-        )
-        self.update(
-            Batch(
-                observations,
-                actions,
-                rewards.squeeze(-1),
-                next_observations,
-                rollouts.absorbing.astype(np.float32),
-                rollouts.last.astype(np.float32),
-            )
-        )
+    def fit_rollouts(self, rollouts, ready=lambda: None):
+        """One update from a `qi_ext.sampling.Rollouts`; as `fit` does with its dataset.
+
+        ready(): called once the policy is the one that acts next; what is fitted after that does not change it.
+        """
+        arrays = (rollouts.observations, rollouts.actions, rollouts.rewards, rollouts.next_observations)
+        self.update(Batch.upload(*arrays, rollouts.absorbing, rollouts.last, self.device), ready)
 
     def save(self, path, full_save=False):
         """Write the acting policy where `qi_ext.load_agent` reads it; never pickles, whatever `full_save`."""
         self.policy.save_agent(path, {"task": self.config.task, "algorithm": self.config.algorithm})
 
-    def update(self, batch):
-        """Policy step, critic fit, then the statistics: the old policy keeps those it acted with."""
-        self._require_finite(batch.observations, "observations")
-        rewards = self.rewards(batch)
-        self._require_finite(rewards, "rewards")
-        values, next_values = self._values(batch.observations), self._values(batch.next_observations)
-        shape = batch.last.shape
-        advantages = generalized_advantages(
-            *(array.reshape(shape) for array in (rewards.numpy(), values, next_values)),
-            batch.absorbing,
-            batch.last,
-            self.config.gamma,
-            self.config.gae_lambda,
-        ).reshape(-1)
-        targets = advantages + values
-        self.diagnostics = {
-            "reward": float(rewards.mean()),
-            "value": float(values.mean()),
-            "explained_variance": float(1.0 - np.var(targets - values) / max(np.var(targets), 1e-12)),
-        }
-        self._policy_step(batch, torch.from_numpy((advantages - advantages.mean()) / (advantages.std() + 1e-8)))
-        self._fit_critic(batch.observations, torch.from_numpy(targets))
+    def update(self, batch, ready=lambda: None):
+        """Policy step, then the statistics: the old policy keeps those it acted with. Then the rest is fitted."""
+        with torch.no_grad():
+            rewards = self.rewards(batch)
+            advantages, targets = self._advantages(batch, rewards)
+            spread, mean = torch.std_mean(advantages, correction=0)
+        self.diagnostics = {}
+        self._policy_step(batch, ((advantages - mean) / (spread + 1e-8)).float())
         self._update_statistics(batch.observations)
         self.policy.sync()
-        self._check_finite()
+        ready()
+        self._measure(reward=rewards.mean(), reward_std=rewards.std(correction=0))
+        self._fit_rest(batch, targets)
+        self.diagnostics |= zip(self._measured, torch.stack(list(self._measured.values())).tolist(), strict=True)
+        bad = [name for name, value in self.diagnostics.items() if not math.isfinite(value)]
+        if bad:
+            raise FloatingPointError(
+                f"training: {', '.join(bad)} not finite; the last checkpoint is good: "
+                "try smaller learning rates, max_kl or gradient_penalty"
+            )
 
     def rewards(self, batch):
         """The rewards to learn from, (N,)."""
         return batch.rewards
 
-    def minibatches(self, n_samples, size, epochs):
-        """Index tensors of shuffled minibatches, `epochs` times over the data; a last smaller one is used too."""
-        for _ in range(epochs):
-            order = torch.from_numpy(self._generator.permutation(n_samples))
-            yield from order.split(size)
+    def parts(self):
+        """All that learning goes on from, by name: modules, parameters, optimizers and generators."""
+        return {
+            "policy.network": self.policy.network,
+            "policy.log_std": self.policy.log_std,
+            "policy.normalizer": self.policy.normalizer,
+            "policy.generator": self.policy.generator,
+            "critic": self.critic,
+            "critic_optimizer": self.critic_optimizer,
+            "generator": self.generator,
+        }
+
+    def _measure(self, **tensors):
+        """Tensors for the diagnostics; they come down together at the end of the update."""
+        self._measured |= {name: tensor.detach().float() for name, tensor in tensors.items()}
+
+    def _advantages(self, batch, rewards):
+        """Advantages, (N,), float64, and the critic's targets, (N,)."""
+        normalizer, critic = self.policy.normalizer, self.critic
+        values = critic(normalizer(batch.observations)).squeeze(-1)
+        # A row's next value is its successor's value, but for rows that nothing follows.
+        next_values = torch.roll(values, -1)
+        next_values[batch.cuts] = critic(normalizer(batch.next_observations[batch.cuts])).squeeze(-1)
+        # In float64, which costs nothing here, so that a lane's advantages do not depend on what lies beside it.
+        columns = (rewards, values, next_values, batch.absorbing, batch.last)
+        advantages = generalized_advantages(
+            *(column.double().view(batch.last.shape) for column in columns), self.config.gamma, self.config.gae_lambda
+        ).view(-1)
+        targets = (advantages + values).float()
+        unexplained = (targets - values).var(correction=0) / targets.var(correction=0).clamp_min(1e-12)
+        self._measured = {}
+        self._measure(value=values.mean(), explained_variance=1.0 - unexplained)
+        return advantages, targets
 
     def _update_statistics(self, observations):
         normalizer = self.policy.normalizer
@@ -168,78 +125,84 @@ class TRPO(Agent):
         normalizer.update(observations)
         for network in (self.policy.network, self.critic):
             network.keep_function(mean, inverse_std, normalizer)
-
-    @torch.no_grad()
-    def _values(self, observations):
-        return self.critic(self.policy.normalizer(observations)).squeeze(-1).numpy()
+        self._measure(normalizer_drift=((normalizer.mean - mean).abs() * inverse_std).max())
 
     def _policy_step(self, batch, advantages):
-        config, policy = self.config, self.policy
-        parameters = policy.parameters()
-        with torch.no_grad():
-            old = policy.distribution_t(batch.observations)
-            old_log_prob = old.log_prob(batch.actions)
-
-        def surrogate(distribution):
-            ratio = torch.exp(distribution.log_prob(batch.actions) - old_log_prob)
-            return (ratio * advantages).mean() + config.entropy_coefficient * policy.entropy_t()
-
-        before = surrogate(policy.distribution_t(batch.observations))
-        gradient = nn.utils.parameters_to_vector(torch.autograd.grad(before, parameters))
-        n_states = max(1, round(config.cg_fraction * len(batch.observations)))
-        chosen = torch.from_numpy(np.sort(self._generator.permutation(len(batch.observations))[:n_states]))
-        fisher = gauss_newton_product(policy, batch.observations[chosen])
-
-        def damped(vector):
-            return fisher(vector) + config.cg_damping * vector
-
-        direction = conjugate_gradient(damped, gradient, config.cg_iterations)
-        curvature = 0.5 * direction @ damped(direction)
-        full_step = direction * torch.sqrt(config.max_kl / curvature.clamp_min(1e-12))
+        config, policy, parameters = self.config, self.policy, self.policy.parameters()
+        inputs = policy.normalizer(batch.observations)
+        mean = policy.network(inputs)
+        log_prob = log_probability(batch.actions, mean, policy.log_std)
+        old_mean, old_log_std, old_log_prob = mean.detach(), policy.log_std.detach(), log_prob.detach()
+        surrogate = (torch.exp(log_prob - old_log_prob) * advantages).mean() + config.entropy_coefficient * policy.entropy_t()
+        gradient = nn.utils.parameters_to_vector(torch.autograd.grad(surrogate, parameters))
+        before = surrogate.detach()
         start = nn.utils.parameters_to_vector(parameters).detach()
+        full_step = self._full_step(gradient, batch.observations)
+
+        def trial(halvings):
+            """The parameters after so many halvings of the step, and how the mean KL and the surrogate then change."""
+            vector = start + 0.5**halvings * full_step
+            vector[-len(old_log_std) :].clamp_(math.log(config.min_std), math.log(config.max_std))
+            *weights, log_std = unflatten(vector, parameters)
+            new_mean = forward_pass(list(zip(weights[::2], weights[1::2], strict=True)), inputs)
+            ratio = torch.exp(log_probability(batch.actions, new_mean, log_std) - old_log_prob)
+            gain = (ratio * advantages).mean() + config.entropy_coefficient * entropy(log_std) - before
+            return vector, mean_kl(old_mean, old_log_std, new_mean, log_std), gain
+
+        self.diagnostics |= {"kl": 0.0, "improvement": 0.0, "line_search_step": 0.0}
         with torch.no_grad():
-            for halvings in range(config.line_search_steps):
-                scale = 0.5**halvings
-                nn.utils.vector_to_parameters(start + scale * full_step, parameters)
-                new = policy.distribution_t(batch.observations)
-                kl = torch.distributions.kl_divergence(old, new).mean()
-                improvement = surrogate(new) - before
-                if kl <= KL_TOLERANCE * config.max_kl and improvement >= 0.0:
-                    break
-            else:
-                scale, kl, improvement = 0.0, torch.zeros(()), torch.zeros(())
-                nn.utils.vector_to_parameters(start, parameters)
-        self.diagnostics |= {
-            "kl": float(kl),
-            "improvement": float(improvement),
-            "line_search_step": scale,
-            "entropy": float(policy.entropy_t().detach()),
-            "std": float(policy.log_std.detach().exp().mean()),
-        }
+            accepted = self._search(trial, advantages)
+            if accepted is not None:
+                policy.set_parameters(accepted)
+            self._measure(entropy=policy.entropy_t(), std=policy.log_std.exp().mean())
 
-    def _fit_critic(self, observations, targets):
-        inputs = self.policy.normalizer(observations)
+    def _full_step(self, gradient, observations):
+        """The natural gradient, as long as the trust region is wide."""
+        config = self.config
+        n_states = max(1, round(config.cg_fraction * len(observations)))
+        if n_states < len(observations):
+            chosen = np.sort(self.generator.permutation(len(observations))[:n_states])
+            observations = observations[torch.from_numpy(chosen).to(self.device)]
+        fisher = gauss_newton_product(self.policy, observations)
+        direction, residual = conjugate_gradient(
+            lambda vector: fisher(vector) + config.cg_damping * vector, gradient, config.cg_iterations
+        )
+        # x' A x without another product, since A x = b - r.
+        curvature = 0.5 * direction @ (gradient - residual)
+        return direction * torch.sqrt(config.max_kl / curvature.clamp_min(1e-12))
+
+    def _search(self, trial, advantages):
+        """The parameters of the longest step within the trust region that makes the surrogate no worse, or None."""
+        for halvings in search_rounds(self.config.line_search_steps):
+            trials = [trial(number) for number in halvings]
+            figures = [figure for _, *pair in trials for figure in pair]
+            *figures, finite = torch.stack([*figures, advantages.isfinite().all().float()]).tolist()
+            if not finite:
+                raise FloatingPointError("training: rewards or values are not finite; the last checkpoint is good")
+            for number, (vector, *_), kl, gain in zip(halvings, trials, figures[::2], figures[1::2], strict=True):
+                if kl <= KL_TOLERANCE * self.config.max_kl and gain >= 0.0:
+                    self.diagnostics |= {"kl": kl, "improvement": gain, "line_search_step": 0.5**number}
+                    return vector
+        return None
+
+    def _fit_rest(self, batch, targets):
+        """Fit what does not act: here the critic."""
+        config, n = self.config, len(batch)
+        inputs = self.policy.normalizer(batch.observations)
+        orders = np.stack([self.generator.permutation(n) for _ in range(config.critic_epochs)])
         losses = []
-        for index in self.minibatches(len(inputs), self.config.critic_batch_size, self.config.critic_epochs):
-            loss = nn.functional.mse_loss(self.critic(inputs[index]).squeeze(-1), targets[index])
-            self._critic_optimizer.zero_grad()
-            loss.backward()
-            self._critic_optimizer.step()
-            losses.append(loss.detach())
-        self.diagnostics["critic_loss"] = float(torch.stack(losses).mean())
+        for order in torch.from_numpy(orders).to(self.device):
+            # Shuffled once an epoch, because picking rows for every minibatch costs more.
+            minibatches = zip(*(column[order].split(config.critic_batch_size) for column in (inputs, targets)), strict=True)
+            for chosen, wanted in minibatches:
+                loss = nn.functional.mse_loss(self.critic(chosen).squeeze(-1), wanted)
+                self.critic_optimizer.zero_grad()
+                loss.backward()
+                self.critic_optimizer.step()
+                losses.append(loss.detach())
+        self._measure(critic_loss=torch.stack(losses).mean())
 
-    @staticmethod
-    def _require_finite(values, name):
-        if not torch.isfinite(values).all():
-            raise FloatingPointError(
-                f"training: {name} are not finite; nothing was learned from them (the last checkpoint is good)"
-            )
 
-    def _check_finite(self):
-        bad = [name for name, value in self.diagnostics.items() if not np.isfinite(value)]
-        if not np.all(np.isfinite(self.policy.get_weights())):
-            bad.append("policy weights")
-        if bad:
-            raise FloatingPointError(
-                f"training: {', '.join(bad)} not finite; the last checkpoint is good: try smaller learning rates or max_kl"
-            )
+def adam(module, learning_rate):
+    """Adam on a module's parameters, in one kernel a step."""
+    return torch.optim.Adam(module.parameters(), lr=learning_rate, fused=True)

@@ -33,17 +33,19 @@ class BatchedSampler:
         """Lanes before their first episode, one for each `numpy.random.SeedSequence`."""
         return Lanes.fresh(seeds, self.specification.state_size)
 
-    def fragment(self, lanes, actor, n_steps, name=None):
-        """Step all `lanes` on by `n_steps`, acting as `actor` with noise; returns the lanes as they are then, and `Rollouts`.
+    def fragment(self, lanes, actor, n_steps, name=None, deterministic=False):
+        """Step all `lanes` on by `n_steps`, acting as `actor`; returns the lanes as they are then, and `Rollouts`.
 
         name(lane): for messages. Raises SamplingError.
         """
+        return self.start(lanes, actor, n_steps, name, deterministic).wait()
+
+    def start(self, lanes, actor, n_steps, name=None, deterministic=False):
+        """What `fragment` does, sent to the workers but not waited for: a `Fragment`."""
         blocks = self._blocks(len(lanes))
-        controller = PolicyController(actor)
+        controller = PolicyController(actor, deterministic)
         tasks = [(self._key, lanes[block], self.lanes_per_block, controller, n_steps) for block in blocks]
-        results = dict(self.pool.run(worker.fragment, tasks, _namer(blocks, name)))
-        parts, rollouts = zip(*(results[index] for index in range(len(tasks))), strict=True)
-        return Lanes.concatenate(parts), Rollouts.join(rollouts)
+        return Fragment(self.pool.run(worker.fragment, tasks, _namer(blocks, name)), len(tasks))
 
     def episodes(self, lanes, controller, name=None):
         """Run a whole episode in each of `lanes`; yields (lane, `Rollouts` of that one episode) as blocks of them are done.
@@ -69,6 +71,27 @@ class BatchedSampler:
 
     def _blocks(self, n_lanes):
         return [slice(begin, min(begin + self.lanes_per_block, n_lanes)) for begin in range(0, n_lanes, self.lanes_per_block)]
+
+
+class Fragment:
+    """A fragment of rollouts that is under way, or, in this process, is run when it is waited for."""
+
+    def __init__(self, running, n_tasks):
+        self._running = running
+        self._n_tasks = n_tasks
+        self._done = None
+
+    def wait(self):
+        """The lanes as they are after it, and `Rollouts`. Raises SamplingError."""
+        if self._done is None:
+            results = dict(self._running)
+            parts, rollouts = zip(*(results[index] for index in range(self._n_tasks)), strict=True)
+            self._done = Lanes.concatenate(parts), Rollouts.join(rollouts)
+        return self._done
+
+    def close(self):
+        """Give it up; workers that are still at it are ended."""
+        self._running.close()
 
 
 def _namer(blocks, name):

@@ -1,5 +1,6 @@
 """mushroom-rl's Core on every core of the machine."""
 
+import contextlib
 import math
 import sys
 import time
@@ -40,13 +41,18 @@ class ParallelCore(Core):
         n_workers="auto",
         scheduler="",
         seed=0,
+        overlap=True,
+        undisturbed=contextlib.nullcontext,
     ):
         """agent, mdp, callbacks_fit, callback_step, record_dictionary: as `Core` takes them.
 
         make_environment: a function without arguments that builds an environment like `mdp`; for the general path only.
         n_envs: lanes, or tasks that share the episodes; part of the result. lanes_per_block: of the batched path; part of the
         result. pool: loky (processes), serial (in this process) or dask, with the address of its scheduler. n_workers: "auto"
-        or a number; not part of the result. seed: of everything that is drawn while acting, an int.
+        or a number; not part of the result. seed: of everything that is drawn while acting, an int. overlap: whether workers
+        gather the next batch as soon as the policy is ready, while the agent fits what does not act (if it is made so, as ours
+        are, by `acts_before_all_is_fitted`); not part of the result. undisturbed(): a context manager, entered for each update
+        and its callbacks, after which agent, lanes and counters fit together.
         Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment.
         """
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)
@@ -60,12 +66,16 @@ class ParallelCore(Core):
             )
         else:
             self.path = GeneralPath(mdp, make_environment, n_envs, seed, **pool)
+        self.overlap = overlap
+        self._batched = reason is None
+        self._undisturbed = undisturbed
+        self._stopped = False
         self._round = 2 * n_envs
         # An evaluation's round is of whole blocks, because the last bits of an action depend on its row in the block.
         self._together = lanes_per_block if reason is None else 1
         self.n_steps = 0
         self.n_episodes = 0
-        self.collect_seconds = self.fit_seconds = 0.0  # of the last batch
+        self.collect_seconds = self.fit_seconds = 0.0  # of the last batch: waiting for it, and the update
 
     @property
     def episodes(self):
@@ -91,23 +101,58 @@ class ParallelCore(Core):
         if render or record:
             raise ValueError("learn: the pool's robots cannot be rendered; use evaluate(render=True)")
         steps, episodes = self.n_steps, self.n_episodes
-        with tqdm(total=n_steps or n_episodes, dynamic_ncols=True, disable=quiet, leave=False) as bar:
-            while self.n_steps - steps < n_steps if n_steps is not None else self.n_episodes - episodes < n_episodes:
-                began = time.monotonic()
-                n_new, whole = self.path.batch(self.agent, n_steps_per_fit, n_episodes_per_fit)
-                self.collect_seconds = time.monotonic() - began
-                self.n_steps += n_new
-                self.n_episodes += len(whole)
-                for episode in whole:
-                    self.callback_step(episode)
-                began = time.monotonic()
-                self.path.fit(self.agent)
-                self.fit_seconds = time.monotonic() - began
-                for callback in self.callbacks_fit:
-                    callback([sample for episode in whole for sample in episode])
-                bar.update(n_new if n_steps is not None else len(whole))
+        # Only lanes go on by themselves; and what is gathered is gathered in other processes, or there is nothing to gain.
+        ahead = self.overlap and n_steps_per_fit is not None and self._batched and self.path.sampler.pool.has_workers
+        self._stopped = False
+
+        def more():
+            done, wanted = (self.n_steps - steps, n_steps) if n_steps is not None else (self.n_episodes - episodes, n_episodes)
+            return done < wanted
+
+        def start_next():
+            if more():
+                self.path.start(self.agent, n_steps_per_fit)
+
+        try:
+            with tqdm(total=n_steps or n_episodes, dynamic_ncols=True, disable=quiet, leave=False) as bar:
+                while more() and not self._stopped:
+                    began = time.monotonic()
+                    gathered = self.path.gather(self.agent, n_steps_per_fit, n_episodes_per_fit)
+                    self.collect_seconds = time.monotonic() - began
+                    with self._undisturbed():
+                        n_new = self._fit(gathered, start_next if ahead else None)
+                    bar.update(n_new if n_steps is not None else len(self.episodes))
+        finally:
+            self.path.drop()
         self.agent.stop()
         self.mdp.stop()
+
+    def stop(self):
+        """End `learn` after the update that is under way; for callbacks."""
+        self._stopped = True
+
+    def restore(self, lanes, n_steps, n_episodes):
+        """Go on from where another core's `path.lanes`, `n_steps` and `n_episodes` were, between two batches.
+
+        lanes: {name: array}, as `Lanes.arrays` gave them. Of episodes that were under way then, callbacks get what is left.
+        Raises ValueError where they are not lanes of this core.
+        """
+        self.path.restore(lanes)
+        self.n_steps, self.n_episodes = n_steps, n_episodes
+
+    def _fit(self, gathered, start_next):
+        """One update, from what was gathered, and the callbacks; returns the number of steps."""
+        n_new, whole = self.path.take(gathered)
+        self.n_steps += n_new
+        self.n_episodes += len(whole)
+        for episode in whole:
+            self.callback_step(episode)
+        began = time.monotonic()
+        self.path.fit(self.agent, start_next)
+        self.fit_seconds = time.monotonic() - began
+        for callback in self.callbacks_fit:
+            callback([sample for episode in whole for sample in episode])
+        return n_new
 
     def evaluate(
         self,

@@ -11,9 +11,9 @@ from joblib.parallel import ParallelBackendBase
 
 
 def dispatch(workers, calls):
-    """Yield the results of `joblib.delayed` calls in the order of completion, on `LokyWorkers` or `DaskWorkers`.
+    """Yield None once all `joblib.delayed` calls are sent, each by itself, to `LokyWorkers` or `DaskWorkers`; then the results.
 
-    Each is sent at once and by itself. The workers are stopped where the results are not all taken.
+    They come in the order of completion. The workers are stopped where they are not all taken.
     """
     with contextlib.ExitStack() as stack:
         with _signals_held():
@@ -21,6 +21,7 @@ def dispatch(workers, calls):
             parallel = joblib.Parallel(2, _Backend(workers), "generator_unordered", batch_size=1, pre_dispatch="all")
             results = parallel(calls)
             stack.callback(_close, results)
+        yield None
         for result in results:  # noqa: UP028 (`yield from` would close joblib's generator before `_close` does)
             yield result
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from qi_ext.generators import pack_generator
+
 # What a run's seed is spawned for; 0 and 1 are the learner's.
 LANES, EPISODES, EVALUATION = 2, 3, 4
 
 DRAWN = -1  # of `start_range`: the command is drawn at each episode start
-_WORD = (1 << 64) - 1
 
 
 class LaneError(Exception):
@@ -61,6 +62,10 @@ class Lanes:
         """One value of several, in order."""
         return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
+    def arrays(self):
+        """{name: array}; `Lanes(**arrays)` is the same value."""
+        return {item.name: getattr(self, item.name) for item in fields(self)}
+
     def __len__(self):
         return len(self.step)
 
@@ -71,28 +76,6 @@ class Lanes:
     def equals(self, other):
         """Whether every bit is the same."""
         return all(np.array_equal(getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
-
-
-def pack_generator(generator):
-    """The state of a PCG64 generator, (6,), uint64: state and increment (high, low), and its half-used word."""
-    state = generator.bit_generator.state
-    words = []
-    for number in (state["state"]["state"], state["state"]["inc"]):
-        words += [number >> 64, number & _WORD]
-    return np.array([*words, state["has_uint32"], state["uinteger"]], dtype=np.uint64)
-
-
-def unpack_generator(words):
-    """The generator whose state `pack_generator` gave."""
-    high, low, increment_high, increment_low, has_uint32, uinteger = (int(word) for word in words)
-    bits = np.random.PCG64(0)
-    bits.state = {
-        "bit_generator": "PCG64",
-        "state": {"state": high << 64 | low, "inc": increment_high << 64 | increment_low},
-        "has_uint32": has_uint32,
-        "uinteger": uinteger,
-    }
-    return np.random.Generator(bits)
 
 
 def seed_of(seed, purpose, *keys):

@@ -6,7 +6,7 @@ import numpy as np
 from qi_ext import a1
 from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.general import GeneralSampler, collected
-from qi_ext.sampling.lanes import EPISODES, LANES, episode_seed, named, seed_of
+from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, named, seed_of
 from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
 from qi_ext.sampling.specification import STATE
 
@@ -22,30 +22,76 @@ class BatchedPath:
         self._lane_seeds = [seed_of(seed, LANES, lane) for lane in range(n_envs)]
         self.lanes = self.sampler.lanes(self._lane_seeds)
         self.ended = np.empty(0, dtype=EPISODE)
+        self.rollouts = None  # the last ones
         self._batch = None
+        self._under_way = None
         self._n_whole = 0
         self._assembler = EpisodeAssembler(n_envs)
 
-    def batch(self, agent, n_steps, n_episodes):
-        """Gather at least n_steps, or n_episodes; returns the number of steps, and the episodes that ended, as samples."""
-        if n_episodes is not None:
-            return self._whole_episodes(agent, n_episodes)
-        self.lanes, rollouts = self.sampler.fragment(
-            self.lanes, agent.policy.actor, -(-n_steps // len(self.lanes)), _namer("lane", self._lane_seeds)
-        )
-        self._batch, self.ended = rollouts, rollouts.episodes
-        return rollouts.n_steps, self._assembler.add(rollouts)
+    def restore(self, arrays):
+        """Put lanes, {name: array}, in the place of these. Raises ValueError where they are of another kind."""
+        for name, array in self.lanes.arrays().items():
+            found = arrays.get(name)
+            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+                raise ValueError(f"lanes: {name} must be {array.dtype} of shape {array.shape}")
+        self.lanes = Lanes(**arrays)
 
-    def fit(self, agent):
-        """Fit the agent to the last batch."""
-        if isinstance(self._batch, Rollouts) and hasattr(agent, "fit_rollouts"):
-            agent.fit_rollouts(self._batch)
+    def start(self, agent, n_steps):
+        """Send the next batch to the workers, to be had from `gather`."""
+        self._under_way = self.sampler.start(
+            self.lanes,
+            agent.policy.actor,
+            -(-n_steps // len(self.lanes)),
+            _namer("lane", self._lane_seeds),
+            getattr(agent.policy, "deterministic", False),
+        )
+
+    def gather(self, agent, n_steps, n_episodes):
+        """Wait for at least n_steps, or n_episodes, of experience, to be given to `take`; until then no lane has moved."""
+        if n_episodes is not None:
+            return None, self._whole_episodes(agent, n_episodes)
+        if self._under_way is None:
+            self.start(agent, n_steps)
+        return self._under_way.wait()
+
+    def take(self, gathered):
+        """Make it the last batch; returns the number of its steps, and the episodes that ended in it, as samples."""
+        self._under_way = None
+        lanes, batch = gathered
+        if lanes is None:
+            self._n_whole += len(batch)
+            self.ended = np.concatenate([rollouts.episodes for rollouts in batch])
+            whole = [rollouts.dataset() for rollouts in batch]
+            self._batch = [sample for episode in whole for sample in episode]
+            return len(self._batch), whole
+        self.lanes, self.rollouts, self._batch, self.ended = lanes, batch, batch, batch.episodes
+        return batch.n_steps, self._assembler.add(batch)
+
+    def drop(self):
+        """Give up the batch that is under way, if there is one."""
+        if self._under_way is not None:
+            self._under_way.close()
+            self._under_way = None
+
+    def fit(self, agent, start_next=None):
+        """Fit the agent to the last batch; start_next(): called as soon as the policy is ready to act again."""
+        batch, self._batch = self._batch, None
+        if not isinstance(batch, Rollouts):
+            agent.fit(batch)
+        elif not hasattr(agent, "fit_rollouts"):
+            agent.fit(batch.dataset())
+        elif start_next is not None and getattr(agent, "acts_before_all_is_fitted", False):
+            agent.fit_rollouts(batch, start_next)
+            return
         else:
-            agent.fit(self._batch.dataset() if isinstance(self._batch, Rollouts) else self._batch)
-        self._batch = None
+            agent.fit_rollouts(batch)
+        if start_next is not None:
+            start_next()
 
     def evaluate(self, agent, episodes, initial_states, step, deterministic):
         """Whole episodes with the given numbers; a list of (samples, information dicts)."""
+        if self._under_way is not None:
+            self._under_way.wait()  # because a pool whose worker dies stops all that it runs
         environment = self.sampler.environment
         commands = getattr(environment, "commands", [None])
         chosen = [commands[number % len(commands)] for number in episodes]
@@ -73,11 +119,7 @@ class BatchedPath:
         seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
         controller = PolicyController(agent.policy.actor)
         results = dict(self.sampler.episodes(self.sampler.lanes(seeds), controller, _namer("episode", seeds, numbers.start)))
-        self._n_whole += n_episodes
-        self.ended = np.concatenate([results[lane].episodes for lane in range(n_episodes)])
-        whole = [results[lane].dataset() for lane in range(n_episodes)]
-        self._batch = [sample for episode in whole for sample in episode]
-        return len(self._batch), whole
+        return [results[lane] for lane in range(n_episodes)]
 
     def _put(self, lanes, lane, observation):
         """Put a lane where the environment's own reset to `observation` puts it."""
@@ -99,8 +141,8 @@ class GeneralPath:
         horizon = mdp.info.horizon
         self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
 
-    def batch(self, agent, n_steps, n_episodes):
-        """Gather whole episodes, at least n_steps or n_episodes; returns the number of steps, and the episodes as samples."""
+    def gather(self, agent, n_steps, n_episodes):
+        """Gather whole episodes, at least n_steps or n_episodes; to be given to `take`."""
         self._batch = []
         gathered = 0
         while n_episodes is not None and not self._batch or n_steps is not None and gathered < n_steps:
@@ -121,7 +163,14 @@ class GeneralPath:
         self.ended = np.array(rows, dtype=EPISODE)
         return gathered, [episode.samples for episode in self._batch]
 
-    def fit(self, agent):
+    def take(self, gathered):
+        """The number of its steps, and the episodes as samples."""
+        return gathered
+
+    def drop(self):
+        """Nothing is ever under way."""
+
+    def fit(self, agent, start_next=None):
         """Fit the agent to the last batch, after its preprocessors have seen what was acted on, in order."""
         for episode in self._batch:
             for observation in episode.observations:

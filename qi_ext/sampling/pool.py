@@ -59,20 +59,33 @@ class Pool:
 
             self._workers = LokyWorkers(self.n_workers, initializer, initargs)
 
-    def run(self, function, tasks, name):
-        """Yield (index, function(*tasks[index])) in the order of completion. Where it is closed early, the workers are ended.
+    @property
+    def has_workers(self):
+        """Whether tasks run in other processes than this one."""
+        return self._workers is not None
 
-        name(index, lane): names the lanes of a task, or one of them; for messages. Raises SamplingError where a task raises,
-        with the worker's traceback, or, after all other tasks, where a task's workers keep dying.
+    def run(self, function, tasks, name):
+        """Send the tasks; returns a generator of (index, function(*tasks[index])) in the order of completion.
+
+        Where it is closed early, the workers are ended. In this process a task runs when it is its turn to be yielded.
+        name(index, lane): names the lanes of a task, or one of them; for messages. The generator raises SamplingError where a
+        task raises, with the worker's traceback, or, after all other tasks, where a task's workers keep dying.
         """
-        if self._workers is None:
-            for index, task in enumerate(tasks):
-                with self._in_process():
-                    outcome = _attempt(index, function, task)
-                yield _unwrap(outcome, name)
-            return
+        running = self._here(function, tasks, name) if self._workers is None else self._elsewhere(function, tasks, name)
+        next(running)
+        return running
+
+    def _here(self, function, tasks, name):
+        yield None
+        for index, task in enumerate(tasks):
+            with self._in_process():
+                outcome = _attempt(index, function, task)
+            yield _unwrap(outcome, name)
+
+    def _elsewhere(self, function, tasks, name):
+        """Yield None once the tasks are sent for the first time, then what `run` does."""
         pending = dict(enumerate(tasks))
-        deaths, deaths_alone, given_up = 0, Counter(), []
+        deaths, deaths_alone, given_up, told = 0, Counter(), [], False
         while pending:
             # Whose fault a death was is not known, as it ends all workers; after some, the tasks run one at a time.
             alone = deaths >= self._workers.deaths_together
@@ -80,8 +93,12 @@ class Pool:
             calls = (joblib.delayed(_attempt)(index, function, pending[index]) for index in chosen)
             try:
                 for outcome in dispatch(self._workers, calls):
-                    del pending[outcome[0]]
-                    yield _unwrap(outcome, name)
+                    if outcome is not None:
+                        del pending[outcome[0]]
+                        yield _unwrap(outcome, name)
+                    elif not told:
+                        told = True
+                        yield None
             except SamplingError:
                 raise
             except self._workers.death as error:

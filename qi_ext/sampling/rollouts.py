@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qi_ext import a1
+
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 
 # An episode that ended: when in the fragment, in which lane, and what it was.
@@ -42,6 +44,12 @@ class Rollouts:
     def n_steps(self):
         """N T."""
         return self.last.size
+
+    def speed_along(self):
+        """Mean speed of the trunk along the commanded direction, m/s."""
+        cosine, sine, _ = np.moveaxis(self.observations[..., a1.GOAL], -1, 0)
+        along = self.observations[..., a1.TRUNK_VX] * cosine + self.observations[..., a1.TRUNK_VY] * sine
+        return float(along.mean())
 
     def dataset(self):
         """mushroom-rl's list of (state, action, reward, next state, absorbing, last), lane after lane."""

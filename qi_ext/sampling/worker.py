@@ -8,7 +8,8 @@ import numpy as np
 from threadpoolctl import ThreadpoolController
 
 from qi_ext import a1
-from qi_ext.sampling.lanes import LaneError, Lanes, pack_generator, unpack_generator
+from qi_ext.generators import pack_generator, unpack_generator
+from qi_ext.sampling.lanes import LaneError, Lanes
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
 from qi_ext.sampling.specification import STATE
 

@@ -10,6 +10,7 @@ from jsonargparse import ArgumentParser
 
 from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.config import ALGORITHMS, TASKS, config_class
+from qi_ext.training.resume import stored_choice
 
 # The headings of --help, each by the first field below it.
 GROUPS = {
@@ -42,16 +43,20 @@ class Parser(ArgumentParser):
 
 
 def parse_config(program, description, arguments=None):
-    """The settings that a command line gives, {name: value}, checked against the config of its task and algorithm.
+    """The settings that a command line gives, {name: value}, and `resume`; checked against the config of task and algorithm.
 
-    Defaults, and the help, are those of the --task and --algorithm among `arguments` (default: sys.argv).
+    Defaults, and the help, are those of the --task and --algorithm among `arguments` (default: sys.argv), or of the run to
+    resume.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
+    stored = stored_choice(_early(arguments, "resume", ""))
     chosen = config_class(
-        _early(arguments, "task", TASKS[0]),
-        _early(arguments, "algorithm", ALGORITHMS[0]),
+        _early(arguments, "task", stored.get("task", TASKS[0])),
+        _early(arguments, "algorithm", stored.get("algorithm", ALGORITHMS[0])),
     )
     parser = Parser(program, description)
+    text = "go on with the run in this directory, with its settings; auto: start the run, or go on with it, whichever fits"
+    parser.add_argument("--resume", type=str, default="", help=text, metavar="RUN_DIR")
     for item in dataclasses.fields(chosen):
         if item.name in GROUPS:
             group = parser.add_argument_group(GROUPS[item.name])
@@ -61,7 +66,10 @@ def parse_config(program, description, arguments=None):
         # All as text: the config itself says what a number is, whoever sets it.
         group.add_argument(f"--{item.name}", type=str, help=text, metavar="X", nargs="+" if item.type is list else None)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    return dataclasses.asdict(chosen(**given))
+    resume = given.pop("resume")
+    if not stored:
+        chosen(**given)  # what is wrong with them is wrong in any run
+    return given | {"resume": resume}
 
 
 def run_command(program, main):

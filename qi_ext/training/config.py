@@ -12,9 +12,12 @@ from qi_ext.sampling.pool import KINDS
 ALGORITHMS = ("gail", "vail")
 
 
-def _setting(default, text, low=-math.inf, high=math.inf, choices=None):
-    """A field of the config: its default, its help text, and the range its value (or each value of a list) must lie in."""
-    metadata = {"help": text, "low": low, "high": high, "choices": choices}
+def _setting(default, text, low=-math.inf, high=math.inf, choices=None, may_change=False):
+    """A field of the config: its default, its help text, and the range its value (or each value of a list) must lie in.
+
+    may_change: whether a run that is resumed may have another value, because nothing that was learned depends on it.
+    """
+    metadata = {"help": text, "low": low, "high": high, "choices": choices, "may_change": may_change}
     if isinstance(default, list):
         return field(default_factory=lambda: list(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -35,26 +38,40 @@ class SimpleGail:
     task: str = _setting("simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)", choices=TASKS)
     algorithm: str = _setting("gail", "gail, or vail (with an information bottleneck)", choices=ALGORITHMS)
     demonstrations: str = _setting(
-        "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz"
+        "trot",
+        "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz",
+        may_change=True,  # where they are; that they are the same is checked by their hash
     )
     compat: str = _setting(
         "task", "task, or upstream (keep the goal features as they were recorded)", choices=("task", "upstream")
     )
-    n_steps: int = _setting(1_000_000, "environment steps to train for, rounded up to whole batches", 1)
+    n_steps: int = _setting(1_000_000, "environment steps to train for, rounded up to whole batches", 1, may_change=True)
+    minutes: float = _setting(
+        0.0, "end after so many minutes of training, resumed ones included; 0 for no limit", 0.0, may_change=True
+    )
     seed: int = _setting(0, "seed of everything random in the run", 0, 2**32 - 1)
-    results_dir: str = _setting("", "the run goes to RESULTS_DIR/SEED [runs/TASK-ALGORITHM]")
+    results_dir: str = _setting("", "the run goes to RESULTS_DIR/SEED [runs/TASK-ALGORITHM]", may_change=True)
     warm_start: int = _setting(0, "epochs of cloning the demonstrations' actions before the first step", 0)
     n_directions: int = _setting(8, "directions of the hard task", 1, 360)
     speed: float = _setting(0.5, "commanded speed, m/s", 0.0, 3.0)
-    evaluation_episodes: int = _setting(10, "episodes per direction of the evaluation at the end; 0 for none", 0)
-    checkpoint_steps: int = _setting(100_000, "environment steps between saved agents", 1)
+    evaluation_episodes: int = _setting(
+        10, "episodes per direction of the evaluation at the end; 0 for none", 0, may_change=True
+    )
+    checkpoint_every: float = _setting(5.0, "minutes between checkpoints", 0.0, may_change=True)
+    keep_checkpoints: int = _setting(3, "newest checkpoints that are kept, beside the best", 1, may_change=True)
+    wandb: str = _setting("", "project of Weights & Biases to log to as well; needs wandb", may_change=True)
+    device: str = _setting("auto", "of the learner: auto, cpu, cuda, or cuda:N; acting is on the CPU", may_change=True)
     learner_threads: int = _setting(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
     n_envs: int = _setting(32, "robots simulated at once; part of the result", 1, 65536)
     lanes_per_block: int = _setting(4, "robots whose actions are computed together; part of the result", 1, 65536)
-    n_workers: str = _setting("auto", "processes, or auto: as many as this process may use; never part of the result")
-    pool: str = _setting("loky", "where robots are simulated: loky (processes), serial (this process) or dask", choices=KINDS)
-    scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask")
+    n_workers: str = _setting(
+        "auto", "processes, or auto: as many as this process may use; never part of the result", may_change=True
+    )
+    pool: str = _setting(
+        "loky", "where robots are simulated: loky (processes), serial (this process) or dask", choices=KINDS, may_change=True
+    )
+    scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
 
     # Small batches and a wide first policy learn fastest while every episode still ends in a fall.
     batch_size: int = _setting(4096, "environment steps a TRPO update", 16)
@@ -68,6 +85,8 @@ class SimpleGail:
     line_search_steps: int = _setting(10, "halvings of the step before it is given up", 1, 100)
     policy_hidden: list = _setting([512, 256], "hidden layers of the policy", 1, 4096)
     initial_std: float = _setting(0.7, "initial standard deviation of the actions", 1e-3, 10.0)
+    min_std: float = _setting(0.01, "what the policy's standard deviations may not fall below", 1e-4, 10.0)
+    max_std: float = _setting(2.0, "what the policy's standard deviations may not exceed", 1e-4, 10.0)
     critic_hidden: list = _setting([512, 256], "hidden layers of the critic", 1, 4096)
     critic_learning_rate: float = _setting(3e-4, "Adam's, of the critic", 1e-8, 1.0)
     critic_epochs: int = _setting(5, "passes over the batch to fit the critic", 1, 1000)
@@ -95,6 +114,12 @@ class SimpleGail:
         self.n_workers = _checked_workers(self.n_workers)
         for item in dataclasses.fields(self):
             setattr(self, item.name, _checked(item, getattr(self, item.name)))
+        if self.min_std > self.max_std:
+            raise UserError(f"--min_std: must be at most --max_std, {self.max_std:g}, not {self.min_std:g}")
+        for name in ("initial_std", "warm_start_std"):
+            if not self.min_std <= getattr(self, name) <= self.max_std:
+                limits = f"between --min_std, {self.min_std:g}, and --max_std, {self.max_std:g}"
+                raise UserError(f"--{name}: must be {limits}, not {getattr(self, name):g}")
         if not self.results_dir:
             self.results_dir = f"runs/{self.task}-{self.algorithm}"
 
@@ -155,6 +180,12 @@ def make_config(task="simple", algorithm="gail", **settings):
     if unknown:
         raise UserError(f"--{unknown[0]}: no such option for --algorithm {algorithm}; see --help --algorithm {algorithm}")
     return chosen(task=task, algorithm=algorithm, **settings)
+
+
+def may_change(name):
+    """Whether a resumed run may have another value of this setting."""
+    setting = SimpleVail.__dataclass_fields__.get(name)
+    return setting is not None and setting.metadata["may_change"]
 
 
 def _checked(item, value):

@@ -32,25 +32,25 @@ def say(text, console=None):
 class Display:
     """Progress of one activity, to be used as a context manager."""
 
-    def __init__(self, title, total, unit="steps"):
-        """title: what runs. total: of `unit`."""
+    def __init__(self, title, total, unit="steps", done=0):
+        """title: what runs. total: of `unit`. done: of those, before."""
         self.console = make_console()
         self._title, self._total, self._unit = title, total, unit
         self._live = self.console.is_terminal
         self._start = time.monotonic()
         self._last_plain = self._start
-        self._done = 0
-        done = [BarColumn(bar_width=24), MofNCompleteColumn()] if self.console.width >= WIDE else [TaskProgressColumn()]
+        self._done = self._before = done
+        bar = [BarColumn(bar_width=24), MofNCompleteColumn()] if self.console.width >= WIDE else [TaskProgressColumn()]
         self._progress = Progress(
             TextColumn("{task.description}"),
-            *done,
+            *bar,
             TextColumn("{task.fields[text]}"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=self.console,
             disable=not self._live,
         )
-        self._task = self._progress.add_task(title, total=total, text="")
+        self._task = self._progress.add_task(title, total=total, completed=done, text="")
 
     def __enter__(self):
         self._progress.start()
@@ -70,7 +70,7 @@ class Display:
         now = time.monotonic()
         if not self._live and (now - self._last_plain >= PLAIN_EVERY_SECONDS or done >= self._total):
             self._last_plain = now
-            left = (now - self._start) * (self._total - done) / max(done, 1)
+            left = (now - self._start) * (self._total - done) / max(done - self._before, 1)
             parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text, f"{_clock(left)} left"]
             self.say("  ".join(part for part in parts if part))
 

@@ -1,10 +1,16 @@
-"""The curves of a run: episodes counted, and each update written to progress.csv and TensorBoard."""
+"""The curves of a run: each update written to progress.csv, TensorBoard, and Weights & Biases where asked."""
 
-import bisect
+import contextlib
 import csv
 import dataclasses
+import hashlib
+import io
+import threading
 
 from torch.utils.tensorboard import SummaryWriter
+
+from qi_ext.errors import UserError
+from qi_ext.files import write_atomically
 
 # Where TensorBoard shows each figure; the names that people of this field look for.
 TAGS = {
@@ -12,6 +18,7 @@ TAGS = {
     "length_mean": "rollout/ep_len_mean",
     "episodes": "rollout/episodes",
     "blow_ups": "rollout/blow_ups",
+    "speed_along": "rollout/speed_along",
     "steps_per_second": "time/fps",
     "collect_seconds": "time/collect_seconds",
     "learn_seconds": "time/learn_seconds",
@@ -24,71 +31,100 @@ TAGS = {
     "improvement": "train/policy_improvement",
     "value": "train/value_mean",
     "reward": "train/reward_mean",
+    "reward_std": "train/reward_std",
+    "normalizer_drift": "train/normalizer_drift",
 }
 
 
-class EpisodeCounter:
-    """Keeps the episodes of a run, as `ParallelCore` counts them."""
-
-    def __init__(self):
-        self.episodes = []  # (step it ended at, return, length)
-        self.steps = 0
-        self.blow_ups = 0
-
-    def add(self, n_steps, n_lanes, episodes):
-        """A batch of `n_steps` from `n_lanes` lanes, in which `episodes` ended (an array of `rollouts.EPISODE`)."""
-        for row in episodes:
-            ended_at = self.steps + (int(row["time"]) + 1) * n_lanes
-            self.episodes.append((ended_at, float(row["episode_return"]), int(row["length"])))
-        self.steps += n_steps
-        self.blow_ups += int(episodes["blew_up"].sum())
-
-    def since(self, step):
-        """Number, mean return and mean length of the episodes that ended after `step`; means are None without any."""
-        return self._mean(step, self.steps)
-
-    def window_lengths(self, steps):
-        """Mean episode length of the first and of the last `steps` steps, or None where no episode ended there."""
-        return self._mean(0, steps)[2], self._mean(self.steps - steps, self.steps)[2]
-
-    def _mean(self, begin, end):
-        first, after = (bisect.bisect_right(self.episodes, step, key=lambda episode: episode[0]) for step in (begin, end))
-        chosen = self.episodes[first:after]
-        if not chosen:
-            return 0, None, None
-        _, returns, lengths = zip(*chosen, strict=True)
-        return len(chosen), sum(returns) / len(chosen), sum(lengths) / len(chosen)
-
-
 class ProgressLog:
-    """progress.csv and TensorBoard events in a run directory, a row an update."""
+    """progress.csv and TensorBoard events in a run directory, a row an update, and the same in wandb where it is asked for."""
 
-    def __init__(self, directory, config):
-        self._file = open(directory / "progress.csv", "w", newline="")  # noqa: SIM115 (closed by `close`)
-        self._csv = None
-        self._writer = SummaryWriter(directory)
+    def __init__(self, directory, config, step=None):
+        """step: what the run goes on from; rows and events after it are cut away. None for a run that begins.
+
+        Raises UserError where wandb is asked for and not installed.
+        """
+        self._path = directory / "progress.csv"
+        self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
+        self._file = open(self._path, "a" if self.rows else "w", newline="")  # noqa: SIM115 (closed by `close`)
+        self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
+        self._writer = SummaryWriter(directory, purge_step=0 if step is None else step + 1)
         self._config = dataclasses.asdict(config)
+        self._wandb = _wandb_run(directory, self._config) if config.wandb else None
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
         self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
 
     def write(self, step, row):
-        """row: {name: number or None}, the same names each time."""
-        if self._csv is None:
-            self._csv = csv.DictWriter(self._file, ["step", *row])
-            self._csv.writeheader()
-        self._csv.writerow({"step": step} | row)
-        self._file.flush()
-        for name, value in row.items():
-            if value is not None:
-                self._writer.add_scalar(TAGS.get(name, f"discriminator/{name}"), value, step)
+        """row: {name: number or None}, the same names each time. Raises OSError, naming the file, where that cannot be done."""
+        try:
+            if self._csv is None:
+                self._csv = csv.DictWriter(self._file, ["step", *row])
+                self._csv.writeheader()
+            self._csv.writerow({"step": step} | row)
+            self._file.flush()
+            for name, value in row.items():
+                if value is not None:
+                    self._writer.add_scalar(tag(name), value, step)
+        except OSError as error:
+            raise OSError(f"cannot write {self._path} or the events beside it: {error.strerror or error}") from None
+        if self._wandb is not None:
+            self._wandb.log({tag(name): value for name, value in row.items() if value is not None} | {"step": step})
 
     def write_hyperparameters(self, metrics):
         """All settings beside the final figures, for TensorBoard's table of runs."""
         settings = {
             name: value if isinstance(value, str | bool | int | float) else str(value) for name, value in self._config.items()
         }
-        self._writer.add_hparams(settings, {f"final/{name}": value for name, value in metrics.items()}, run_name=".")
+        metrics = {f"final/{name}": value for name, value in metrics.items()}
+        self._writer.add_hparams(settings, metrics, run_name=".")
+        if self._wandb is not None:
+            self._wandb.summary.update(metrics)
 
     def close(self):
-        self._file.close()
-        self._writer.close()
+        """Raises nothing: what could not be written was said by `write`."""
+        before = threading.excepthook
+        threading.excepthook = lambda hook: None if issubclass(hook.exc_type, OSError) else before(hook)
+        for close in (self._file.close, self._writer.close, *([self._wandb.finish] if self._wandb else [])):
+            with contextlib.suppress(OSError):
+                close()
+        threading.excepthook = before
+
+
+def tag(name):
+    """Where TensorBoard and wandb show a figure."""
+    return TAGS.get(name, f"discriminator/{name}")
+
+
+def _cut(path, step):
+    """Rows of a progress.csv up to `step`, as dicts of text; those after it, and one that is cut off, go from the file."""
+    try:
+        with open(path, newline="") as file:
+            reader = csv.DictReader(file)
+            names, rows = reader.fieldnames, list(reader)
+    except FileNotFoundError:
+        return []
+    kept = [row for row in rows if None not in row.values() and None not in row and row["step"].isdecimal()]
+    kept = [row for row in kept if int(row["step"]) <= step]
+    if not kept:
+        return []
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, names)
+    writer.writeheader()
+    writer.writerows(kept)
+    with write_atomically(path) as file:
+        file.write(text.getvalue().encode())
+    return kept
+
+
+def _wandb_run(directory, config):
+    try:
+        import wandb
+    except ImportError:
+        raise UserError("--wandb: wandb is not installed; pip install wandb, or leave the option out") from None
+    # The same for a run that goes on, wherever it is called from.
+    identity = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
+    name = f"{config['task']}-{config['algorithm']}-{config['seed']}"
+    run = wandb.init(project=config["wandb"], dir=directory, id=identity, name=name, config=config, resume="allow")
+    # By a figure of its own, because wandb's own counter never goes back to where a run goes on from.
+    run.define_metric("*", step_metric="step")
+    return run

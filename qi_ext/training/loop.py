@@ -1,38 +1,46 @@
 """The training loop: mushroom-rl's Core, an imitation agent, and everything that a run leaves behind."""
 
+import dataclasses
 import importlib.metadata
-import signal
-import threading
+import math
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
 
 import mujoco
 import numpy as np
 import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
-from qi_ext.errors import SamplingError, Terminated
+from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import check_actions, clone
+from qi_ext.imitation.device import choose_device
+from qi_ext.imitation.state import restore, state_of
 from qi_ext.sampling import ParallelCore
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.checkpoints import Checkpoint
+from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
-from qi_ext.training.log import EpisodeCounter, ProgressLog
-from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.health import Health
+from qi_ext.training.log import ProgressLog
+from qi_ext.training.signals import Signals
 
 AGENTS = {"gail": GAIL, "vail": VAIL}
-WINDOW_STEPS = 20_000
 VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
 
 class Training:
     """One run, from a config to a directory with an agent in it."""
 
-    def __init__(self, config):
-        """Check everything that can be checked, then build; nothing is written before `run`. Raises UserError."""
-        self.config = config
-        self.directory = RunDirectory(config)
+    def __init__(self, start):
+        """start: a `resume.Start`. Check everything that can be checked, then build; nothing is written before `run`.
+
+        Raises UserError.
+        """
+        self.config = config = start.config
+        self.directory = start.directory
+        self.device, self._why_device = choose_device(config.device, config)
         torch.set_num_threads(config.learner_threads)
         for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(2)
         # The environment reads the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
@@ -48,46 +56,66 @@ class Training:
             self.demonstrations = load_demonstrations(config.demonstrations, self.env.commands, compat="upstream")
         if config.warm_start:
             check_actions(self.demonstrations)
-        self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent)
+        self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent, self.device)
         self.counter = EpisodeCounter()
-        self._signals = _Signals()
+        self._health = Health(config.speed, config.min_std)
+        self._signals = Signals()
         self.core = ParallelCore(
             self.agent,
             self.env,
-            callbacks_fit=[self._after_fit],
+            callbacks_fit=[lambda dataset: self._note()],
             n_envs=config.n_envs,
             lanes_per_block=config.lanes_per_block,
             pool=config.pool,
             n_workers=config.n_workers,
             scheduler=config.scheduler,
             seed=config.seed,
+            undisturbed=self._signals.held,
         )
         # Every lane takes as many steps a batch, and a run as many batches as it needs.
         self.batch_size = -(-config.batch_size // config.n_envs) * config.n_envs
         self.n_steps = -(-config.n_steps // self.batch_size) * self.batch_size
+        self._seconds_before = 0.0  # of training, in the runs that this one goes on from
+        self._resumed = start.checkpoint is not None
+        if self._resumed:
+            self._restore(start.checkpoint)
 
     def run(self):
         """Train, evaluate, write; returns what result.json holds.
 
-        Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after the agent is saved.
+        Ctrl-C raises KeyboardInterrupt, SIGTERM raises Terminated, both after a checkpoint is written. FloatingPointError for
+        numbers that are not finite, OSError where nothing can be written: the last checkpoint stays as it is.
         """
+        result = self.directory.read_result() if self._resumed and self._is_over() else None
+        if result is not None:
+            say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
+            return result
         with self._signals, closing(self.core):
             self.directory.create(self.config)
-            with closing(ProgressLog(self.directory.path, self.config)) as self._log:
-                try:
-                    return self._run()
-                except (KeyboardInterrupt, Terminated, SamplingError):
-                    self._save(self.counter.steps)
-                    say(f"stopped at {self.counter.steps:,} steps; the agent is in {self.directory.agent}")
-                    raise
+            self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
+            step = self.counter.steps if self._resumed else None
+            with closing(ProgressLog(self.directory.path, self.config, step)) as self._log:
+                for row in self._log.rows:
+                    self._health.look({name: float(text) if text else None for name, text in row.items()})
+                return self._run()
 
     def _run(self):
-        start = time.monotonic()
+        self._began = self._saved = time.monotonic()
         self._introduce()
-        self._warm_start()
-        self._save(0)
-        self._learn()
-        result = self._result(training_seconds=time.monotonic() - start)
+        if not self._resumed:
+            self._warm_start()
+            self._save()
+        try:
+            self._learn()
+        except (KeyboardInterrupt, Terminated, SamplingError):
+            self._save()
+            say(f"stopped at {self.counter.steps:,} steps; go on with --resume {self.directory.path}")
+            raise
+        except FloatingPointError as error:
+            steps = self.directory.checkpoints.steps()
+            raise FloatingPointError(f"{error} ({self.directory.checkpoints.directory(steps[-1])})") from None
+        self._save()
+        result = self._result()
         if self.config.evaluation_episodes:
             start = time.monotonic()
             result["evaluation"] = self._evaluate()
@@ -107,7 +135,10 @@ class Training:
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
+        say(f"learning on {self.device} ({self._why_device}), acting on {self.core.path.sampler.pool.n_workers} processes")
         say(f"run directory: {self.directory.path}")
+        if self._resumed:
+            say(f"going on from step {self.counter.steps:,}")
 
     def _warm_start(self):
         epochs = self.config.warm_start
@@ -124,47 +155,101 @@ class Training:
             )
 
     def _learn(self):
-        with Display("training", self.n_steps) as display:
-            self._display = display
-            self._saved_at = 0
-            self.core.learn(n_steps=self.n_steps, n_steps_per_fit=self.config.batch_size, quiet=True)
-        self._save(self.n_steps)
+        if self._is_over():
+            return
+        with Display("training", self.n_steps, done=self.counter.steps) as self._display:
+            self._last_note = time.monotonic()
+            self.core.learn(n_steps=self.n_steps - self.counter.steps, n_steps_per_fit=self.config.batch_size, quiet=True)
 
-    def _after_fit(self, dataset):
-        with self._signals.held():
-            self._note()
+    def _is_over(self):
+        minutes = self.config.minutes
+        return self.counter.steps >= self.n_steps or (minutes > 0.0 and self._seconds() >= 60.0 * minutes)
+
+    def _seconds(self):
+        """Of training, in this run and in those it goes on from."""
+        return self._seconds_before + (time.monotonic() - self._began if hasattr(self, "_began") else 0.0)
 
     def _note(self):
         """Write down what the update that was just made leaves behind."""
         self.counter.add(self.batch_size, self.config.n_envs, self.core.episodes)
-        step = self.counter.steps
-        episodes, return_mean, length_mean = self.counter.since(step - self.batch_size)
-        rate = self.batch_size / (self.core.collect_seconds + self.core.fit_seconds)
-        blow_ups = int(self.core.episodes["blew_up"].sum())
-        row = {
+        step, figures = self.counter.steps, self._figures()
+        self._log.write(step, figures)
+        if figures["blow_ups"]:
+            self._display.say(f"{figures['blow_ups']} simulations blew up; their episodes ended as falls (step {step:,})")
+        for warning in self._health.look(figures):
+            self._display.say(f"warning, step {step:,}: {warning}")
+        self._display.update(step, _shown(figures))
+        if self._is_over():
+            self.core.stop()
+        elif time.monotonic() - self._saved >= 60.0 * self.config.checkpoint_every:
+            self._save()
+
+    def _figures(self):
+        """What is logged of the last update, {name: number or None}."""
+        episodes, return_mean, length_mean = self.counter.since(self.counter.steps - self.batch_size)
+        now = time.monotonic()
+        seconds, self._last_note = now - self._last_note, now
+        return {
             "return_mean": return_mean,
             "length_mean": length_mean,
             "episodes": episodes,
-            "blow_ups": blow_ups,
-            "steps_per_second": rate,
+            "blow_ups": int(self.core.episodes["blew_up"].sum()),
+            "speed_along": self.core.path.rollouts.speed_along(),
+            "steps_per_second": self.batch_size / seconds,
             "collect_seconds": self.core.collect_seconds,
             "learn_seconds": self.core.fit_seconds,
-        }
-        self._log.write(step, row | self.agent.diagnostics)
-        if blow_ups:
-            self._display.say(f"{blow_ups} simulations blew up; their episodes ended as falls (step {step:,})")
-        accuracy = [self.agent.diagnostics.get(f"discriminator_accuracy_{side}", float("nan")) for side in ("policy", "expert")]
-        shown = "no episode ended" if not episodes else f"return {return_mean:.1f}  length {length_mean:.0f}"
-        self._display.update(step, f"{rate:.0f} steps/s  {shown}  D {accuracy[0]:.2f}/{accuracy[1]:.2f}")
-        if step - self._saved_at >= self.config.checkpoint_steps:
-            self._saved_at = step
-            self._save(step)
+        } | self.agent.diagnostics
 
-    def _save(self, step):
+    def _save(self):
+        """Write a checkpoint, and the agent as it is."""
+        arrays = state_of(self.agent)
+        bad = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+        if bad:
+            raise FloatingPointError(f"training: {', '.join(bad)} not finite; the last checkpoint is good")
+        counted, counts = self.counter.state()
+        lanes = self.core.path.lanes
+        parts = {"agent": arrays, "lanes": lanes.arrays(), "episodes": counted}
+        data = {
+            "step": self.counter.steps,
+            "score": self.counter.recent_return(),
+            "config": dataclasses.asdict(self.config),
+            "counts": counts,
+            "n_episodes": self.core.n_episodes,
+            "seconds": self._seconds(),
+            "demonstrations_hash": self.env.demonstrations.content_hash(),
+            "versions": _versions(),
+        }
+        arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
+        checkpoint = Checkpoint(self.counter.steps, arrays, data)
+        self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.keep_checkpoints)
+        self._save_agent(self.directory.agent)
+        self._saved = time.monotonic()
+
+    def _restore(self, checkpoint):
+        data, found = checkpoint.data, self.env.demonstrations.content_hash()
+        if data["demonstrations_hash"] != found:
+            raise UserError(
+                f"--demonstrations: {self.config.demonstrations} has changed since the run began (content {found}, then "
+                f"{data['demonstrations_hash']}); give the file that it began with"
+            )
+        parts = {"agent": {}, "lanes": {}, "episodes": {}}
+        for name, array in checkpoint.arrays.items():
+            part, _, rest = name.partition("/")
+            parts[part][rest] = array
+        try:
+            restore(self.agent, parts["agent"])
+            self.core.restore(parts["lanes"], checkpoint.step, data["n_episodes"])
+            self.counter.restore(parts["episodes"], data["counts"])
+        except (KeyError, TypeError, ValueError) as error:
+            directory = self.directory.checkpoints.directory(checkpoint.step)
+            raise UserError(f"--resume: {directory} does not fit this program: {error}") from None
+        self._seconds_before = data["seconds"]
+
+    def _save_agent(self, path):
         metadata = {
             "task": self.config.task,
             "algorithm": self.config.algorithm,
-            "step": str(step),
+            "step": str(self.counter.steps),
             "seed": str(self.config.seed),
             "n_directions": str(self.config.n_directions),
             "speed": str(self.config.speed),
@@ -172,26 +257,27 @@ class Training:
             "demonstrations": resolved_name(self.config.demonstrations),
             "demonstrations_hash": self.env.demonstrations.content_hash(),
             "demonstrations_source": self.demonstrations.source,
-            "versions": ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS),
+            "versions": _versions(),
         }
-        for path in (self.directory.checkpoint_agent(step), self.directory.agent):
-            self.agent.policy.save_agent(path, metadata)
+        self.agent.policy.save_agent(path, metadata)
 
-    def _result(self, training_seconds):
-        first, last = self.counter.window_lengths(WINDOW_STEPS)
+    def _result(self):
+        first, last = self.counter.window_lengths()
         return {
             "task": self.config.task,
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
-            "steps": self.n_steps,
-            "episodes": len(self.counter.episodes),
+            "steps": self.counter.steps,
+            "episodes": self.counter.episodes,
             "blow_ups": self.counter.blow_ups,
             "directory": str(self.directory.path),
-            "training_seconds": training_seconds,
+            "training_seconds": self._seconds(),
+            "best_checkpoint": self.directory.checkpoints.best(),
             "demonstrations": self.demonstrations.source,
             "demonstrations_hash": self.env.demonstrations.content_hash(),
             f"episode_length_first_{WINDOW_STEPS}": first,
             f"episode_length_last_{WINDOW_STEPS}": last,
+            "device": str(self.device),
             "mujoco": mujoco.__version__,
         }
 
@@ -199,39 +285,20 @@ class Training:
         episodes = self.config.evaluation_episodes
         with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
             return compare(
-                self.core.path.sampler, self.agent.policy.actor, episodes, self.config.seed, self.n_steps, display.advance
+                self.core.path.sampler, self.agent.policy.actor, episodes, self.config.seed, self.counter.steps, display.advance
             )
 
 
-class _Signals:
-    """While entered, SIGINT raises KeyboardInterrupt, SIGTERM Terminated, once: the next is ignored while we save."""
+def _shown(figures):
+    """The figures that the progress display has room for."""
+    ended = figures["episodes"]
+    shown = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}" if ended else "no episode ended"
+    accuracies = [figures.get(f"discriminator_accuracy_{side}", math.nan) for side in ("policy", "expert")]
+    return (
+        f"{figures['steps_per_second']:.0f} steps/s  {shown}  {figures['speed_along']:.2f} m/s  "
+        f"D {accuracies[0]:.2f}/{accuracies[1]:.2f}"
+    )
 
-    def __init__(self):
-        self._held, self._stop, self._before = False, None, {}
 
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():  # no other gets signals
-            self._before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
-
-    def __exit__(self, *exception):
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-
-    @contextmanager
-    def held(self):
-        """What is done here is done to its end before a signal counts: a queue that is left halfway may never be read again."""
-        self._held = True
-        try:
-            yield
-        finally:
-            self._held = False
-        if self._stop:
-            raise self._stop
-
-    def _on_signal(self, number, frame):
-        for each in self._before:
-            signal.signal(each, signal.SIG_IGN)
-        self._stop = Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
-        if not self._held:
-            raise self._stop
+def _versions():
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)

@@ -1,4 +1,4 @@
-"""The directory of one run: RESULTS_DIR/SEED, refused where something is in it already."""
+"""The directory of one run: RESULTS_DIR/SEED, refused where something is in it already and is not to be gone on with."""
 
 import dataclasses
 import json
@@ -8,24 +8,24 @@ import yaml
 
 from qi_ext.errors import UserError
 from qi_ext.files import require_writable, write_atomically
+from qi_ext.training.checkpoints import Checkpoints
 
 
 class RunDirectory:
     """Where a run leaves config.yaml, progress.csv, TensorBoard events, agents, and at its very end result.json."""
 
-    def __init__(self, config):
+    def __init__(self, path):
         """Name the directory and see whether it can be used; nothing is created. Raises UserError where it cannot."""
-        self.path = Path(config.results_dir) / str(config.seed)
+        self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-            occupied = existing == self.path and existing.is_dir() and any(self.path.iterdir())
+            self.occupied = existing == self.path and existing.is_dir() and any(self.path.iterdir())
         except OSError as error:
             raise UserError(f"--results_dir: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():
             raise UserError(f"--results_dir: {existing} is not a directory; choose another")
-        if occupied:
-            raise UserError(f"--results_dir: {self.path} is not empty; choose another --results_dir or --seed, or move it away")
         require_writable(existing, "--results_dir")
+        self.checkpoints = Checkpoints(self.path)
 
     @property
     def agent(self):
@@ -35,21 +35,31 @@ class RunDirectory:
     def result(self):
         return self.path / "result.json"
 
-    def checkpoint_agent(self, step):
-        """The agent's file as of `step`; its directory is made."""
-        directory = self.path / "checkpoints" / str(step)
-        directory.mkdir(parents=True, exist_ok=True)
-        return directory / "agent.safetensors"
+    def config(self):
+        """The settings of the run that was started here, {name: value}; empty where they cannot be read."""
+        try:
+            settings = yaml.safe_load((self.path / "config.yaml").read_text())
+        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return {}
+        return settings if isinstance(settings, dict) else {}
 
     def create(self, config):
-        """Make the directory and write config.yaml."""
+        """Make the directory and write config.yaml; a result that is there is no longer the run's."""
         self.path.mkdir(parents=True, exist_ok=True)
         with write_atomically(self.path / "config.yaml") as file:
             file.write(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False).encode())
+        self.result.unlink(missing_ok=True)
 
     def write_result(self, result):
         """Write result.json; its being there means that the run is finished."""
         write_json(self.result, result)
+
+    def read_result(self):
+        """What result.json holds, or None where there is none that can be read."""
+        try:
+            return json.loads(self.result.read_text())
+        except (OSError, ValueError):
+            return None
 
 
 def write_json(path, value):

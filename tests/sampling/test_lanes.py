@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from qi_ext.commands import task_commands
+from qi_ext.generators import pack_generator, unpack_generator
 from qi_ext.sampling import worker
 from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, pack_generator, seed_of, unpack_generator
+from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, seed_of
 from qi_ext.sampling.rollouts import ARRAYS
 from qi_ext.sampling.specification import STATE
 

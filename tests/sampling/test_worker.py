@@ -18,10 +18,10 @@ from qi_ext import a1
 from qi_ext.commands import Command, angle_between
 from qi_ext.demonstrations.trot import TrotController
 from qi_ext.errors import SamplingError
+from qi_ext.generators import unpack_generator
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 from qi_ext.sampling.derive import specification, why_not_batched
-from qi_ext.sampling.lanes import unpack_generator
 from qi_ext.sampling.rollouts import ARRAYS
 from qi_ext.sampling.specification import STATE
 from qi_ext.tasks import QuadrupedDirection

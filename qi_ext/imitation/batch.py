@@ -1,0 +1,57 @@
+"""One batch of transitions, on the learner's device."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+COLUMNS = ("observations", "actions", "rewards", "next_observations", "absorbing", "last")
+
+
+@dataclass
+class Batch:
+    """N transitions, float32, all on one device.
+
+    observations, next_observations: (N, 37). actions: (N, 12). rewards: (N,). absorbing, last: (N,), or (lanes, time) with
+    N = lanes x time, where the others go lane after lane; a row that is not `last` is followed by the one its next
+    observation is of. cuts: (k,), int64, the rows that are `last`.
+    """
+
+    observations: torch.Tensor
+    actions: torch.Tensor
+    rewards: torch.Tensor
+    next_observations: torch.Tensor
+    absorbing: torch.Tensor
+    last: torch.Tensor
+    cuts: torch.Tensor
+
+    @classmethod
+    def upload(cls, observations, actions, rewards, next_observations, absorbing, last, device):
+        """From numpy arrays of any dtype, in one transfer; observations, actions (..., k), the others in the shape of `last`.
+
+        The end of each lane is made `last`: nothing follows it in the batch. Raises FloatingPointError for numbers that are
+        not finite.
+        """
+        shape, n = np.shape(last), np.size(last)
+        last = np.array(last, dtype=np.float32)
+        last[..., -1] = 1.0
+        arrays = (observations, actions, rewards, next_observations, absorbing, last)
+        columns = [np.asarray(array, dtype=np.float32).reshape(n, -1) for array in arrays]
+        for name, column in zip(COLUMNS, columns, strict=True):
+            if not np.isfinite(column).all():
+                raise FloatingPointError(f"training: {name} are not finite; nothing was learned from them")
+        together = torch.from_numpy(np.concatenate(columns, axis=1)).to(device)
+        parts = together.split([column.shape[1] for column in columns], dim=1)
+        observations, actions, rewards, next_observations, absorbing, last_t = (part.contiguous() for part in parts)
+        return cls(
+            observations,
+            actions,
+            rewards.view(n),
+            next_observations,
+            absorbing.view(shape),
+            last_t.view(shape),
+            torch.from_numpy(np.flatnonzero(last)).to(device),
+        )
+
+    def __len__(self):
+        return len(self.observations)

@@ -1,0 +1,99 @@
+"""The checkpoints of a run: written whole, the newest and the best kept, the newest that is sound found again."""
+
+import itertools
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from qi_ext.errors import UserError
+from qi_ext.tensor_file import read_tensors, write_tensors
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class Checkpoint:
+    """What a run goes on from. arrays: {name: numpy array}. data: plain JSON, with the run's config among it."""
+
+    step: int
+    arrays: dict
+    data: dict
+
+    @property
+    def config(self):
+        """The settings of the run, {name: value}."""
+        return self.data["config"]
+
+
+class Checkpoints:
+    """`checkpoints/STEP/` in a run directory; each holds a checkpoint, and the agent as of then."""
+
+    def __init__(self, directory):
+        self.path = Path(directory) / "checkpoints"
+        self._scores = {}  # of those written or read: how good the agent was then
+
+    def steps(self):
+        """Of all that are there, oldest first, whether they are sound or not."""
+        return sorted(int(path.name) for path in self.path.glob("*") if path.name.isdecimal() and path.is_dir())
+
+    def directory(self, step):
+        return self.path / str(step)
+
+    def write(self, checkpoint, save_agent, keep):
+        """Write it and save_agent(path of the agent's file), then remove all but the newest `keep` and the best."""
+        directory = self.directory(checkpoint.step)
+        directory.mkdir(parents=True, exist_ok=True)
+        save_agent(directory / "agent.safetensors")
+        # Last, because a step is sound once it has this.
+        write_tensors(directory / FILE, "checkpoint", checkpoint.arrays, checkpoint.data)
+        self._scores[checkpoint.step] = checkpoint.data["score"]
+        kept = set(self.steps()[-keep:]) | {self.best()}
+        for step in self.steps():
+            if step not in kept:
+                shutil.rmtree(self.directory(step), ignore_errors=True)
+
+    def best(self):
+        """The step of the best one written or read, or None where none has a score."""
+        scored = {step: score for step, score in self._scores.items() if score is not None}
+        return max(scored, key=lambda step: (scored[step], step)) if scored else None
+
+    def newest(self, foreign=lambda config: None, say=print):
+        """The newest sound `Checkpoint`; those that are passed over are named, and said why.
+
+        foreign(config): why a checkpoint with that config is not of this run, or None. Raises UserError where none is sound.
+        """
+        reasons, found = [], None
+        for step in reversed(self.steps()):
+            try:
+                checkpoint = self.read(step)
+                reason = foreign(checkpoint.config)
+                if reason is not None:
+                    raise UserError(f"{self.directory(step) / FILE}: of another run: {reason}")
+            except UserError as error:
+                if found is None:
+                    reasons.append(str(error))
+                continue
+            self._scores[step] = checkpoint.data["score"]
+            found = found or checkpoint
+        if found is None:
+            why = "; ".join(reasons) or f"{self.path} holds none"
+            raise UserError(f"--resume: no checkpoint to go on from: {why}")
+        for reason in reasons:
+            say(f"passed over: {reason}")
+        return found
+
+    def read(self, step):
+        """The `Checkpoint` of a step. Raises UserError, in one line, where it is not sound."""
+        path = self.directory(step) / FILE
+        arrays, data = read_tensors(path, "checkpoint")
+        if data["step"] != step:
+            raise UserError(f"{path}: is of step {data['step']}, not {step}")
+        return Checkpoint(step, arrays, data)
+
+    def set_aside(self, after):
+        """Rename those of later steps than `after`: they are not sound, and must not be taken for what will be written."""
+        for step in self.steps():
+            if step > after:
+                names = (f"{step}.passed_over{number or ''}" for number in itertools.count())
+                os.rename(self.directory(step), next(self.path / name for name in names if not (self.path / name).exists()))

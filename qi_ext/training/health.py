@@ -1,0 +1,67 @@
+"""Warnings in words, from the figures of the updates: what is going wrong, and what to try."""
+
+from collections import deque
+
+IN_A_ROW = 5  # updates that must agree before anything is said; single ones mean little
+SATURATED_ENTROPY = 0.05  # nats; runs that learn keep 0.3 and more, and ln 2 is no opinion at all
+STANDING_LENGTH = 300.0  # steps
+STANDING_SHARE = 0.15  # of the commanded speed
+COLLAPSED_SHARE = 0.25  # of the best mean episode length so far
+WORTH_LOSING = 100.0  # steps
+
+ADVICE = {
+    "saturated": (
+        "the discriminator is certain of everything it sees, so that its reward says nothing: "
+        "try a larger --gradient_penalty, or a smaller --discriminator_learning_rate or --discriminator_updates"
+    ),
+    "stands": (
+        "the robot stays up but hardly moves ({speed_along:.2f} m/s along the command): "
+        "it may still learn to; if it does not, try a larger --gradient_penalty, or --warm_start 60"
+    ),
+    "collapsed": (
+        "episodes have become much shorter than they were ({length_mean:.0f} steps, at best {best:.0f}): "
+        "go on from an earlier checkpoint with another --seed, or try a smaller --max_kl or --discriminator_learning_rate"
+    ),
+    "rigid": (
+        "the policy has stopped exploring (standard deviation {std:.3f}, at its bound): "
+        "try a larger --min_std or --entropy_coefficient"
+    ),
+    "line search": (
+        "the line search keeps finding no step that helps: try a larger --cg_damping or --batch_size, or a smaller --max_kl"
+    ),
+}
+
+
+class Health:
+    """Watches a run's figures, an update at a time, and says once what begins to go wrong, and again should it come back."""
+
+    def __init__(self, speed, min_std):
+        """speed: the commanded one, m/s. min_std: the policy's lower bound."""
+        self._speed, self._min_std = speed, min_std
+        self._counts = dict.fromkeys(ADVICE, 0)
+        self._lengths = deque(maxlen=2 * IN_A_ROW)
+        self._best = 0.0
+
+    def look(self, figures):
+        """Warnings, in words, that the figures of one more update, {name: number or None}, give rise to."""
+        said = []
+        for name, bad in self._signs(figures).items():
+            # What failed now and then for long is told from what fails once: a good update takes back a bad one.
+            self._counts[name] = min(self._counts[name] + 1, 2 * IN_A_ROW) if bad else max(self._counts[name] - 1, 0)
+            if bad and self._counts[name] == IN_A_ROW:
+                said.append(ADVICE[name].format(best=self._best, **figures))
+        return said
+
+    def _signs(self, figures):
+        length, entropy = figures["length_mean"], figures.get("discriminator_entropy")
+        if length is not None:
+            self._lengths.append(length)
+        if len(self._lengths) == self._lengths.maxlen:
+            self._best = max(self._best, sum(self._lengths) / len(self._lengths))
+        return {
+            "saturated": entropy is not None and entropy < SATURATED_ENTROPY,
+            "stands": (length is None or length >= STANDING_LENGTH) and figures["speed_along"] < STANDING_SHARE * self._speed,
+            "collapsed": length is not None and self._best >= WORTH_LOSING and length < COLLAPSED_SHARE * self._best,
+            "rigid": figures["std"] < 1.01 * self._min_std,
+            "line search": figures["line_search_step"] == 0.0,
+        }

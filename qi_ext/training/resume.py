@@ -1,0 +1,94 @@
+"""Which run is meant, and where it goes on: a new one, or one whose directory holds a checkpoint."""
+
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from qi_ext.errors import UserError
+from qi_ext.training.checkpoints import Checkpoint
+from qi_ext.training.config import make_config, may_change
+from qi_ext.training.display import say
+from qi_ext.training.run_directory import RunDirectory
+
+
+@dataclass
+class Start:
+    """What a `Training` begins with; checkpoint is None where it begins at the beginning."""
+
+    config: object
+    directory: RunDirectory
+    checkpoint: Checkpoint | None = None
+
+
+def find_start(settings, resume=""):
+    """The `Start` of the run with these settings, {name: value}, of which None and "" leave the default.
+
+    resume: "" for a new run, whose directory must be empty; "auto" to start it, or go on with it, whichever fits; or the run
+    directory to go on with. A run goes on with its own settings, but for those that may change and are given anew.
+    Raises UserError.
+    """
+    given = {name: value for name, value in settings.items() if value is not None and value != ""}
+    if resume not in ("", "auto"):
+        return _go_on(RunDirectory(_existing(resume)), given)
+    config = make_config(**given)
+    directory = RunDirectory(Path(config.results_dir) / str(config.seed))
+    if resume == "auto" and directory.occupied:
+        if directory.checkpoints.steps():
+            return _go_on(directory, given)
+        if directory.config() and not _first_difference(asdict(config), directory.config()):
+            return Start(config, directory)  # it was ended before its first checkpoint
+    if directory.occupied:
+        raise UserError(
+            f"--results_dir: {directory.path} is not empty; --resume auto goes on with the run in it; "
+            "or choose another --results_dir or --seed, or move it away"
+        )
+    return Start(config, directory)
+
+
+def stored_choice(resume):
+    """Task and algorithm of the run in the directory `resume`, {} where it does not say."""
+    settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
+    return {name: settings[name] for name in ("task", "algorithm") if isinstance(settings.get(name), str)}
+
+
+def _existing(resume):
+    path = Path(resume)
+    if not path.is_dir():
+        raise UserError(f"--resume: no such directory: {path}; give a run directory, such as runs/hard-gail/0, or auto")
+    return path
+
+
+def _go_on(directory, given):
+    own = directory.config()
+    checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
+    stored = checkpoint.config
+    for name in ("task", "algorithm"):
+        _require_same(name, given.get(name, stored[name]), stored, directory)
+    config = make_config(**(stored | given))
+    for name in given:
+        if not may_change(name):
+            _require_same(name, getattr(config, name), stored, directory)
+    meant = Path(config.results_dir) / str(config.seed)
+    if "results_dir" in given and meant.absolute() != directory.path.absolute():
+        raise UserError(f"--results_dir: --resume {directory.path} says already which run to go on with; leave it out")
+    # Where it is now, should it have been moved.
+    return Start(replace(config, results_dir=str(directory.path.parent)), directory, checkpoint)
+
+
+def _require_same(name, value, stored, directory):
+    if value != stored.get(name):
+        raise UserError(
+            f"--{name}: the run in {directory.path} has {_shown(stored.get(name))}, and cannot go on with {_shown(value)}; "
+            "leave it out, or start a new run"
+        )
+
+
+def _first_difference(config, own):
+    """In what these settings differ from those of the run's directory, in words, or None."""
+    for name, value in config.items():
+        if name in own and not may_change(name) and value != own[name]:
+            return f"{name} {_shown(value)}, not {_shown(own[name])}"
+    return None
+
+
+def _shown(value):
+    return " ".join(map(str, value)) if isinstance(value, list) else value
