@@ -12,13 +12,14 @@ DEMONSTRATIONS ?= trot
 # Empty is run_gail.py's own default, runs/TASK-ALGORITHM.
 RESULTS_DIR ?=
 
-.PHONY: help setup train test test-slow lint format clean
+.PHONY: help setup train test test-slow test-gpu lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
 	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
 	@echo "make test        install, lint, run the tests"
 	@echo "make test-slow   install, run the experiments (minutes each)"
+	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
 	@echo "make setup       install into $(VENV)"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
@@ -52,6 +53,9 @@ test: lint
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+test-gpu: setup
+	$(BIN)/python -m pytest -m gpu
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info

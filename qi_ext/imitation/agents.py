@@ -70,6 +70,10 @@ class GAIL(TRPO):
     def _fit_rest(self, batch, targets):
         """Fit the critic, then the discriminator."""
         super()._fit_rest(batch, targets)
+        self.fit_discriminator(batch)
+
+    def fit_discriminator(self, batch):
+        """Fit the discriminator to a batch against as many expert transitions."""
         config, discriminator = self.config, self.discriminator
         transitions = self._transitions(batch)
         n, n_expert, updates = len(transitions), len(self._expert), config.discriminator_updates

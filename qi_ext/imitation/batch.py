@@ -40,17 +40,19 @@ class Batch:
         for name, column in zip(COLUMNS, columns, strict=True):
             if not np.isfinite(column).all():
                 raise FloatingPointError(f"training: {name} are not finite; nothing was learned from them")
-        together = torch.from_numpy(np.concatenate(columns, axis=1)).to(device)
-        parts = together.split([column.shape[1] for column in columns], dim=1)
-        observations, actions, rewards, next_observations, absorbing, last_t = (part.contiguous() for part in parts)
+        # The indices go first, as bits, because int64 must lie at a multiple of eight bytes.
+        indices = np.flatnonzero(last).astype(np.int64).view(np.float32)
+        together = torch.from_numpy(np.concatenate([indices, *(column.reshape(-1) for column in columns)])).to(device)
+        cuts, *parts = together.split([len(indices), *(column.size for column in columns)])
+        observations, actions, rewards, next_observations, absorbing, last = parts
         return cls(
-            observations,
-            actions,
-            rewards.view(n),
-            next_observations,
+            observations.view(n, -1),
+            actions.view(n, -1),
+            rewards,
+            next_observations.view(n, -1),
             absorbing.view(shape),
-            last_t.view(shape),
-            torch.from_numpy(np.flatnonzero(last)).to(device),
+            last.view(shape),
+            cuts.view(torch.int64),
         )
 
     def __len__(self):

@@ -26,8 +26,9 @@ def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, l
     """
     check_actions(demonstrations)
     generator = np.random.default_rng(seed)
-    states = torch.from_numpy(demonstrations.states).float()
-    actions = torch.from_numpy(demonstrations.actions).float()
+    states, actions = (
+        torch.from_numpy(array).float().to(policy.device) for array in (demonstrations.states, demonstrations.actions)
+    )
     # Nominal motion repeats one cycle; what keeps the robot on its feet is in the disturbed segments.
     nominal = np.repeat(np.array(demonstrations.kind) == "nominal", np.diff(demonstrations.bounds))
     weights = np.where(nominal, config.warm_start_nominal_weight, 1.0)
@@ -39,7 +40,7 @@ def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, l
     for epoch in range(epochs):
         losses = []
         rows = generator.choice(len(inputs), size=len(inputs), p=weights)
-        for index in torch.from_numpy(rows).split(config.warm_start_batch_size):
+        for index in torch.from_numpy(rows).to(policy.device).split(config.warm_start_batch_size):
             error = torch.nn.functional.mse_loss(policy.network(inputs[index]), actions[index])
             optimizer.zero_grad()
             error.backward()

@@ -32,7 +32,7 @@ def choose_device(name, config):
         return torch.device("cuda:0" if on_cpu > 2.0 * on_gpu else "cpu"), estimate
     index = int(name.partition(":")[2] or 0)
     if index >= available:
-        there = f"there are {available} GPUs" if available else "torch finds no GPU"
+        there = {0: "torch finds no GPU", 1: "there is 1 GPU"}.get(available, f"there are {available} GPUs")
         raise UserError(f"--device: no {name}: {there}; choose cpu or auto")
     return torch.device("cuda", index), torch.cuda.get_device_name(index)
 

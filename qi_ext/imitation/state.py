@@ -26,7 +26,7 @@ def restore(agent, arrays):
     for name, part in agent.parts().items():
         try:
             _write(part, found[name])
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{name} does not fit ({' '.join(str(error).split())})") from None
     agent.policy.sync()
 
@@ -48,7 +48,8 @@ def _write(part, arrays):
     if isinstance(part, np.random.Generator):
         part.bit_generator.state = unpack_generator(arrays["state"]).bit_generator.state
         return
-    tensors = {key: torch.from_numpy(value) for key, value in arrays.items()}
+    # Copies, because optimizers go on in the tensors that they are given.
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
     if isinstance(part, torch.Generator):
         part.set_state(tensors["state"])
     elif isinstance(part, nn.Parameter):

@@ -13,6 +13,7 @@ from qi_ext.imitation.gae import generalized_advantages
 from qi_ext.imitation.networks import MLP, forward_pass, seeded_generator
 from qi_ext.imitation.trust_region import (
     KL_TOLERANCE,
+    Linearized,
     conjugate_gradient,
     entropy,
     gauss_newton_product,
@@ -42,6 +43,7 @@ class TRPO(Agent):
         self.critic_optimizer = adam(self.critic, config.critic_learning_rate)
         self.generator = np.random.default_rng(draws)
         self.diagnostics = {}
+        self._measured = {}  # tensors on the device, until they come down at the end of an update
         super().__init__(mdp_info, policy)
 
     def fit(self, dataset, **info):
@@ -130,14 +132,12 @@ class TRPO(Agent):
     def _policy_step(self, batch, advantages):
         config, policy, parameters = self.config, self.policy, self.policy.parameters()
         inputs = policy.normalizer(batch.observations)
-        mean = policy.network(inputs)
-        log_prob = log_probability(batch.actions, mean, policy.log_std)
-        old_mean, old_log_std, old_log_prob = mean.detach(), policy.log_std.detach(), log_prob.detach()
-        surrogate = (torch.exp(log_prob - old_log_prob) * advantages).mean() + config.entropy_coefficient * policy.entropy_t()
-        gradient = nn.utils.parameters_to_vector(torch.autograd.grad(surrogate, parameters))
-        before = surrogate.detach()
+        linearized = Linearized(policy, batch.observations)
+        old_mean, old_log_std = linearized.mean, policy.log_std.detach()
+        old_log_prob = log_probability(batch.actions, old_mean, old_log_std)
+        before = advantages.mean() + config.entropy_coefficient * entropy(old_log_std)
         start = nn.utils.parameters_to_vector(parameters).detach()
-        full_step = self._full_step(gradient, batch.observations)
+        full_step = self._full_step(self._gradient(batch, advantages, linearized), batch.observations, linearized)
 
         def trial(halvings):
             """The parameters after so many halvings of the step, and how the mean KL and the surrogate then change."""
@@ -156,14 +156,22 @@ class TRPO(Agent):
                 policy.set_parameters(accepted)
             self._measure(entropy=policy.entropy_t(), std=policy.log_std.exp().mean())
 
-    def _full_step(self, gradient, observations):
-        """The natural gradient, as long as the trust region is wide."""
+    def _gradient(self, batch, advantages, linearized):
+        """Of the surrogate, mean(ratio * advantage) + coefficient * entropy, where the ratio is 1."""
+        inverse_std = torch.exp(-self.policy.log_std.detach())
+        z = (batch.actions - linearized.mean) * inverse_std
+        weighted = advantages[:, None] / len(advantages)
+        for_log_std = (weighted * (z**2 - 1.0)).sum(dim=0) + self.config.entropy_coefficient
+        return torch.cat([linearized.pulled_back(weighted * z * inverse_std), for_log_std])
+
+    def _full_step(self, gradient, observations, linearized):
+        """The natural gradient, as long as the trust region is wide. linearized: of all observations."""
         config = self.config
         n_states = max(1, round(config.cg_fraction * len(observations)))
         if n_states < len(observations):
             chosen = np.sort(self.generator.permutation(len(observations))[:n_states])
-            observations = observations[torch.from_numpy(chosen).to(self.device)]
-        fisher = gauss_newton_product(self.policy, observations)
+            linearized = Linearized(self.policy, observations[torch.from_numpy(chosen).to(self.device)])
+        fisher = gauss_newton_product(self.policy, linearized)
         direction, residual = conjugate_gradient(
             lambda vector: fisher(vector) + config.cg_damping * vector, gradient, config.cg_iterations
         )

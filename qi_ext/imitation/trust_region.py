@@ -9,58 +9,86 @@ KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom
 CPU_ROWS = 1024
 
 
-def gauss_newton_product(policy, observations):
-    """A function v -> F v, F the Fisher matrix of the policy at its present weights, averaged over observations, (n, 37).
+class Linearized:
+    """A policy's mean actions for some observations, (n, 37), and products with their Jacobian J by the network's weights.
 
-    For a diagonal Gaussian F is exactly J' S^-1 J / n for the weights of the mean, J their Jacobian, and 2 for each log-std.
-    v and F v: flat vectors in the order of `policy.parameters()`. The forward pass is done once, here.
-    Source: Schulman et al. 2015, appendix C (arXiv 1502.05477).
+    The forward pass is done once, here, and what it leaves is kept: a product costs no more than its arithmetic.
     """
-    layers = [(weight.detach(), bias.detach()) for weight, bias in policy.network.layers()]
-    precision = torch.exp(-2.0 * policy.log_std.detach()) / len(observations)
-    rows = CPU_ROWS if observations.device.type == "cpu" else len(observations)
-    with torch.no_grad():
-        chunks = [_kept(layers, chunk) for chunk in policy.normalizer(observations).split(rows)]
-    like = policy.parameters()
 
     @torch.no_grad()
-    def product(vector):
-        *pieces, log_std = unflatten(vector, like)
-        direction = list(zip(pieces[::2], pieces[1::2], strict=True))
-        result = torch.zeros_like(vector)
-        *sums, along_std = unflatten(result, like)
-        sums = list(zip(sums[::2], sums[1::2], strict=True))
-        for inputs, active in chunks:
-            _add_product(layers, inputs, active, direction, precision, sums)
-        along_std.copy_(log_std).mul_(2.0)
+    def __init__(self, policy, observations):
+        """`mean`: (n, 12)."""
+        self._parameters = list(policy.network.parameters())
+        self._layers = [(weight.detach(), bias.detach()) for weight, bias in policy.network.layers()]
+        rows = CPU_ROWS if observations.device.type == "cpu" else len(observations)
+        self._chunks, means = [], []
+        for x in policy.normalizer(observations).split(rows):
+            # The inputs of each layer, and where each hidden unit is active (1 or 0).
+            inputs, active = [x], []
+            for weight, bias in self._layers[:-1]:
+                inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
+                active.append((inputs[-1] > 0.0).to(x.dtype))
+            weight, bias = self._layers[-1]
+            means.append(torch.addmm(bias, inputs[-1], weight.T))
+            self._chunks.append((inputs, active))
+        self.mean = torch.cat(means)
+
+    @torch.no_grad()
+    def pulled_back(self, gradients):
+        """J' u for u = gradients, (n, 12): flat, in the order of `policy.network.parameters()`."""
+        result, sums = self._sums()
+        for gradient, (inputs, active) in zip(gradients.split(self._rows()), self._chunks, strict=True):
+            self._pull_back(gradient, inputs, active, sums)
         return result
 
+    @torch.no_grad()
+    def gauss_newton(self, vector, precision):
+        """J' (precision * (J v)) for a flat vector v; precision: (12,)."""
+        pieces = unflatten(vector, self._parameters)
+        direction = list(zip(pieces[::2], pieces[1::2], strict=True))
+        result, sums = self._sums()
+        for inputs, active in self._chunks:
+            # The tangent of each layer's output: d(W h + b) = V h + c + W dh.
+            tangent = None
+            for (weight, _), (along_weight, along_bias), x, gate in zip(
+                self._layers, direction, inputs, [None, *active], strict=True
+            ):
+                moved = torch.addmm(along_bias, x, along_weight.T)
+                tangent = moved if tangent is None else moved.addmm_(tangent.mul_(gate), weight.T)
+            self._pull_back(tangent.mul_(precision), inputs, active, sums)
+        return result
+
+    def _pull_back(self, gradient, inputs, active, sums):
+        for i in reversed(range(len(self._layers))):
+            sums[i][0].addmm_(gradient.T, inputs[i])
+            sums[i][1].add_(gradient.sum(dim=0))
+            if i:
+                gradient = torch.mm(gradient, self._layers[i][0]).mul_(active[i - 1])
+
+    def _rows(self):
+        return [len(inputs[0]) for inputs, _ in self._chunks]
+
+    def _sums(self):
+        """A flat vector of zeros, and views of it, [(weight, bias), ...]."""
+        result = torch.cat([torch.zeros_like(parameter).view(-1) for parameter in self._parameters])
+        pieces = unflatten(result, self._parameters)
+        return result, list(zip(pieces[::2], pieces[1::2], strict=True))
+
+
+def gauss_newton_product(policy, linearized):
+    """A function v -> F v, F the Fisher matrix of the policy at its present weights, averaged over `linearized`'s observations.
+
+    For a diagonal Gaussian F is exactly J' S^-1 J / n for the weights of the mean, J their Jacobian, and 2 for each log-std.
+    v and F v: flat vectors in the order of `policy.parameters()`.
+    Source: Schulman et al. 2015, appendix C (arXiv 1502.05477).
+    """
+    precision = torch.exp(-2.0 * policy.log_std.detach()) / len(linearized.mean)
+
+    def product(vector):
+        weights, log_std = vector.split([len(vector) - len(precision), len(precision)])
+        return torch.cat([linearized.gauss_newton(weights, precision), 2.0 * log_std])
+
     return product
-
-
-def _kept(layers, x):
-    """What a forward pass leaves: the inputs of each layer, and where each hidden unit is active (1 or 0)."""
-    inputs, active = [x], []
-    for weight, bias in layers[:-1]:
-        inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
-        active.append((inputs[-1] > 0.0).to(x.dtype))
-    return inputs, active
-
-
-def _add_product(layers, inputs, active, direction, precision, sums):
-    """Add J' (precision * (J v)) to `sums`, for v = `direction`; both [(weight, bias), ...]."""
-    # Forward: the tangent of each layer's output, d(W h + b) = V h + c + W dh.
-    tangent = None
-    for (weight, _), (along_weight, along_bias), x, gate in zip(layers, direction, inputs, [None, *active], strict=True):
-        moved = torch.addmm(along_bias, x, along_weight.T)
-        tangent = moved if tangent is None else moved.addmm_(tangent.mul_(gate), weight.T)
-    # Backward: the gradient of what the tangent is weighed with.
-    gradient = tangent.mul_(precision)
-    for i in reversed(range(len(layers))):
-        sums[i][0].addmm_(gradient.T, inputs[i])
-        sums[i][1].add_(gradient.sum(dim=0))
-        if i:
-            gradient = torch.mm(gradient, layers[i][0]).mul_(active[i - 1])
 
 
 def conjugate_gradient(product, b, iterations, tolerance=1e-10):

@@ -51,8 +51,9 @@ class ParallelCore(Core):
         result. pool: loky (processes), serial (in this process) or dask, with the address of its scheduler. n_workers: "auto"
         or a number; not part of the result. seed: of everything that is drawn while acting, an int. overlap: whether workers
         gather the next batch as soon as the policy is ready, while the agent fits what does not act (if it is made so, as ours
-        are, by `acts_before_all_is_fitted`); not part of the result. undisturbed(): a context manager, entered for each update
-        and its callbacks, after which agent, lanes and counters fit together.
+        are, by `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
+        undisturbed(): a context manager, entered for each update and its callbacks, after which agent, lanes and counters fit
+        together.
         Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment.
         """
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)

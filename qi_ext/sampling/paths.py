@@ -74,7 +74,7 @@ class BatchedPath:
             self._under_way = None
 
     def fit(self, agent, start_next=None):
-        """Fit the agent to the last batch; start_next(): called as soon as the policy is ready to act again."""
+        """Fit the agent to the last batch; start_next(): called once the policy is ready to act, of agents that say when."""
         batch, self._batch = self._batch, None
         if not isinstance(batch, Rollouts):
             agent.fit(batch)
@@ -82,11 +82,8 @@ class BatchedPath:
             agent.fit(batch.dataset())
         elif start_next is not None and getattr(agent, "acts_before_all_is_fitted", False):
             agent.fit_rollouts(batch, start_next)
-            return
         else:
             agent.fit_rollouts(batch)
-        if start_next is not None:
-            start_next()
 
     def evaluate(self, agent, episodes, initial_states, step, deterministic):
         """Whole episodes with the given numbers; a list of (samples, information dicts)."""

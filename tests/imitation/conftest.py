@@ -7,8 +7,9 @@ import torch
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.imitation import GAIL, VAIL
+from qi_ext.imitation.batch import Batch
 from qi_ext.imitation.policy import GaussianPolicy
-from qi_ext.imitation.trpo import Batch
+from qi_ext.imitation.trpo import TRPO
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
@@ -61,32 +62,46 @@ def small_config():
 
 @pytest.fixture
 def make_policy():
-    """make_policy(hidden=(16,), seed=0, **sizes): a policy of the A1's sizes, or others."""
+    """make_policy(hidden=(16,), seed=0, **settings): a policy of the A1's sizes, or others."""
 
-    def make(hidden=(16,), seed=0, n_observations=37, n_actions=12, initial_std=0.5):
-        return GaussianPolicy(n_observations, n_actions, list(hidden), initial_std, np.random.SeedSequence(seed))
+    def make(hidden=(16,), seed=0, n_observations=37, n_actions=12, initial_std=0.5, device="cpu"):
+        return GaussianPolicy(n_observations, n_actions, list(hidden), initial_std, np.random.SeedSequence(seed), device)
 
     return make
 
 
 @pytest.fixture
 def make_agent(shared_environment, demonstrations, small_config):
-    """make_agent(algorithm="gail", seed=0, **settings): an agent of small networks for the real task."""
+    """make_agent(algorithm="gail", seed=0, device="cpu", **settings): an agent of small networks for the real task."""
 
-    def make(algorithm="gail", seed=0, **settings):
+    def make(algorithm="gail", seed=0, device="cpu", **settings):
         config = small_config(algorithm, **settings)
         return {"gail": GAIL, "vail": VAIL}[algorithm](
-            shared_environment.info, demonstrations, config, np.random.SeedSequence(seed)
+            shared_environment.info, demonstrations, config, np.random.SeedSequence(seed), device
         )
 
     return make
 
 
 @pytest.fixture
-def make_batch(demonstrations):
-    """make_batch(policy, n=64, seed=0, shift=0.0): transitions, actions of the policy's own, states near demonstrated ones.
+def make_trpo(shared_environment, small_config, make_policy):
+    """make_trpo(seed=0, hidden=(16,), device="cpu", **settings): plain TRPO on a policy of the A1's sizes."""
 
-    They stay so near that no normalizer clips them. shift: of all states, in standard deviations.
+    def make(seed=0, hidden=(16,), device="cpu", initial_std=0.5, **settings):
+        # Nothing is cloned here, but the config wants every standard deviation within its bounds.
+        config = small_config(initial_std=initial_std, warm_start_std=initial_std, **settings)
+        policy = make_policy(hidden, seed=seed, initial_std=initial_std, device=device)
+        return TRPO(shared_environment.info, policy, config, np.random.SeedSequence(seed))
+
+    return make
+
+
+@pytest.fixture
+def make_columns(demonstrations):
+    """make_columns(policy, n=64, seed=0, shift=0.0): transitions, numpy arrays in the order of `Batch.upload`.
+
+    Actions are of the policy's own, states near demonstrated ones: so near that no normalizer clips them. A row that is not
+    `last` is followed by the one its next observation is of. shift: of all states, in standard deviations.
     """
     mean, std = demonstrations.states.mean(axis=0), demonstrations.states.std(axis=0)
 
@@ -98,29 +113,36 @@ def make_batch(demonstrations):
                 demonstrations.states[rows + i] + std * (shift + 0.3 * random.standard_normal((n, 37))),
                 mean - 4 * std,
                 mean + 4 * std,
-            )
+            ).astype(np.float32)
             for i in (0, 1)
         )
         actions = policy.actor.act(observations, deterministic=False, generator=random)
         last = random.random(n) < 0.1
         last[-1] = True
-        return Batch(
-            *(torch.from_numpy(x.astype(np.float32)) for x in (observations, actions, random.standard_normal(n), following)),
-            absorbing=(last & (random.random(n) < 0.5)).astype(np.float32),
-            last=last.astype(np.float32),
-        )
+        (goes_on,) = np.nonzero(~last)
+        following[goes_on] = observations[goes_on + 1]
+        rewards = random.standard_normal(n).astype(np.float32)
+        return observations, actions, rewards, following, last & (random.random(n) < 0.5), last
 
     return make
 
 
 @pytest.fixture
-def make_dataset(make_batch):
+def make_batch(make_columns):
+    """make_batch(policy, n=64, seed=0, shift=0.0): the same as a `Batch` on the policy's device."""
+
+    def make(policy, n=64, seed=0, shift=0.0):
+        return Batch.upload(*make_columns(policy, n, seed, shift), policy.device)
+
+    return make
+
+
+@pytest.fixture
+def make_dataset(make_columns):
     """make_dataset(policy, n=64, seed=0): the same in the form of mushroom-rl's Core, a list of tuples."""
 
     def make(policy, n=64, seed=0):
-        batch = make_batch(policy, n, seed)
-        columns = (batch.observations, batch.actions, batch.rewards, batch.next_observations)
-        return list(zip(*(x.numpy() for x in columns), batch.absorbing.astype(bool), batch.last.astype(bool), strict=True))
+        return list(zip(*make_columns(policy, n, seed), strict=True))
 
     return make
 

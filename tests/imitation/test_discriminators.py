@@ -29,11 +29,17 @@ def build(algorithm, small_config, **settings):
     return chosen(N_INPUTS, small_config(algorithm, **settings), seeded())
 
 
+def loss_of(discriminator, policy, expert, seed=0):
+    """Loss and diagnostics, with noise of its own seed."""
+    (noise,) = discriminator.noise(1, len(policy) + len(expert), seeded(seed))
+    return discriminator.loss(policy, expert, noise)
+
+
 def fit(discriminator, policy, expert, steps, learning_rate=1e-2):
     optimizer = torch.optim.Adam(discriminator.parameters(), lr=learning_rate)
     generator = seeded(1)
-    for _ in range(steps):
-        loss, diagnostics = discriminator.loss(policy, expert, generator)
+    for noise in discriminator.noise(steps, len(policy) + len(expert), generator):
+        loss, diagnostics = discriminator.loss(policy, expert, noise)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -84,7 +90,7 @@ def test_gradient_penalty_of_the_expert_logits_is_part_of_the_loss(algorithm, sm
     with_penalty = build(algorithm, small_config, gradient_penalty=2.0)
     inputs = expert.clone().requires_grad_()
     added = 2.0 * gradient_penalty(without.logits(inputs), inputs)
-    losses = [discriminator.loss(policy, expert, seeded())[0] for discriminator in (without, with_penalty)]
+    losses = [loss_of(discriminator, policy, expert)[0] for discriminator in (without, with_penalty)]
     torch.testing.assert_close(losses[1] - losses[0], added, rtol=1e-3, atol=1e-6)
 
 
@@ -103,7 +109,7 @@ def test_loss_and_logits_leave_the_statistics_to_update(algorithm, small_config)
     discriminator = build(algorithm, small_config)
     discriminator.normalizer.update(draw(50))
     before = [buffer.clone() for buffer in discriminator.normalizer.buffers()]
-    discriminator.loss(draw(8) + 5.0, draw(8) - 5.0, seeded())
+    loss_of(discriminator, draw(8) + 5.0, draw(8) - 5.0)
     discriminator(draw(8) + 9.0)
     assert all(torch.equal(*pair) for pair in zip(before, discriminator.normalizer.buffers(), strict=True))
 
@@ -150,14 +156,37 @@ def test_variational_logits_draw_no_random_numbers(small_config):
 
 def test_variational_loss_is_drawn_from_the_generator_it_is_given(small_config):
     discriminator = build("vail", small_config)
-    losses = [discriminator.loss(draw(8), draw(8, seed=1), seeded(seed))[0].item() for seed in (0, 0, 1)]
+    losses = [loss_of(discriminator, draw(8), draw(8, seed=1), seed)[0].item() for seed in (0, 0, 1)]
     assert losses[0] == losses[1]
     assert losses[0] != losses[2]
 
 
+def test_each_variational_loss_has_noise_of_its_own(small_config):
+    discriminator = build("vail", small_config)
+    first, second = discriminator.noise(2, 16, seeded())
+    assert first.shape == second.shape == (16, discriminator.config.code_size)
+    assert not torch.equal(first, second)
+
+
+def test_without_a_code_to_sample_a_loss_draws_nothing(small_config):
+    generator = seeded()
+    before = generator.get_state()
+    assert build("gail", small_config).noise(3, 16, generator) == [None] * 3
+    assert torch.equal(generator.get_state(), before)
+
+
+@pytest.mark.parametrize("algorithm", ["gail", "vail"])
+def test_a_loss_of_given_noise_draws_from_no_generator(algorithm, small_config):
+    discriminator = build(algorithm, small_config)
+    before = torch.get_rng_state()
+    first, second = (loss_of(discriminator, draw(8), draw(8, seed=1))[0] for _ in range(2))
+    assert torch.equal(first, second)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
 def test_beta_rises_by_the_excess_of_information(small_config):
     discriminator = build("vail", small_config, information_constraint=0.0, initial_beta=0.5, beta_learning_rate=0.1)
-    _, diagnostics = discriminator.loss(draw(8), draw(8, seed=1), seeded())
+    _, diagnostics = loss_of(discriminator, draw(8), draw(8, seed=1))
     discriminator.after_step()
     assert diagnostics["information"] > 0.0
     assert discriminator.beta.item() == pytest.approx(0.5 + 0.1 * diagnostics["information"].item(), rel=1e-6)
@@ -167,7 +196,7 @@ def test_beta_falls_to_zero_and_not_below(small_config):
     discriminator = build("vail", small_config, information_constraint=100.0, initial_beta=0.5, beta_learning_rate=0.003)
     betas = []
     for _ in range(4):
-        discriminator.loss(draw(8), draw(8, seed=1), seeded())
+        loss_of(discriminator, draw(8), draw(8, seed=1))
         discriminator.after_step()
         betas.append(discriminator.beta.item())
     assert 0.0 < betas[0] < 0.5

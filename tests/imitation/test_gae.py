@@ -1,10 +1,26 @@
 import numpy as np
 import pytest
+import torch
 from mushroom_rl.utils.value_functions import compute_gae
 
-from qi_ext.imitation.gae import generalized_advantages
+from qi_ext.imitation import gae
 
 GAMMA, LAMBDA = 0.9, 0.8
+
+
+def generalized_advantages(*columns_and_settings):
+    """The learner's, of numpy arrays; the last two are gamma and lambda."""
+    *columns, gamma, lam = columns_and_settings
+    return gae.generalized_advantages(*map(torch.from_numpy, columns), gamma, lam).numpy()
+
+
+def recursion(rewards, values, next_values, absorbing, last, gamma, lam):
+    """A_t = delta_t + gamma lambda (1 - last_t) A_{t+1}, one step after the other, of (lanes, time)."""
+    advantages, following = np.zeros_like(rewards), np.zeros(len(rewards))
+    for t in reversed(range(rewards.shape[1])):
+        delta = rewards[:, t] + gamma * (1.0 - absorbing[:, t]) * next_values[:, t] - values[:, t]
+        advantages[:, t] = following = delta + gamma * lam * (1.0 - last[:, t]) * following
+    return advantages
 
 
 def one_episode(length, seed=0):
@@ -109,3 +125,35 @@ def test_agrees_with_mushroom_rl(seed):
 def test_float32_stays_float32():
     inputs = [column.astype(np.float32) for column in one_episode(5)]
     assert generalized_advantages(*inputs, GAMMA, LAMBDA).dtype == np.float32
+
+
+@pytest.mark.parametrize("length", range(1, 41))
+def test_doubling_gives_what_the_recursion_gives(length):
+    random = np.random.default_rng(length)
+    for share_of_ends in (0.0, 0.1, 0.5, 1.0):
+        rewards, values, next_values = random.standard_normal((3, 5, length))
+        last = (random.random((5, length)) < share_of_ends).astype(float)
+        absorbing = last * (random.random((5, length)) < 0.5)
+        columns = (rewards, values, next_values, absorbing, last)
+        np.testing.assert_allclose(
+            generalized_advantages(*columns, 0.99, 0.97), recursion(*columns, 0.99, 0.97), rtol=1e-12, atol=1e-12
+        )
+
+
+def test_a_lane_does_not_change_what_lies_beside_it():
+    lanes = [np.stack(column) for column in zip(*(one_episode(13, seed=i) for i in range(3)), strict=True)]
+    before = generalized_advantages(*lanes, GAMMA, LAMBDA)
+    rewards, values, *rest = lanes
+    rewards[1] += 1e9
+    values[1] -= 1e9
+    after = generalized_advantages(rewards, values, *rest, GAMMA, LAMBDA)
+    np.testing.assert_array_equal(after[[0, 2]], before[[0, 2]])
+    assert (after[1] != before[1]).all()
+
+
+def test_the_inputs_are_left_alone():
+    columns = one_episode(9)
+    before = [column.copy() for column in columns]
+    generalized_advantages(*columns, GAMMA, LAMBDA)
+    for column, expected in zip(columns, before, strict=True):
+        np.testing.assert_array_equal(column, expected)

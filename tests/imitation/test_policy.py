@@ -34,6 +34,24 @@ def test_actions_are_the_mean_when_deterministic_and_noisy_otherwise(policy, obs
     np.testing.assert_array_equal(policy.draw_action(observations[0]), mean)
 
 
+def test_a_deterministic_policy_draws_no_random_numbers(policy, observations):
+    policy.deterministic = True
+    before = policy.generator.bit_generator.state
+    first = policy.draw_action_t(torch.from_numpy(observations))
+    np.testing.assert_array_equal(first, policy.draw_action(observations))
+    np.testing.assert_array_equal(first, policy.actor.mean(observations))
+    assert policy.generator.bit_generator.state == before
+
+
+def test_what_is_learned_from_does_not_depend_on_how_it_acts(policy, observations):
+    states = torch.from_numpy(observations).float()
+    actions = policy.draw_action_t(states)
+    log_prob, entropy = policy.log_prob_t(states, actions), policy.entropy_t()
+    policy.deterministic = True
+    assert torch.equal(policy.log_prob_t(states, actions), log_prob)
+    assert torch.equal(policy.entropy_t(), entropy)
+
+
 def test_actions_have_the_policys_mean_and_standard_deviation(policy, observations):
     actions = policy.draw_action(np.repeat(observations[:1], 40_000, axis=0))
     std = np.exp(policy.log_std.detach().numpy())
@@ -104,6 +122,30 @@ def test_acting_weights_change_only_with_sync(policy, observations):
     np.testing.assert_array_equal(policy.actor.mean(observations), before)
     policy.sync()
     assert not np.allclose(policy.actor.mean(observations), before)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+@pytest.mark.parametrize("where", ["weight", "log_std", "statistics"])
+def test_weights_that_are_not_finite_are_refused_and_it_acts_as_before(policy, bad, where):
+    actor = policy.actor
+    tensors = {
+        "weight": policy.network.linears[0].weight,
+        "log_std": policy.log_std,
+        "statistics": policy.normalizer.mean,
+    }
+    with torch.no_grad():
+        tensors[where].view(-1)[3] = bad
+    with pytest.raises(FloatingPointError, match="training: policy weights are not finite; the last checkpoint is good"):
+        policy.sync()
+    assert policy.actor is actor
+
+
+def test_acting_weights_are_a_copy_of_those_learned(policy, observations):
+    before = policy.actor.mean(observations).copy(), policy.actor.std.copy()
+    policy.set_parameters(torch.zeros(len(policy.get_weights())))
+    policy.normalizer.mean.fill_(3.0)
+    np.testing.assert_array_equal(policy.actor.mean(observations), before[0])
+    np.testing.assert_array_equal(policy.actor.std, before[1])
 
 
 def test_acting_and_learning_leave_the_statistics_bit_identical(policy, observations):

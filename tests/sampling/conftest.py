@@ -126,8 +126,8 @@ def learned():
     """learned(agent): all that `TRPO` and `GAIL` change when they learn, and their generators, to be compared exactly."""
 
     def of(agent):
-        parts = {"policy": agent.policy.get_weights().tobytes(), "acting": agent.policy._generator.bit_generator.state}
-        parts["learner"] = agent._generator.bit_generator.state
+        parts = {"policy": agent.policy.get_weights().tobytes(), "acting": agent.policy.generator.bit_generator.state}
+        parts["learner"] = agent.generator.bit_generator.state
         networks = {"critic": agent.critic, "normalizer": agent.policy.normalizer}
         if hasattr(agent, "discriminator"):
             networks["discriminator"] = agent.discriminator

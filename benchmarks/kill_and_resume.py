@@ -1,0 +1,220 @@
+"""Kill a training run at random moments, resume it each time, and compare what it leaves with a run that was left alone.
+
+    python benchmarks/kill_and_resume.py --kills 20 --json FILE
+
+Every bit of the last checkpoint must be the same (weights, optimizers, lanes, generators), every row of progress.csv but for
+what the clock says, and TensorBoard must show each update once. Some runs go on with another number of workers. Exits with 1
+if anything differs.
+"""
+
+import csv
+import json
+import logging
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from qi_ext.errors import UserError
+from qi_ext.files import require_output, write_atomically
+from qi_ext.tensor_file import read_tensors
+from qi_ext.training.arguments import Parser, run_command
+from qi_ext.training.checkpoints import FILE, Checkpoints
+
+ROOT = Path(__file__).parents[1]
+WORKERS = ("1", "2", "3")
+MORE_BATCHES = 4  # than kills, so that each comes before the end
+LOOK_EVERY = 0.005  # s
+
+# A checkpoint about every other update, so that there is something to lose.
+FULL = {"batch_size": 4096, "checkpoint_every": 0.1, "warm_start": 1, "pool": "loky"}
+QUICK = FULL | {"batch_size": 64, "checkpoint_every": 0.0, "pool": "serial", "n_envs": 4, "discriminator_batch_size": 32}
+QUICK |= {"policy_hidden": 16, "critic_hidden": 16, "discriminator_hidden": 16}
+
+
+@dataclass
+class Leg:
+    """What a run did between its start, or a kill, and the next kill, or its end."""
+
+    workers: str
+    begun_at: int  # step
+    ended_at: int  # step of the last row
+    passed_over: int  # checkpoints
+    started: bool  # whether it came to the training
+    killed: bool
+
+
+def main(arguments=None):
+    """Parse, kill and resume, compare, print. Returns 1 if anything differs."""
+    parser = Parser("kill_and_resume.py", __doc__)
+    parser.add_argument("--kills", type=int, default=20, help="how often the run is killed [20]", metavar="N")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments [0]", metavar="N")
+    parser.add_argument("--json", type=str, help="the JSON file to write [none]", metavar="FILE")
+    parser.add_argument("--quick", action="store_true", help="networks of 16 units, batches of 64, in one process")
+    options = parser.parse_args(arguments)
+    if options.kills < 1:
+        raise UserError(f"--kills: must be at least 1, not {options.kills}")
+    if options.json:
+        require_output(options.json, "--json")
+    settings = QUICK if options.quick else FULL
+    n_batches = options.kills + MORE_BATCHES
+    settings = settings | {"n_steps": n_batches * settings["batch_size"], "evaluation_episodes": 0, "task": "hard"}
+
+    with tempfile.TemporaryDirectory() as folder:
+        alone, killed = Path(folder, "alone"), Path(folder, "killed")
+        run(settings, alone, resume=False)
+        seconds = json.loads((alone / "0" / "result.json").read_text())["training_seconds"]
+        print(f"left alone: {n_batches} updates in {seconds:.0f} s")
+        legs = killed_often(settings, killed, options.kills, seconds / n_batches, random.Random(options.seed))
+        found = differences(alone / "0", killed / "0")
+    values = summary(legs) | {"updates": n_batches, "differences": len(found)}
+    if values["kills"] < options.kills:
+        found.append(f"the run was over before it was killed {options.kills} times")
+    for name, value in values.items():
+        print(f"{name}: {value}")
+    for text in found:
+        print(f"differs: {text}")
+    if not found:
+        print("bit-identical: checkpoint, progress.csv, TensorBoard")
+    if options.json:
+        with write_atomically(options.json) as file:
+            file.write(json.dumps(values, indent=2).encode() + b"\n")
+    return 1 if found else 0
+
+
+def killed_often(settings, results_dir, kills, seconds, moments):
+    """Start the run, kill it at random moments, resume it after each; the `Leg`s of it. seconds: an update takes about."""
+    n_batches = settings["n_steps"] // settings["batch_size"]
+    legs = []
+    # As many rows, then up to one and a half updates more; rows of before the last kill count, so that starts are hit as well.
+    for batch in sorted(moments.sample(range(n_batches - 2), kills)):
+        delay = moments.uniform(0.0, 1.5 * seconds)
+        leg = run(settings, results_dir, bool(legs), moments.choice(WORKERS), (batch * settings["batch_size"], delay))
+        begun = f"begun at step {leg.begun_at:,}" if leg.started else "still starting"
+        print(f"kill {len(legs) + 1}: {leg.workers} workers, {begun}; last row of step {leg.ended_at:,}", flush=True)
+        legs.append(leg)
+    return [*legs, run(settings, results_dir, True, moments.choice(WORKERS))]
+
+
+def run(settings, results_dir, resume, workers="2", moment=None):
+    """The launcher, until its end, or until `moment`, (step, delay), so many seconds after that step was logged; a `Leg`."""
+    command = [sys.executable, str(ROOT / "launchers" / "run_gail.py"), "--results_dir", str(results_dir)]
+    command += [f"--{name}={value}" for name, value in settings.items()]
+    command += [f"--n_workers={workers}", *(["--resume=auto"] if resume else [])]
+    if settings["pool"] == "serial" and workers != "1":
+        command += ["--pool=loky"]
+    with tempfile.TemporaryFile("w+") as output:
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
+        try:
+            if moment is not None:
+                wait_for(process, results_dir / "0" / "progress.csv", *moment)
+                process.kill()
+        finally:
+            process.wait()
+        output.seek(0)
+        said = output.read()
+    if process.returncode not in (0, -signal.SIGKILL):
+        raise RuntimeError(f"the run ended with exit code {process.returncode}:\n{said}")
+    begun = re.search(r"^going on from step ([\d,]+)$", said, re.MULTILINE)
+    return Leg(
+        workers=workers,
+        begun_at=int(begun.group(1).replace(",", "")) if begun else 0,
+        ended_at=last_step(results_dir / "0" / "progress.csv"),
+        passed_over=len(re.findall(r"^passed over: ", said, re.MULTILINE)),
+        started="run directory: " in said,
+        killed=process.returncode != 0,
+    )
+
+
+def wait_for(process, path, step, delay):
+    """Until so long after `path` had a row of that step; or until the process has ended."""
+    until = None if step else time.monotonic()
+    while process.poll() is None:
+        now = time.monotonic()
+        if until is None and last_step(path) >= step:
+            until = now
+        if until is not None and now >= until + delay:
+            return
+        time.sleep(LOOK_EVERY)
+
+
+def last_step(path):
+    """Of the last whole row; 0 where there is none."""
+    try:
+        lines = path.read_text().splitlines(keepends=True)
+    except FileNotFoundError:
+        return 0
+    whole = [line for line in lines[1:] if line.endswith("\n")]
+    return int(whole[-1].split(",")[0]) if whole else 0
+
+
+def differences(alone, killed):
+    """In what two run directories differ, a list of texts."""
+    found = []
+    (first, data), (second, other) = (last_checkpoint(directory) for directory in (alone, killed))
+    found += [f"checkpoint: {name} is not in both" for name in first.keys() ^ second.keys()]
+    for name in first.keys() & second.keys():
+        one, two = first[name], second[name]
+        if (one.dtype, one.shape, one.tobytes()) != (two.dtype, two.shape, two.tobytes()):
+            found.append(f"checkpoint: {name}")
+    found += [f"checkpoint: {name}" for name in ("step", "score", "counts", "n_episodes") if data[name] != other[name]]
+    rows = [read_rows(directory) for directory in (alone, killed)]
+    if rows[0] != rows[1]:
+        found.append("progress.csv")
+    curves = [read_curves(directory) for directory in (alone, killed)]
+    found += [f"TensorBoard: {tag}" for tag in sorted(curves[0].keys() | curves[1].keys()) if differ(curves, tag)]
+    return found
+
+
+def differ(curves, tag):
+    one, two = (curve.get(tag) for curve in curves)
+    if one is not None and two is not None and tag.startswith("time/"):
+        return [step for step, _ in one] != [step for step, _ in two]
+    return one != two
+
+
+def last_checkpoint(directory):
+    checkpoints = Checkpoints(directory)
+    return read_tensors(checkpoints.directory(checkpoints.steps()[-1]) / FILE, "checkpoint")
+
+
+def read_rows(directory):
+    """progress.csv without what the clock says."""
+    from qi_ext.training.log import tag
+
+    with open(directory / "progress.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [{name: text for name, text in row.items() if not tag(name).startswith("time/")} for row in rows]
+
+
+def read_curves(directory):
+    """TensorBoard's scalars: {tag: [(step, value)]}."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of what a resumed run takes back, as it should
+    events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
+    events.Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def summary(legs):
+    """Figures of the kills, {name: number}."""
+    kills, resumed = legs[:-1], legs[1:]
+    return {
+        "kills": sum(leg.killed for leg in kills),
+        "kills_before_training": sum(not leg.started for leg in kills),
+        "resumed_with_other_workers": sum(a.workers != b.workers for a, b in zip(kills, resumed, strict=True)),
+        "steps_done_again": sum(max(a.ended_at - b.begun_at, 0) for a, b in zip(kills, resumed, strict=True) if b.started),
+        "checkpoints_passed_over": sum(leg.passed_over for leg in legs),
+    }
+
+
+if __name__ == "__main__":
+    run_command("kill_and_resume.py", main)

@@ -1,0 +1,158 @@
+"""One update of our learner beside one of mushroom-rl's own TRPO with the same discriminator, in one run.
+
+    python benchmarks/learner.py --json FILE
+
+10,240 samples, 37-512-256-12, 20 conjugate-gradient steps, 5 critic epochs, discriminator included, on both sides. Prints a
+table, medians over rounds of each round's ratio, and writes the medians as one flat JSON object. benchmarks/README.md says how
+to read it.
+"""
+
+import sys
+import time
+
+from tables import Measure, add_options, checked_rounds, machine, table, write_medians
+
+from qi_ext.errors import UserError
+from qi_ext.training.arguments import Parser, run_command
+
+ROUNDS = 7
+PACKAGES = ("torch", "numpy", "mushroom-rl")
+SETTINGS = {"batch_size": 10_240, "cg_iterations": 20, "critic_epochs": 5}
+MEASURES = {
+    "update_speedup": Measure("stock TRPO / ours", "{:.2f}", 6.0),
+    "update_speedup_exact": Measure("stock TRPO / ours without approximation", "{:.2f}", 2.5),
+    "stock_seconds": Measure("stock TRPO, s", "{:.2f}"),
+    "ours_seconds": Measure("ours, s", "{:.3f}"),
+    "exact_seconds": Measure("ours without approximation, s", "{:.3f}"),
+    "share_policy": Measure("ours: policy step", "{:.0%}"),
+    "share_critic": Measure("ours: critic", "{:.0%}"),
+    "share_discriminator": Measure("ours: discriminator's reward and fit", "{:.0%}"),
+    "share_saved": Measure("of the time without approximation, saved by the Fisher products' subsample", "{:.0%}"),
+}
+
+
+def main(arguments=None):
+    """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
+    parser = Parser("learner.py", __doc__)
+    add_options(parser, ROUNDS)
+    parser.add_argument("--threads", type=int, default=2, help="torch's, of both sides [2]", metavar="N")
+    parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
+    options = parser.parse_args(arguments)
+    rounds = checked_rounds(options, ROUNDS)
+    if options.threads < 1:
+        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+
+    from qi_ext.training.config import make_config
+
+    config = make_config("hard", **(SETTINGS | ({"batch_size": 512} if options.quick else {})))
+    values = _measure(config, rounds, options)
+    print(f"{options.threads} threads, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    print(f"approximation: Fisher products on {config.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
+    print()
+    for line in table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu"):
+        print(line)
+    if options.json:
+        facts = {"threads": options.threads, "rounds": rounds, "device": options.device, "cg_fraction": config.cg_fraction}
+        write_medians(options.json, values, facts)
+
+
+def _measure(config, rounds, options):
+    """{name: [value of each round]}."""
+    from dataclasses import replace
+
+    import numpy as np
+    import torch
+    from stock_learner import StockImitation
+
+    from qi_ext.imitation import GAIL
+    from qi_ext.imitation.device import choose_device
+    from qi_ext.imitation.state import restore, state_of
+    from qi_ext.sampling.batched import BatchedSampler
+    from qi_ext.tasks import QuadrupedDirection
+
+    device, _ = choose_device(options.device, config)
+    environment = QuadrupedDirection("hard", seed=0)
+
+    class Watched(GAIL):
+        """Notes when each part of an update ends; on a GPU this waits for it, so these shares are of updates of their own."""
+
+        watching = False
+
+        def note(self, name):
+            if self.watching:
+                if device.type == "cuda":
+                    torch.cuda.synchronize(device)
+                now = time.perf_counter()
+                self.parts_took[name] = self.parts_took.get(name, 0.0) + now - self.since
+                self.since = now
+
+        def rewards(self, batch):
+            rewards = super().rewards(batch)
+            self.note("discriminator")
+            return rewards
+
+        def _policy_step(self, batch, advantages):
+            self.note("rest")
+            super()._policy_step(batch, advantages)
+            self.note("policy")
+
+        def fit_discriminator(self, batch):
+            self.note("critic")
+            super().fit_discriminator(batch)
+            self.note("discriminator")
+
+    ours, exact = (
+        Watched(environment.info, environment.demonstrations, settings, np.random.SeedSequence(0), device)
+        for settings in (config, replace(config, cg_fraction=1.0))
+    )
+    stock = StockImitation(GAIL(environment.info, environment.demonstrations, config, np.random.SeedSequence(0)))
+    sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")
+    n_steps = config.batch_size // config.n_envs
+    say("gathering a batch")
+    _, rollouts = sampler.fragment(sampler.lanes(np.random.SeedSequence(1).spawn(config.n_envs)), ours.policy.actor, n_steps)
+    dataset = rollouts.dataset()
+    torch.set_num_threads(options.threads)
+    begun, weights = state_of(ours), stock.policy.get_weights()
+
+    def timed(agent, fit):
+        """Seconds of an update from the same beginning."""
+        if agent is stock:
+            agent.policy.set_weights(weights)
+        else:
+            restore(agent, begun)
+        began = time.perf_counter()
+        fit()
+        return time.perf_counter() - began
+
+    rows = []
+    for number in range(rounds + 1):
+        say(f"round {number} of {rounds}" if number else "warming up")
+        of_stock = timed(stock, lambda: stock.fit(dataset))
+        of_ours, of_exact = (timed(agent, lambda agent=agent: agent.fit_rollouts(rollouts)) for agent in (ours, exact))
+        restore(ours, begun)
+        ours.watching, ours.parts_took, ours.since = True, {}, time.perf_counter()
+        ours.fit_rollouts(rollouts)
+        ours.note("rest")
+        ours.watching = False
+        whole = sum(ours.parts_took.values())
+        if number:
+            rows.append(
+                {
+                    "update_speedup": of_stock / of_ours,
+                    "update_speedup_exact": of_stock / of_exact,
+                    "stock_seconds": of_stock,
+                    "ours_seconds": of_ours,
+                    "exact_seconds": of_exact,
+                    "share_saved": 1.0 - of_ours / of_exact,
+                }
+                | {f"share_{name}": ours.parts_took[name] / whole for name in ("policy", "critic", "discriminator")}
+            )
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_command("learner.py", main)

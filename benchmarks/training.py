@@ -1,0 +1,177 @@
+"""Steps per second of the whole training loop beside the stock one, and beside the pool alone, in one run.
+
+    python benchmarks/training.py --json FILE
+
+Ours: ParallelCore, pool, learner, discriminator. Stock: mushroom-rl's Core and TRPO, loco-mujoco's UnitreeA1, with the same
+discriminator. Both gather and learn from 10,240 samples per fit: 37-512-256-12, 20 conjugate-gradient steps, 5 critic
+epochs. Prints a table, medians over rounds of each round's ratio, and writes the medians as one flat JSON object.
+benchmarks/README.md says how to read it.
+"""
+
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+from tables import Measure, add_options, checked_rounds, machine, table, write_medians
+
+from qi_ext.errors import UserError
+from qi_ext.training.arguments import Parser, run_command
+
+ROUNDS = 5
+PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
+SETTINGS = {"batch_size": 10_240, "cg_iterations": 20, "critic_epochs": 5}
+COLUMNS = {"walking": "", "from scratch": "_scratch"}
+MEASURES = {
+    "loop_speedup": Measure("our loop / stock loop", "{:.2f}", 6.0),
+    "share_of_pool": Measure("our loop / pool alone", "{:.2f}", 0.70),
+    "share_of_pool_in_sequence": Measure("our loop without overlap / pool alone", "{:.2f}"),
+    "loop_steps_per_second": Measure("our loop, steps/s", "{:.0f}"),
+    "pool_steps_per_second": Measure("pool alone, steps/s", "{:.0f}"),
+    "stock_steps_per_second": Measure("stock loop, steps/s", "{:.0f}"),
+    "stock_core_steps_per_second": Measure("stock loop without the fit, steps/s", "{:.0f}"),
+}
+
+
+def main(arguments=None):
+    """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
+    parser = Parser("training.py", __doc__)
+    add_options(parser, ROUNDS)
+    parser.add_argument("--workers", type=str, default="2", help="processes of the pool, or auto [2]", metavar="N")
+    parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
+    parser.add_argument("--threads", type=int, default=2, help="torch's, in the stock loop [2]", metavar="N")
+    options = parser.parse_args(arguments)
+    rounds = checked_rounds(options, ROUNDS)
+    if options.threads < 1:
+        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+
+    # Here, because the pool's workers import this file.
+    from qi_ext.training.config import make_config
+
+    settings = SETTINGS | {"n_workers": options.workers, "device": options.device}
+    if options.quick:
+        settings |= {"batch_size": 256, "warm_start": 1}
+    else:
+        settings |= {"warm_start": 60}
+    config = make_config("hard", **settings)
+    values = _measure(config, rounds, options.threads)
+    print(f"{options.workers} workers, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    print()
+    for line in table(MEASURES, values, COLUMNS, judged=options.workers == "2" and options.device == "cpu"):
+        print(line)
+    if options.json:
+        write_medians(options.json, values, {"workers": options.workers, "rounds": rounds, "device": options.device})
+
+
+def _measure(config, rounds, threads):
+    """{name: [value of each round]}."""
+    with ExitStack() as stack:
+        walks = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "walks.npz")
+        contenders = {suffix: _Loops(config, walks, suffix == "", threads, stack) for suffix in COLUMNS.values()}
+        rows = []
+        for number in range(rounds + 1):
+            say(f"round {number} of {rounds}" if number else "warming up")
+            row = {f"{name}{suffix}": value for suffix, loops in contenders.items() for name, value in loops.round().items()}
+            if number:
+                rows.append(row)
+    return {name: [row[name] for row in rows] for name in rows[0]}
+
+
+class _Loops:
+    """Our loop and the stock one, from the same policy on."""
+
+    def __init__(self, config, walks, walking, threads, stack):
+        import numpy as np
+        import torch
+        from stock_contenders import stock_a1, write_walks
+        from stock_learner import StockImitation
+
+        from qi_ext.imitation import GAIL
+        from qi_ext.imitation.cloning import clone
+        from qi_ext.imitation.device import choose_device
+        from qi_ext.imitation.state import restore, state_of
+        from qi_ext.sampling import ParallelCore
+        from qi_ext.tasks import QuadrupedDirection
+
+        self.config, self._threads, self._torch = config, threads, torch
+        environment = QuadrupedDirection("hard", seed=0)
+        demonstrations = environment.demonstrations
+        write_walks(walks, demonstrations)
+        device, _ = choose_device(config.device, config)
+
+        def agent(device):
+            return GAIL(environment.info, demonstrations, config, np.random.SeedSequence(0), device)
+
+        ours, for_stock = agent(device), agent("cpu")
+        if walking:
+            say("cloning the demonstrations")
+            clone(ours.policy, demonstrations, config.warm_start, config, np.random.SeedSequence(1))
+            restore(for_stock, state_of(ours))
+        self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
+        stack.enter_context(closing(self.core))
+        self.stock_agent = StockImitation(for_stock)
+        self.stock_environment = stock_a1(walks)
+        self.stock_environment.seed(0)
+
+    def round(self):
+        ours, in_sequence = self._ours(overlap=True), self._ours(overlap=False)
+        pool, (stock, stock_core) = self._pool(), self._stock()
+        return {
+            "loop_speedup": ours / stock,
+            "share_of_pool": ours / pool,
+            "share_of_pool_in_sequence": in_sequence / pool,
+            "loop_steps_per_second": ours,
+            "pool_steps_per_second": pool,
+            "stock_steps_per_second": stock,
+            "stock_core_steps_per_second": stock_core,
+        }
+
+    def _ours(self, overlap):
+        """Steps per second from the end of one update to that of another; the next batch may be under way at both."""
+        size, ends = self.config.batch_size, []
+        self._torch.set_num_threads(self.config.learner_threads)
+        self.core.overlap = overlap
+        self.core.callbacks_fit = [lambda dataset: ends.append(time.perf_counter())]
+        self.core.learn(n_steps=4 * size, n_steps_per_fit=size, quiet=True)
+        return 2 * size / (ends[2] - ends[0])
+
+    def _pool(self):
+        """Steps per second of the pool with the policy as it is now, from the lanes as they are now."""
+        lanes, actor, size = self.core.path.lanes, self.core.agent.policy.actor, self.config.batch_size
+        began = time.perf_counter()
+        for _ in range(2):
+            lanes, _ = self.core.path.sampler.fragment(lanes, actor, size // len(lanes))
+        return 2 * size / (time.perf_counter() - began)
+
+    def _stock(self):
+        """Steps per second of one batch and its fit, and of the batch alone."""
+        from mushroom_rl.core import Core
+
+        self._torch.set_num_threads(self._threads)
+        agent, seconds = self.stock_agent, []
+
+        class Timed:
+            """The agent, but that its fit is timed."""
+
+            def __getattr__(self, name):
+                return getattr(agent, name)
+
+            def fit(self, dataset, **info):
+                began = time.perf_counter()
+                agent.fit(dataset, **info)
+                seconds.append(time.perf_counter() - began)
+
+        core = Core(Timed(), self.stock_environment)
+        began = time.perf_counter()
+        core.learn(n_steps=self.config.batch_size, n_steps_per_fit=self.config.batch_size, quiet=True)
+        whole = time.perf_counter() - began
+        return self.config.batch_size / whole, self.config.batch_size / (whole - sum(seconds))
+
+
+def say(text):
+    print(text, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    run_command("training.py", main)
