@@ -1,11 +1,15 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
+import errno
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
 from qi_ext.errors import UserError
+
+# The machine's faults, not the user's.
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def require_writable(directory, option):
@@ -29,13 +33,13 @@ def require_output(path, option):
 def write_atomically(path):
     """A binary file to write; it appears at `path` when the block ends well, and leaves nothing otherwise.
 
-    Raises UserError where `path` cannot be written.
+    Raises UserError where `path` cannot be written, OSError, naming it, where the disk is full or broken.
     """
     path = Path(path)
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from None
+        raise _cannot_write(path, error) from None
     try:
         with os.fdopen(descriptor, "wb") as file:
             yield file
@@ -44,10 +48,15 @@ def write_atomically(path):
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(temporary, 0o666 & ~umask)
-        try:
-            os.replace(temporary, path)
-        except OSError as error:
-            raise UserError(f"cannot write {path}: {error.strerror or error}") from None
-    except BaseException:
+        os.replace(temporary, path)
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        # One that names another file is not about this one.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            raise _cannot_write(path, error) from None
         raise
+
+
+def _cannot_write(path, error):
+    text = f"cannot write {path}: {error.strerror or error}"
+    return OSError(text) if error.errno in _MACHINE else UserError(text)

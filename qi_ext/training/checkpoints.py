@@ -37,6 +37,10 @@ class Checkpoints:
         """Of all that are there, oldest first, whether they are sound or not."""
         return sorted(int(path.name) for path in self.path.glob("*") if path.name.isdecimal() and path.is_dir())
 
+    def any_written(self):
+        """Whether one was ever written to its end, be it sound by now or not."""
+        return any((self.directory(step) / FILE).exists() for step in self.steps())
+
     def directory(self, step):
         return self.path / str(step)
 

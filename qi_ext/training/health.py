@@ -20,7 +20,7 @@ ADVICE = {
     ),
     "collapsed": (
         "episodes have become much shorter than they were ({length_mean:.0f} steps, at best {best:.0f}): "
-        "go on from an earlier checkpoint with another --seed, or try a smaller --max_kl or --discriminator_learning_rate"
+        "try another --seed, or a smaller --max_kl or --discriminator_learning_rate, in a new run"
     ),
     "rigid": (
         "the policy has stopped exploring (standard deviation {std:.3f}, at its bound): "
@@ -39,6 +39,7 @@ class Health:
         """speed: the commanded one, m/s. min_std: the policy's lower bound."""
         self._speed, self._min_std = speed, min_std
         self._counts = dict.fromkeys(ADVICE, 0)
+        self._told = set()
         self._lengths = deque(maxlen=2 * IN_A_ROW)
         self._best = 0.0
 
@@ -48,7 +49,10 @@ class Health:
         for name, bad in self._signs(figures).items():
             # What failed now and then for long is told from what fails once: a good update takes back a bad one.
             self._counts[name] = min(self._counts[name] + 1, 2 * IN_A_ROW) if bad else max(self._counts[name] - 1, 0)
-            if bad and self._counts[name] == IN_A_ROW:
+            if self._counts[name] == 0:
+                self._told.discard(name)
+            elif self._counts[name] >= IN_A_ROW and name not in self._told:
+                self._told.add(name)
                 said.append(ADVICE[name].format(best=self._best, **figures))
         return said
 

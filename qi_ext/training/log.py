@@ -4,6 +4,7 @@ import contextlib
 import csv
 import dataclasses
 import hashlib
+import importlib.util
 import io
 import threading
 
@@ -42,21 +43,23 @@ class ProgressLog:
     def __init__(self, directory, config, step=None):
         """step: what the run goes on from; rows and events after it are cut away. None for a run that begins.
 
-        Raises UserError where wandb is asked for and not installed.
+        Raises OSError, naming the file, where that cannot be done.
         """
         self._path = directory / "progress.csv"
-        self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
-        self._file = open(self._path, "a" if self.rows else "w", newline="")  # noqa: SIM115 (closed by `close`)
-        self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
-        self._writer = SummaryWriter(directory, purge_step=0 if step is None else step + 1)
         self._config = dataclasses.asdict(config)
-        self._wandb = _wandb_run(directory, self._config) if config.wandb else None
+        self._hook, threading.excepthook = threading.excepthook, self._on_thread
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
-        self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
+        with self._named():
+            self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
+            self._file = open(self._path, "a" if self.rows else "w", newline="")  # noqa: SIM115 (closed by `close`)
+            self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
+            self._writer = SummaryWriter(directory, purge_step=0 if step is None else step + 1)
+            self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
+        self._wandb = _wandb_run(directory, self._config) if config.wandb else None
 
     def write(self, step, row):
         """row: {name: number or None}, the same names each time. Raises OSError, naming the file, where that cannot be done."""
-        try:
+        with self._named():
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, ["step", *row])
                 self._csv.writeheader()
@@ -65,29 +68,42 @@ class ProgressLog:
             for name, value in row.items():
                 if value is not None:
                     self._writer.add_scalar(tag(name), value, step)
-        except OSError as error:
-            raise OSError(f"cannot write {self._path} or the events beside it: {error.strerror or error}") from None
+            # Or a run that is killed would lack, when it goes on, what its last checkpoint had seen.
+            self._writer.flush()
         if self._wandb is not None:
             self._wandb.log({tag(name): value for name, value in row.items() if value is not None} | {"step": step})
 
-    def write_hyperparameters(self, metrics):
-        """All settings beside the final figures, for TensorBoard's table of runs."""
+    def write_hyperparameters(self, step, metrics):
+        """All settings beside the final figures, as of `step`, for TensorBoard's table of runs."""
         settings = {
             name: value if isinstance(value, str | bool | int | float) else str(value) for name, value in self._config.items()
         }
         metrics = {f"final/{name}": value for name, value in metrics.items()}
-        self._writer.add_hparams(settings, metrics, run_name=".")
+        with self._named():
+            self._writer.add_hparams(settings, metrics, run_name=".", global_step=step)
         if self._wandb is not None:
             self._wandb.summary.update(metrics)
 
     def close(self):
         """Raises nothing: what could not be written was said by `write`."""
-        before = threading.excepthook
-        threading.excepthook = lambda hook: None if issubclass(hook.exc_type, OSError) else before(hook)
-        for close in (self._file.close, self._writer.close, *([self._wandb.finish] if self._wandb else [])):
+        # Not SummaryWriter's own close, which flushes first, and leaves a thread behind where that fails.
+        closes = [self._file.close, self._writer.file_writer.close]
+        for close in (*closes, *([self._wandb.finish] if self._wandb else [])):
             with contextlib.suppress(OSError):
                 close()
-        threading.excepthook = before
+        threading.excepthook = self._hook
+
+    @contextlib.contextmanager
+    def _named(self):
+        try:
+            yield
+        except OSError as error:
+            raise OSError(f"cannot write {self._path} or the events beside it: {error.strerror or error}") from None
+
+    def _on_thread(self, hook):
+        """What TensorBoard's thread could not write is raised to whoever writes next, without its traceback."""
+        if not (issubclass(hook.exc_type, OSError) and type(hook.thread).__module__.startswith("tensorboard")):
+            self._hook(hook)
 
 
 def tag(name):
@@ -116,15 +132,23 @@ def _cut(path, step):
     return kept
 
 
+def require_wandb(config):
+    """Raise UserError where wandb is asked for and not installed."""
+    # A folder of that name, such as wandb leaves where it ran, has no origin.
+    if config.wandb and getattr(importlib.util.find_spec("wandb"), "origin", None) is None:
+        raise UserError("--wandb: wandb is not installed; pip install wandb, or leave the option out")
+
+
 def _wandb_run(directory, config):
-    try:
-        import wandb
-    except ImportError:
-        raise UserError("--wandb: wandb is not installed; pip install wandb, or leave the option out") from None
+    import wandb
+
     # The same for a run that goes on, wherever it is called from.
     identity = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
     name = f"{config['task']}-{config['algorithm']}-{config['seed']}"
-    run = wandb.init(project=config["wandb"], dir=directory, id=identity, name=name, config=config, resume="allow")
+    try:
+        run = wandb.init(project=config["wandb"], dir=directory, id=identity, name=name, config=config, resume="allow")
+    except wandb.Error as error:
+        raise UserError(f"--wandb: {' '.join(str(error).split())}; or leave the option out") from None
     # By a figure of its own, because wandb's own counter never goes back to where a run goes on from.
     run.define_metric("*", step_metric="step")
     return run

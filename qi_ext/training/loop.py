@@ -23,7 +23,7 @@ from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
 from qi_ext.training.health import Health
-from qi_ext.training.log import ProgressLog
+from qi_ext.training.log import ProgressLog, require_wandb
 from qi_ext.training.signals import Signals
 
 AGENTS = {"gail": GAIL, "vail": VAIL}
@@ -40,6 +40,7 @@ class Training:
         """
         self.config = config = start.config
         self.directory = start.directory
+        require_wandb(config)
         self.device, self._why_device = choose_device(config.device, config)
         torch.set_num_threads(config.learner_threads)
         for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(2)
@@ -107,23 +108,17 @@ class Training:
             self._save()
         try:
             self._learn()
-        except (KeyboardInterrupt, Terminated, SamplingError):
-            self._save()
-            say(f"stopped at {self.counter.steps:,} steps; go on with --resume {self.directory.path}")
-            raise
         except FloatingPointError as error:
             steps = self.directory.checkpoints.steps()
             raise FloatingPointError(f"{error} ({self.directory.checkpoints.directory(steps[-1])})") from None
-        self._save()
         result = self._result()
         if self.config.evaluation_episodes:
             start = time.monotonic()
             result["evaluation"] = self._evaluate()
             result["evaluation_seconds"] = time.monotonic() - start
             with self._signals.held():
-                self._log.write_hyperparameters(
-                    {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
-                )
+                means = {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
+                self._log.write_hyperparameters(self.counter.steps, means)
         self.directory.write_result(result)
         if "evaluation" in result:
             make_console().print(table(result["evaluation"], self.demonstrations.source))
@@ -155,11 +150,18 @@ class Training:
             )
 
     def _learn(self):
-        if self._is_over():
-            return
-        with Display("training", self.n_steps, done=self.counter.steps) as self._display:
-            self._last_note = time.monotonic()
-            self.core.learn(n_steps=self.n_steps - self.counter.steps, n_steps_per_fit=self.config.batch_size, quiet=True)
+        """Train to the end, or until it is stopped, and save."""
+        try:
+            if not self._is_over():
+                with Display("training", self.n_steps, done=self.counter.steps) as self._display:
+                    self._last_note = time.monotonic()
+                    n_steps = self.n_steps - self.counter.steps
+                    self.core.learn(n_steps=n_steps, n_steps_per_fit=self.config.batch_size, quiet=True)
+            self._save()
+        except (KeyboardInterrupt, Terminated, SamplingError):
+            self._save()
+            say(f"stopped at {self.counter.steps:,} steps; go on with --resume {self.directory.path}")
+            raise
 
     def _is_over(self):
         minutes = self.config.minutes

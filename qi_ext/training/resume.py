@@ -20,19 +20,19 @@ class Start:
 
 
 def find_start(settings, resume=""):
-    """The `Start` of the run with these settings, {name: value}, of which None and "" leave the default.
+    """The `Start` of the run with these settings, {name: value}, of which None, and an empty results_dir, leave the default.
 
     resume: "" for a new run, whose directory must be empty; "auto" to start it, or go on with it, whichever fits; or the run
     directory to go on with. A run goes on with its own settings, but for those that may change and are given anew.
     Raises UserError.
     """
-    given = {name: value for name, value in settings.items() if value is not None and value != ""}
+    given = {name: value for name, value in settings.items() if value is not None and (name, value) != ("results_dir", "")}
     if resume not in ("", "auto"):
         return _go_on(RunDirectory(_existing(resume)), given)
     config = make_config(**given)
     directory = RunDirectory(Path(config.results_dir) / str(config.seed))
     if resume == "auto" and directory.occupied:
-        if directory.checkpoints.steps():
+        if directory.checkpoints.any_written():
             return _go_on(directory, given)
         if directory.config() and not _first_difference(asdict(config), directory.config()):
             return Start(config, directory)  # it was ended before its first checkpoint
@@ -60,9 +60,12 @@ def _existing(resume):
 def _go_on(directory, given):
     own = directory.config()
     checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
-    stored = checkpoint.config
+    # What may change may have been given anew since that checkpoint was written.
+    stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in ("task", "algorithm"):
         _require_same(name, given.get(name, stored[name]), stored, directory)
+    if given.get("pool", "dask") != "dask":
+        stored["scheduler"] = ""  # which goes with dask only
     config = make_config(**(stored | given))
     for name in given:
         if not may_change(name):

@@ -19,7 +19,9 @@ class RunDirectory:
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-            self.occupied = existing == self.path and existing.is_dir() and any(self.path.iterdir())
+            # What a kill leaves of the very first file is nothing.
+            names = [path.name for path in self.path.iterdir()] if existing == self.path and existing.is_dir() else []
+            self.occupied = any(not name.startswith(".config.yaml.") for name in names)
         except OSError as error:
             raise UserError(f"--results_dir: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():

@@ -21,6 +21,7 @@ from qi_ext import load_agent
 from qi_ext.imitation import GAIL
 from qi_ext.training import loop
 from qi_ext.training.arguments import run_command
+from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.config import CONFIGS, make_config
 from qi_ext.training.log import TAGS
 
@@ -164,7 +165,7 @@ def test_the_agent_and_its_checkpoint_can_be_loaded(finished):
     [(signal.SIGTERM, os.kill, 143), (signal.SIGTERM, os.killpg, 143), (signal.SIGINT, os.killpg, 130)],
     ids=["kill", "kill of all processes, as Slurm does", "Ctrl-C, which a terminal sends to all processes"],
 )
-def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, send, code):
+def test_a_signal_ends_the_run_after_its_agent_is_saved_and_it_goes_on(tmp_path, launcher, number, send, code):
     process = start(*TINY, "--n_workers", 2, "--n_steps", 10_000_000, "--results_dir", tmp_path)
     directory, deadline = tmp_path / "0", time.monotonic() + DEADLINE
     try:
@@ -183,8 +184,13 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved(tmp_path, number, send, 
     assert (process.returncode, err) == (code, "")
     agent = load_agent(directory / "agent.safetensors")
     assert agent.act(np.zeros(37)).shape == (12,)
-    assert f"stopped at {int(agent.metadata['step']):,} steps" in out
+    step = int(agent.metadata["step"])
+    assert f"stopped at {step:,} steps; go on with --resume {directory}" in out
+    assert Checkpoints(directory).newest().step == step
     assert not (directory / "result.json").exists()
+    again = launcher["experiment"](resume=str(directory), n_steps=step + 32, evaluation_episodes=0, pool="serial")
+    assert again["steps"] == step + 32
+    assert [int(row["step"]) for row in rows(directory)] == list(range(32, step + 33, 32))
 
 
 def test_a_reader_that_goes_away_does_not_stop_the_run(tmp_path):
@@ -235,6 +241,9 @@ def a_file_in_the_way(tmp_path):
         (lambda tmp_path: ["--pool", "foo"], "--pool"),
         (lambda tmp_path: ["--scheduler", "tcp://here:1"], "--pool dask"),
         (lambda tmp_path: ["--pool", "dask"], "--scheduler"),
+        (lambda tmp_path: ["--resume", str(tmp_path / "nowhere")], "no such directory"),
+        (lambda tmp_path: ["--resume", str(tmp_path)], "holds none"),
+        (lambda tmp_path: ["--device", "tpu"], "--device"),
         (not_demonstrations, "file.npz"),
         (a_full_directory, "not empty"),
         (a_file_in_the_way, "not a directory"),
@@ -250,6 +259,9 @@ def a_file_in_the_way(tmp_path):
         "unknown pool",
         "scheduler without dask",
         "dask without scheduler",
+        "nothing to resume",
+        "not a run",
+        "unknown device",
         "bad demonstrations",
         "full directory",
         "file in the way",
@@ -273,10 +285,9 @@ def test_a_policy_whose_actions_are_not_finite_is_exit_code_1_with_its_lane_and_
     launcher, tmp_path, capsys, monkeypatch
 ):
     class Unbounded(GAIL):
-        def update(self, batch):
-            super().update(batch)
+        def _update_statistics(self, observations):
+            super()._update_statistics(observations)
             self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
-            self.policy.sync()
 
     monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
     arguments = [*TINY, "--pool", "serial", "--n_steps", "64", "--seed", "3", "--results_dir", str(tmp_path)]
@@ -318,4 +329,4 @@ def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher,
 
 def test_experiment_has_no_keyword_that_is_no_setting(launcher):
     known = {name for task, algorithm in CONFIGS for name in vars(make_config(task, algorithm))}
-    assert set(inspect.signature(launcher["experiment"]).parameters) == known
+    assert set(inspect.signature(launcher["experiment"]).parameters) == known | {"resume"}

@@ -5,10 +5,13 @@ import pytest
 from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.arguments import parse_config, run_command
 from qi_ext.training.config import CONFIGS, make_config
+from qi_ext.training.run_directory import RunDirectory
 
 
 def parse(*arguments):
-    return make_config(**parse_config("program.py", "What it does.", list(arguments)))
+    settings = parse_config("program.py", "What it does.", list(arguments))
+    assert settings.pop("resume") == ""
+    return make_config(**settings)
 
 
 def refusal(*arguments):
@@ -147,3 +150,27 @@ def test_the_exit_code_is_what_main_returns(result, code):
 def test_an_empty_results_dir_is_the_default_one():
     """`make train` passes it so."""
     assert parse("--task", "hard", "--results_dir", "").results_dir == "runs/hard-gail"
+
+
+@pytest.mark.parametrize("arguments", [["--resume", "auto"], ["--resume=auto"], ["--resume", "no/such/directory"]])
+def test_the_run_to_resume_is_given_beside_the_settings(arguments):
+    assert parse_config("program.py", "", ["--gamma", "0.5", *arguments]) == {
+        "gamma": "0.5",
+        "resume": arguments[-1].split("=")[-1],
+    }
+
+
+def test_options_of_a_run_to_resume_are_those_of_its_algorithm(tmp_path, capsys):
+    RunDirectory(tmp_path).create(make_config("hard", "vail"))
+    assert parse_config("program.py", "", ["--resume", str(tmp_path), "--code_size", "8"])["code_size"] == "8"
+    with pytest.raises(SystemExit):
+        parse_config("program.py", "", ["--resume", str(tmp_path), "--help"])
+    assert "--code_size" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("cannot write here: No space left on device"), FloatingPointError("not finite")], ids=["disk", "numbers"]
+)
+def test_a_fault_of_the_machine_is_one_line_and_exit_code_1(capsys, error):
+    assert exit_code(error) == 1
+    assert capsys.readouterr().err == f"program.py: {error}\n"

@@ -1,75 +1,34 @@
 import csv
+import sys
+import threading
 
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from qi_ext.sampling.rollouts import EPISODE
+from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
-from qi_ext.training.log import TAGS, EpisodeCounter, ProgressLog
+from qi_ext.training.log import TAGS, ProgressLog, require_wandb
 
-
-def ended(*rows):
-    """Episodes as the lanes count them: (time, lane, return, length), and True where the simulation blew up."""
-    return np.array([(*row[:4], True, len(row) > 4) for row in rows], dtype=EPISODE)
+FIGURES = {"return_mean": 1.5, "kl": 0.25}
 
 
 @pytest.fixture
-def counter():
-    """One lane of seven steps: episodes of 2, 1 and 3 steps and a fourth that has not ended."""
-    counter = EpisodeCounter()
-    counter.add(7, 1, ended((1, 0, 3.0, 2), (2, 0, 5.0, 1), (5, 0, 4.0, 3)))
-    return counter
+def open_log(tmp_path):
+    """open_log(step=None, **settings): a `ProgressLog` in tmp_path, of a run that begins or goes on from `step`."""
+    logs = []
 
+    def make(step=None, **settings):
+        logs.append(ProgressLog(tmp_path, make_config(seed=7, **settings), step))
+        return logs[-1]
 
-def test_episodes_are_counted_whole(counter):
-    assert counter.steps == 7
-    assert counter.episodes == [(2, 3.0, 2), (3, 5.0, 1), (6, 4.0, 3)]
-
-
-def test_a_time_step_is_a_step_of_every_lane():
-    counter = EpisodeCounter()
-    counter.add(20, 4, ended((0, 2, 1.0, 1), (2, 0, 3.0, 3), (2, 1, 3.0, 3)))
-    counter.add(20, 4, ended((1, 3, 7.0, 7)))
-    assert counter.steps == 40
-    assert [step for step, _, _ in counter.episodes] == [4, 12, 12, 28]
-    assert counter.since(12) == (1, 7.0, 7.0)
-    assert counter.since(4) == (3, 13.0 / 3.0, 13.0 / 3.0)
-
-
-def test_blow_ups_are_counted_among_the_episodes(counter):
-    counter.add(7, 1, ended((1, 0, 3.0, 2), (3, 0, 5.0, 2, "blew up"), (5, 0, 1.0, 2, "blew up")))
-    counter.add(7, 1, ended((1, 0, 3.0, 3, "blew up")))
-    assert counter.blow_ups == 3
-    assert len(counter.episodes) == 7
-
-
-def test_means_are_over_the_episodes_that_ended_after_a_step(counter):
-    assert counter.since(0) == (3, 4.0, 2.0)
-    assert counter.since(2) == (2, 4.5, 2.0)
-    assert counter.since(3) == (1, 4.0, 3.0)
-
-
-def test_without_an_episode_there_are_no_means(counter):
-    assert counter.since(6) == (0, None, None)
-
-
-def test_an_episode_that_began_before_counts_where_it_ends(counter):
-    counter.add(4, 1, ended((0, 0, 10.0, 2)))
-    assert counter.since(7) == (1, 10.0, 2.0)
-
-
-def test_window_lengths_are_those_of_the_first_and_the_last_steps(counter):
-    assert counter.window_lengths(3) == (1.5, 3.0)
-    assert counter.window_lengths(1) == (None, None)
-    assert counter.window_lengths(1000) == (2.0, 2.0)
+    yield make
+    for log in logs:
+        log.close()
 
 
 @pytest.fixture
-def log(tmp_path):
-    log = ProgressLog(tmp_path, make_config(seed=7))
-    yield log
-    log.close()
+def log(open_log):
+    return open_log()
 
 
 def events(directory):
@@ -83,9 +42,21 @@ def rows(directory):
         return list(csv.DictReader(file))
 
 
+def steps(directory):
+    """Of the rows, and of the events."""
+    return [int(row["step"]) for row in rows(directory)], [event.step for event in events(directory).Scalars("train/approx_kl")]
+
+
 def test_rows_are_on_disk_at_once(log, tmp_path):
-    log.write(64, {"return_mean": 1.5, "kl": 0.25})
+    log.write(64, FIGURES)
     assert rows(tmp_path) == [{"step": "64", "return_mean": "1.5", "kl": "0.25"}]
+
+
+def test_events_are_on_disk_at_once(log, tmp_path):
+    """Or a run that is killed would lack, when it goes on, what its last checkpoint had seen."""
+    for step in (64, 128, 192):
+        log.write(step, FIGURES)
+        assert steps(tmp_path)[1][-1] == step
 
 
 def test_a_figure_that_is_not_there_is_empty(log, tmp_path):
@@ -113,7 +84,110 @@ def test_settings_are_among_the_events(log, tmp_path):
 
 
 def test_final_figures_are_among_the_events(log, tmp_path):
-    log.write_hyperparameters({"deterministic": 12.5})
+    log.write_hyperparameters(64, {"deterministic": 12.5})
     log.close()
     (event,) = events(tmp_path).Scalars("final/deterministic")
-    assert event.value == 12.5
+    assert (event.step, event.value) == (64, 12.5)
+
+
+def test_final_figures_of_a_run_that_was_made_longer_are_each_at_their_step(open_log, tmp_path):
+    for step, before in ((64, None), (128, 64)):
+        log = open_log(before)
+        log.write(step, FIGURES)
+        log.write_hyperparameters(step, {"deterministic": float(step)})
+        log.close()
+    assert [event.step for event in events(tmp_path).Scalars("final/deterministic")] == [64, 128]
+
+
+@pytest.mark.parametrize("step", [0, 64, 128])
+def test_a_run_that_goes_on_has_each_step_once_and_nothing_from_beyond(open_log, tmp_path, step):
+    log = open_log()
+    for each in (64, 128):
+        log.write(each, FIGURES)
+    log.close()
+    again = open_log(step)
+    assert [int(row["step"]) for row in again.rows] == steps(tmp_path)[0] == [each for each in (64, 128) if each <= step]
+    for each in range(step + 64, 193, 64):
+        again.write(each, FIGURES)
+    assert steps(tmp_path) == ([64, 128, 192], [64, 128, 192])
+
+
+def test_what_was_written_before_is_kept_to_the_letter(open_log, tmp_path):
+    log = open_log()
+    log.write(64, {"return_mean": None, "kl": 0.1 + 0.2})
+    log.close()
+    before = (tmp_path / "progress.csv").read_bytes()
+    open_log(64)
+    assert (tmp_path / "progress.csv").read_bytes() == before
+
+
+@pytest.mark.parametrize("left", [1, 5, 8, 9, 14, 15])
+def test_a_row_that_was_cut_off_is_written_anew(open_log, tmp_path, left):
+    """Wherever a kill or a full disk cut it."""
+    log = open_log()
+    log.write(64, FIGURES)
+    first = (tmp_path / "progress.csv").read_bytes()
+    log.write(128, FIGURES)
+    log.close()
+    path = tmp_path / "progress.csv"
+    path.write_bytes(path.read_bytes()[: len(first) + left])
+    again = open_log(64)
+    assert path.read_bytes() == first
+    again.write(128, FIGURES)
+    assert steps(tmp_path)[0] == [64, 128]
+
+
+def test_a_header_that_was_cut_off_is_written_anew(open_log, tmp_path):
+    (tmp_path / "progress.csv").write_text("step,ret")
+    open_log(0).write(64, FIGURES)
+    assert steps(tmp_path)[0] == [64]
+
+
+def test_a_run_that_starts_over_forgets_the_rows_and_events_of_before(open_log, tmp_path):
+    log = open_log()
+    log.write(64, FIGURES | {"kl": 9.0})
+    log.close()
+    open_log().write(64, FIGURES)
+    assert steps(tmp_path) == ([64], [64])
+    assert events(tmp_path).Scalars("train/approx_kl")[0].value == 0.25
+
+
+def test_a_closed_log_leaves_the_hook_of_threads_as_it_was(open_log):
+    before = threading.excepthook
+    open_log().close()
+    assert threading.excepthook is before
+
+
+def test_wandb_that_is_not_installed_is_refused_in_one_line(monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="^--wandb: wandb is not installed; pip install wandb"):
+        require_wandb(make_config(wandb="mine"))
+    require_wandb(make_config())
+
+
+def test_wandb_gets_every_figure_by_its_step(open_log, tmp_path, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    logged = []
+    for step, before in ((64, None), (128, 64)):
+        log = open_log(before, wandb="mine")
+        monkeypatch.setattr(log._wandb, "log", lambda row, real=log._wandb.log: (logged.append(row), real(row)))
+        log.write(step, FIGURES)
+        log.write_hyperparameters(step, {"deterministic": 12.5})
+        log.close()
+    assert logged == [{"rollout/ep_rew_mean": 1.5, "train/approx_kl": 0.25, "step": step} for step in (64, 128)]
+    assert wandb.run is None
+    runs = {path.stem.removeprefix("run-") for path in (tmp_path / "wandb").rglob("run-*.wandb")}
+    assert len(runs) == 1, "it is the same run that goes on"
+
+
+def test_wandb_that_cannot_be_had_is_refused_in_one_line(open_log, monkeypatch):
+    wandb = pytest.importorskip("wandb")
+
+    def refuse(**settings):
+        raise wandb.Error("no API key:\n  call wandb login")
+
+    monkeypatch.setattr(wandb, "init", refuse)
+    with pytest.raises(UserError, match="^--wandb: no API key: call wandb login; or leave the option out$"):
+        open_log(wandb="mine")

@@ -1,8 +1,8 @@
-import csv
 import json
 import os
 import random
 import signal
+import sys
 
 import numpy as np
 import pytest
@@ -17,35 +17,9 @@ from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.evaluation import compare
 from qi_ext.imitation import GAIL
 from qi_ext.training import loop
-from qi_ext.training.config import make_config
-from qi_ext.training.log import TAGS, ProgressLog
+from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.loop import Training
-
-CLOCK = ("steps_per_second", "collect_seconds", "learn_seconds")
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """tiny(algorithm="gail", **settings): two updates of 64 steps of 4 lanes in this process, small networks, no evaluation."""
-
-    def make(algorithm="gail", **settings):
-        defaults = {
-            "n_steps": 128,
-            "batch_size": 64,
-            "n_envs": 4,
-            "lanes_per_block": 2,
-            "pool": "serial",
-            "policy_hidden": [16],
-            "critic_hidden": [16],
-            "discriminator_hidden": [16],
-            "discriminator_batch_size": 32,
-            "evaluation_episodes": 0,
-            "learner_threads": 1,
-            "results_dir": str(tmp_path / "runs"),
-        }
-        return make_config("simple", algorithm, **(defaults | settings))
-
-    return make
+from qi_ext.training.resume import find_start
 
 
 @pytest.fixture
@@ -57,10 +31,9 @@ def without_actions(gliding, tmp_path):
     return path
 
 
-def rows(directory):
-    """progress.csv without what the clock says."""
-    with open(directory / "progress.csv", newline="") as file:
-        return [{name: value for name, value in row.items() if name not in CLOCK} for row in csv.DictReader(file)]
+def agent_at(directory, step):
+    """The path of the agent beside a checkpoint."""
+    return directory.checkpoints.directory(step) / "agent.safetensors"
 
 
 def tensors(path):
@@ -68,14 +41,8 @@ def tensors(path):
         return {name: file.get_tensor(name).tobytes() for name in file.keys()}  # noqa: SIM118 (not a dict)
 
 
-def run(config):
-    training = Training(config)
-    training.run()
-    return training
-
-
 @pytest.mark.parametrize("algorithm", ["gail", "vail"])
-def test_the_same_seed_gives_the_same_curves_and_the_same_agent(tiny, tmp_path, algorithm):
+def test_the_same_seed_gives_the_same_curves_and_the_same_agent(tiny, tmp_path, algorithm, run, rows):
     first, second, other = (
         run(tiny(algorithm, results_dir=str(tmp_path / name), seed=seed)).directory
         for name, seed in (("first", 5), ("second", 5), ("other", 6))
@@ -87,13 +54,13 @@ def test_the_same_seed_gives_the_same_curves_and_the_same_agent(tiny, tmp_path, 
 
 
 @pytest.fixture(scope="module")
-def pooled(tmp_path_factory):
+def pooled(tmp_path_factory, run):
     """pooled(pool, n_workers="auto"): four updates and an evaluation of 7 lanes in 4 blocks; made once."""
     made = {}
 
     def make(pool, n_workers="auto"):
         if (pool, n_workers) not in made:
-            config = make_config(
+            settings = dict(
                 n_steps=4 * 7 * 15,
                 batch_size=7 * 15,
                 n_envs=7,
@@ -106,14 +73,14 @@ def pooled(tmp_path_factory):
                 evaluation_episodes=1,
                 results_dir=str(tmp_path_factory.mktemp("pooled")),
             )
-            made[pool, n_workers] = run(config).directory
+            made[pool, n_workers] = run(settings).directory
         return made[pool, n_workers]
 
     return make
 
 
 @pytest.mark.parametrize("n_workers", [2, 3])
-def test_curves_agent_and_evaluation_do_not_depend_on_the_pool_and_its_size(pooled, n_workers):
+def test_curves_agent_and_evaluation_do_not_depend_on_the_pool_and_its_size(pooled, n_workers, rows):
     here, elsewhere = pooled("serial"), pooled("loky", n_workers)
     assert len(rows(here.path)) == 4
     assert any(int(row["episodes"]) for row in rows(here.path)[1:])
@@ -126,7 +93,7 @@ def test_curves_agent_and_evaluation_do_not_depend_on_the_pool_and_its_size(pool
 def generators(training):
     """The state of everything that training draws from."""
     agent = training.agent
-    numpy = [agent._generator.bit_generator.state, agent.policy._generator.bit_generator.state]
+    numpy = [agent.generator.bit_generator.state, agent.policy.generator.bit_generator.state]
     return numpy, agent._torch_generator.get_state().numpy().tobytes()
 
 
@@ -139,9 +106,9 @@ def learned(training):
 
 
 @pytest.mark.parametrize("how", ["compare", "core"])
-def test_evaluating_between_updates_changes_nothing_of_the_training(tiny, tmp_path, how):
+def test_evaluating_between_updates_changes_nothing_of_the_training(tiny, tmp_path, how, build, run, rows):
     plain = run(tiny(n_steps=192, results_dir=str(tmp_path / "plain")))
-    training = Training(tiny(n_steps=192, results_dir=str(tmp_path / "evaluated")))
+    training = build(tiny(n_steps=192, results_dir=str(tmp_path / "evaluated")))
     evaluations = []
 
     def evaluate(dataset):
@@ -164,7 +131,7 @@ def test_evaluating_between_updates_changes_nothing_of_the_training(tiny, tmp_pa
     assert training.core.path.lanes.equals(plain.core.path.lanes)
 
 
-def test_a_run_draws_from_no_global_generator(tiny):
+def test_a_run_draws_from_no_global_generator(tiny, run):
     def state():
         kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global generator is what is watched)
         return torch.get_rng_state().numpy().tobytes(), kind, keys.tobytes(), *rest, random.getstate()
@@ -174,13 +141,43 @@ def test_a_run_draws_from_no_global_generator(tiny):
     assert state() == before
 
 
-def test_steps_are_rounded_up_to_whole_batches(tiny):
+@pytest.mark.parametrize("algorithm", ["gail", "vail"])
+def test_every_diagnostic_is_in_the_rows_and_the_events_and_those_that_fit_are_shown(tiny, run, rows, capsys, algorithm):
+    training = run(tiny(algorithm))
+    diagnostics, (*_, row) = training.agent.diagnostics, rows(training.directory.path)
+    assert {name: float(row[name]) for name in diagnostics} == diagnostics
+    events = EventAccumulator(str(training.directory.path))
+    events.Reload()
+    for name, value in diagnostics.items():
+        event = events.Scalars(tag(name))[-1]
+        assert (event.step, event.value) == (128, pytest.approx(value)), name
+    shown = f"length {float(row['length_mean']):.0f}  {float(row['speed_along']):.2f} m/s"
+    judged = [diagnostics[f"discriminator_accuracy_{side}"] for side in ("policy", "expert")]
+    assert f"{shown}  D {judged[0]:.2f}/{judged[1]:.2f}" in capsys.readouterr().out
+
+
+def test_wandb_that_is_not_installed_is_refused_before_anything_is_created(tiny, tmp_path, monkeypatch, build):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(UserError, match="^--wandb: wandb is not installed"):
+        build(tiny(wandb="mine"))
+    assert not (tmp_path / "runs").exists()
+
+
+def test_what_begins_to_go_wrong_is_said_and_not_again_by_a_run_that_goes_on(tiny, run, capsys, monkeypatch):
+    monkeypatch.setattr("qi_ext.training.health.SATURATED_ENTROPY", 99.0)
+    first = run(tiny(n_steps=384))
+    assert capsys.readouterr().out.count("warning, step 320: the discriminator is certain") == 1
+    run({"n_steps": 512}, first.directory.path)
+    assert "warning" not in capsys.readouterr().out
+
+
+def test_steps_are_rounded_up_to_whole_batches(tiny, run, rows):
     training = run(tiny(n_steps=65))
     assert [row["step"] for row in rows(training.directory.path)] == ["64", "128"]
     assert training.n_steps == 128
 
 
-def test_a_batch_is_rounded_up_to_whole_steps_of_all_lanes(tiny):
+def test_a_batch_is_rounded_up_to_whole_steps_of_all_lanes(tiny, run, rows):
     training = run(tiny(batch_size=65, n_envs=6))
     assert [row["step"] for row in rows(training.directory.path)] == ["66", "132"]
     assert training.agent.policy.normalizer.count == len(training.agent._expert) + 132
@@ -188,8 +185,8 @@ def test_a_batch_is_rounded_up_to_whole_steps_of_all_lanes(tiny):
     assert load_agent(training.directory.agent).metadata["step"] == "132"
 
 
-def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys):
-    training = Training(tiny())
+def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys, build, rows):
+    training = build(tiny())
     training.core.path.sampler.specification.starts.rows[:, 18:] = 1e6  # velocities that MuJoCo gives up at
     training.run()
     for row in rows(training.directory.path):
@@ -198,20 +195,20 @@ def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, c
     assert "64 simulations blew up; their episodes ended as falls (step 128)" in capsys.readouterr().out
 
 
-def test_a_run_without_a_blow_up_says_so_in_its_curves(tiny):
+def test_a_run_without_a_blow_up_says_so_in_its_curves(tiny, run, rows):
     training = run(tiny())
     assert [row["blow_ups"] for row in rows(training.directory.path)] == ["0", "0"]
     assert json.loads(training.directory.result.read_text())["blow_ups"] == 0
 
 
-def test_agents_are_kept_every_checkpoint_steps_and_at_the_end(tiny):
-    directory = run(tiny(n_steps=320, checkpoint_steps=128)).directory
-    assert sorted(int(path.name) for path in (directory.path / "checkpoints").iterdir()) == [0, 128, 256, 320]
-    assert tensors(directory.checkpoint_agent(320)) == tensors(directory.agent)
-    assert tensors(directory.checkpoint_agent(256)) != tensors(directory.agent)
+def test_agents_are_kept_with_the_checkpoints(tiny, run):
+    directory = run(tiny(n_steps=320, keep_checkpoints=9)).directory
+    assert directory.checkpoints.steps() == [0, 64, 128, 192, 256, 320]
+    assert tensors(agent_at(directory, 320)) == tensors(directory.agent)
+    assert tensors(agent_at(directory, 256)) != tensors(directory.agent)
 
 
-def test_the_agent_says_where_it_comes_from(tiny):
+def test_the_agent_says_where_it_comes_from(tiny, run):
     training = run(tiny("vail", seed=3, speed=0.4))
     metadata = load_agent(training.directory.agent).metadata
     expected = {"task": "simple", "algorithm": "vail", "step": "128", "seed": "3", "speed": "0.4", "demonstrations": "trot"}
@@ -221,54 +218,54 @@ def test_the_agent_says_where_it_comes_from(tiny):
         assert f"{library} " in metadata["versions"]
 
 
-def test_the_saved_agent_is_the_one_that_was_trained(tiny):
+def test_the_saved_agent_is_the_one_that_was_trained(tiny, run):
     training = run(tiny())
     observations = training.demonstrations.states[:10]
     expected = training.agent.policy.actor.mean(observations)
     np.testing.assert_array_equal(load_agent(training.directory.agent).act(observations), expected)
 
 
-def test_a_warm_start_is_saved_as_step_0(tiny):
+def test_a_warm_start_is_saved_as_step_0(tiny, run):
     training = run(tiny(warm_start=2))
-    assert load_agent(training.directory.checkpoint_agent(0)).std == pytest.approx(training.config.warm_start_std)
+    assert load_agent(agent_at(training.directory, 0)).std == pytest.approx(training.config.warm_start_std)
 
 
-def test_a_warm_start_without_actions_is_refused_before_anything_is_created(tiny, without_actions, tmp_path):
+def test_a_warm_start_without_actions_is_refused_before_anything_is_created(tiny, without_actions, tmp_path, run):
     config = tiny(warm_start=1, demonstrations=str(without_actions))
     with pytest.raises(UserError, match="actions"):
         run(config)
     assert not (tmp_path / "runs").exists()
 
 
-def test_states_alone_are_enough_to_learn_from(tiny, without_actions):
+def test_states_alone_are_enough_to_learn_from(tiny, without_actions, run):
     assert run(tiny(demonstrations=str(without_actions))).directory.result.is_file()
 
 
-def test_demonstrations_that_cannot_be_read_are_refused_before_anything_is_created(tiny, tmp_path):
+def test_demonstrations_that_cannot_be_read_are_refused_before_anything_is_created(tiny, tmp_path, build):
     with pytest.raises(UserError, match="nowhere"):
-        Training(tiny(demonstrations=str(tmp_path / "nowhere.npz")))
+        build(tiny(demonstrations=str(tmp_path / "nowhere.npz")))
     assert not (tmp_path / "runs").exists()
 
 
 @pytest.mark.parametrize(("compat", "speed"), [("task", 0.5), ("upstream", 0.51)])
-def test_the_expert_walks_under_the_tasks_command_or_as_recorded(tiny, gliding, tmp_path, compat, speed):
+def test_the_expert_walks_under_the_tasks_command_or_as_recorded(tiny, gliding, tmp_path, compat, speed, build):
     path = tmp_path / "recorded.npz"
     formats.write(path, gliding((0.0,), speed=0.51))
-    training = Training(tiny(demonstrations=str(path), compat=compat))
+    training = build(tiny(demonstrations=str(path), compat=compat))
     np.testing.assert_allclose(training.demonstrations.states[:, 36], speed)
 
 
-def test_ctrl_c_during_an_update_saves_the_agent_that_last_acted(tiny, monkeypatch):
+def test_ctrl_c_during_an_update_waits_for_its_end_and_saves_it(tiny, monkeypatch, build):
     class Interrupted(GAIL):
         def _update_statistics(self, observations):
+            os.kill(os.getpid(), signal.SIGINT)
             super()._update_statistics(observations)
-            if self.policy.normalizer.count > len(self._expert) + 64:
-                raise KeyboardInterrupt
 
     monkeypatch.setitem(loop.AGENTS, "gail", Interrupted)
-    training = Training(tiny())
+    training = build(tiny(checkpoint_every=1000.0))
     with pytest.raises(KeyboardInterrupt):
         training.run()
+    assert training.directory.checkpoints.steps() == [0, 64]
     observations = training.demonstrations.states[:10]
     expected = training.agent.policy.actor.mean(observations)
     saved = load_agent(training.directory.agent)
@@ -279,15 +276,14 @@ def test_ctrl_c_during_an_update_saves_the_agent_that_last_acted(tiny, monkeypat
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 @pytest.mark.parametrize("pool", ["serial", "loky"])
-def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_saved(tiny, monkeypatch, pool):
+def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_saved(tiny, monkeypatch, pool, build, rows):
     class Unbounded(GAIL):
-        def update(self, batch):
-            super().update(batch)
+        def _update_statistics(self, observations):
+            super()._update_statistics(observations)
             self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
-            self.policy.sync()
 
     monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
-    training = Training(tiny(seed=5, pool=pool, n_workers=2))
+    training = build(tiny(seed=5, pool=pool, n_workers=2))
     with pytest.raises(
         SamplingError, match=r"^lane \d \(seed 5, spawn key \(2, \d\)\): LaneError: the policy's action is not finite"
     ):
@@ -303,13 +299,13 @@ def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_s
 @pytest.mark.parametrize(
     ("settings", "option"), [({"scheduler": "tcp://here:1"}, "--scheduler"), ({"pool": "dask"}, "--scheduler")]
 )
-def test_a_pool_that_cannot_be_had_is_refused_before_anything_is_created(tiny, tmp_path, settings, option):
+def test_a_pool_that_cannot_be_had_is_refused_before_anything_is_created(tiny, tmp_path, settings, option, build):
     with pytest.raises(UserError, match=f"^{option}: "):
-        Training(tiny(**settings))
+        build(tiny(**settings))
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_leaves_the_handler_of_sigterm_as_it_was(tiny):
+def test_a_run_leaves_the_handler_of_sigterm_as_it_was(tiny, run):
     def mine(number, frame):
         pytest.fail("nobody sent a signal")
 
@@ -321,31 +317,49 @@ def test_a_run_leaves_the_handler_of_sigterm_as_it_was(tiny):
         signal.signal(signal.SIGTERM, before)
 
 
-def test_a_second_signal_does_not_stop_the_saving_after_the_first(tiny):
+def test_a_second_signal_does_not_stop_the_saving_after_the_first(tiny, monkeypatch):
     class Impatient(Training):
-        def _introduce(self):
+        def _save(self):
+            if self.counter.steps:
+                os.kill(os.getpid(), signal.SIGINT)
+                os.kill(os.getpid(), signal.SIGTERM)
+            super()._save()
+
+    class Interrupted(ProgressLog):
+        def write(self, step, row):
+            super().write(step, row)
             os.kill(os.getpid(), signal.SIGINT)
 
-        def _save(self, step):
-            os.kill(os.getpid(), signal.SIGINT)
-            os.kill(os.getpid(), signal.SIGTERM)
-            super()._save(step)
-
-    training = Impatient(tiny())
+    monkeypatch.setattr(loop, "ProgressLog", Interrupted)
+    training = Impatient(find_start(tiny(checkpoint_every=1000.0)))
     with pytest.raises(KeyboardInterrupt):
         training.run()
-    assert load_agent(training.directory.agent).metadata["step"] == "0"
+    assert training.directory.checkpoints.steps() == [0, 64]
+    assert load_agent(training.directory.agent).metadata["step"] == "64"
+
+
+def test_a_signal_while_the_last_checkpoint_is_written_does_not_lose_what_it_holds(tiny, monkeypatch):
+    class Stopped(Training):
+        def _save(self):
+            if self.counter.steps == self.n_steps:
+                os.kill(os.getpid(), signal.SIGTERM)
+            super()._save()
+
+    training = Stopped(find_start(tiny(checkpoint_every=1000.0)))
+    with pytest.raises(Terminated):
+        training.run()
+    assert training.directory.checkpoints.steps() == [0, 128]
 
 
 @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
-def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monkeypatch, number, error):
+def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monkeypatch, number, error, build, rows):
     class Interrupted(ProgressLog):
         def write(self, step, row):
             os.kill(os.getpid(), number)
             super().write(step, row)
 
     monkeypatch.setattr(loop, "ProgressLog", Interrupted)
-    training = Training(tiny(checkpoint_steps=64))
+    training = build(tiny())
     with pytest.raises(error):
         training.run()
     (row,) = rows(training.directory.path)
@@ -354,11 +368,11 @@ def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monk
     for name, value in row.items():
         if name in TAGS and value:
             assert [event.step for event in events.Scalars(TAGS[name])] == [64], name
-    assert load_agent(training.directory.checkpoint_agent(64)).metadata["step"] == "64"
+    assert load_agent(agent_at(training.directory, 64)).metadata["step"] == "64"
     assert load_agent(training.directory.agent).metadata["step"] == "64"
 
 
-def test_demonstrations_are_named_so_that_they_are_found_from_anywhere(tiny, gliding, tmp_path, monkeypatch):
+def test_demonstrations_are_named_so_that_they_are_found_from_anywhere(tiny, gliding, tmp_path, monkeypatch, run):
     monkeypatch.chdir(tmp_path)
     formats.write("here.npz", gliding((0.0,)))
     training = run(tiny(demonstrations="here.npz"))
@@ -366,7 +380,7 @@ def test_demonstrations_are_named_so_that_they_are_found_from_anywhere(tiny, gli
 
 
 @pytest.mark.parametrize("compat", ["task", "upstream"])
-def test_the_agents_hash_is_that_of_the_demonstrations_as_the_task_reads_them(tiny, gliding, tmp_path, compat):
+def test_the_agents_hash_is_that_of_the_demonstrations_as_the_task_reads_them(tiny, gliding, tmp_path, compat, run):
     path = tmp_path / "slow.npz"
     formats.write(path, gliding((0.0,), speed=0.51))
     training = run(tiny(demonstrations=str(path), compat=compat))

@@ -1,11 +1,13 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 import yaml
 
 from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
+from qi_ext.training.resume import find_start
 from qi_ext.training.run_directory import RunDirectory
 
 
@@ -22,7 +24,7 @@ def path(tmp_path):
 def refusal(results_dir):
     """The message that a directory is refused with, which must be one line that names the option."""
     with pytest.raises(UserError) as caught:
-        RunDirectory(make_config(results_dir=str(results_dir), seed=3))
+        RunDirectory(Path(results_dir) / "3")
     message = str(caught.value)
     assert message.startswith("--results_dir: ")
     assert "\n" not in message
@@ -34,34 +36,42 @@ def contents(directory):
 
 
 def test_the_directory_is_named_for_the_seed_and_not_yet_created(config, path, tmp_path):
-    assert RunDirectory(config).path == path
+    assert find_start({"results_dir": config.results_dir, "seed": 3}).directory.path == path
     assert contents(tmp_path) == []
 
 
 def test_create_writes_a_config_that_can_be_read_again(config, path):
-    RunDirectory(config).create(config)
+    RunDirectory(path).create(config)
     assert contents(path) == ["config.yaml"]
     assert make_config(**yaml.safe_load((path / "config.yaml").read_text())) == config
 
 
 def test_an_empty_directory_is_taken(config, path):
     path.mkdir(parents=True)
-    RunDirectory(config).create(config)
+    RunDirectory(path).create(config)
     assert contents(path) == ["config.yaml"]
 
 
 def test_another_seed_has_a_directory_of_its_own(config, path, tmp_path):
-    RunDirectory(config).create(config)
+    RunDirectory(path).create(config)
     other = make_config(results_dir=config.results_dir, seed=4)
-    RunDirectory(other).create(other)
+    RunDirectory(path.parent / "4").create(other)
     assert contents(tmp_path / "runs" / "mine") == ["3", "3/config.yaml", "4", "4/config.yaml"]
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(config, path):
     path.mkdir(parents=True)
     (path / ".hidden").write_text("mine")
-    assert str(path) in refusal(config.results_dir)
+    with pytest.raises(UserError, match="^--results_dir: .* is not empty") as caught:
+        find_start({"results_dir": config.results_dir, "seed": 3})
+    assert str(path) in str(caught.value)
     assert contents(path) == [".hidden"]
+
+
+def test_what_a_kill_leaves_of_the_first_file_is_nothing(config, path):
+    path.mkdir(parents=True)
+    (path / ".config.yaml.x1y2").touch()
+    assert not RunDirectory(path).occupied
 
 
 @pytest.mark.parametrize("below", ["", "runs", "runs/deep"])
@@ -86,21 +96,33 @@ def test_a_name_too_long_for_the_system_is_refused(tmp_path):
     refusal(tmp_path / ("x" * 400))
 
 
-def test_checkpoints_have_a_directory_a_step(config, path):
-    agent = RunDirectory(config).checkpoint_agent(500)
-    assert agent == path / "checkpoints" / "500" / "agent.safetensors"
-    assert contents(path) == ["checkpoints", "checkpoints/500"]
+def test_a_result_is_read_again_and_is_gone_once_the_run_goes_on(config, path):
+    directory = RunDirectory(path)
+    directory.create(config)
+    assert directory.read_result() is None
+    directory.write_result({"steps": 64})
+    assert directory.read_result() == {"steps": 64}
+    directory.create(config)
+    assert directory.read_result() is None
+
+
+@pytest.mark.parametrize("content", [b"", b"[", b"\xff\xfe", b"3"])
+def test_a_config_that_cannot_be_read_is_empty(config, path, content):
+    directory = RunDirectory(path)
+    directory.create(config)
+    (path / "config.yaml").write_bytes(content)
+    assert directory.config() == {}
 
 
 def test_a_result_is_written_as_json(config, path):
-    directory = RunDirectory(config)
+    directory = RunDirectory(path)
     directory.create(config)
     directory.write_result({"steps": 64, "length": None, "rows": [1.5]})
     assert json.loads((path / "result.json").read_text()) == {"steps": 64, "length": None, "rows": [1.5]}
 
 
 def test_a_result_that_is_not_json_leaves_no_file(config, path):
-    directory = RunDirectory(config)
+    directory = RunDirectory(path)
     directory.create(config)
     with pytest.raises(ValueError, match="JSON"):
         directory.write_result({"return": math.nan})
