@@ -95,8 +95,10 @@ def _break(executor):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         results = executor._result_queue
-        if results is not None:
-            results._writer.close()
+        if results is not None and results._writer._handle is not None:
+            # In this order, because loky's thread wakes up with it and closes the same connection.
+            handle, results._writer._handle = results._writer._handle, None
+            os.close(handle)
 
 
 def _end(executor):

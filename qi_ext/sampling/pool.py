@@ -85,7 +85,9 @@ class Pool:
     def _elsewhere(self, function, tasks, name):
         """Yield None once the tasks are sent for the first time, then what `run` does."""
         pending = dict(enumerate(tasks))
-        deaths, deaths_alone, given_up, told = 0, Counter(), [], False
+        deaths, deaths_alone, given_up, told = 0, Counter(), [], not pending
+        if told:
+            yield None
         while pending:
             # Whose fault a death was is not known, as it ends all workers; after some, the tasks run one at a time.
             alone = deaths >= self._workers.deaths_together

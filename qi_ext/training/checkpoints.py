@@ -91,8 +91,11 @@ class Checkpoints:
         """The `Checkpoint` of a step. Raises UserError, in one line, where it is not sound."""
         path = self.directory(step) / FILE
         arrays, data = read_tensors(path, "checkpoint")
-        if data["step"] != step:
-            raise UserError(f"{path}: is of step {data['step']}, not {step}")
+        score = data.get("score", "") if isinstance(data, dict) else ""
+        if not isinstance(score, float | None) or not isinstance(data.get("config"), dict):
+            raise UserError(f"{path}: not a checkpoint of ours: it does not say of which run it is")
+        if data.get("step") != step:
+            raise UserError(f"{path}: is of step {data.get('step')}, not {step}")
         return Checkpoint(step, arrays, data)
 
     def set_aside(self, after):

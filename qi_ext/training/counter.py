@@ -53,7 +53,7 @@ class EpisodeCounter:
 
     def restore(self, arrays, data):
         """Go on from what `state` gave."""
-        self.first, self.recent = arrays["first"], arrays["recent"]
+        self.first, self.recent = (arrays[name].reshape(-1, 3) for name in ("first", "recent"))
         self.steps, self.episodes, self.blow_ups = data["steps"], data["episodes"], data["blow_ups"]
 
 

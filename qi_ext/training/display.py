@@ -6,6 +6,7 @@ import time
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 PLAIN_EVERY_SECONDS = 10.0
 PLAIN_WIDTH = 120
@@ -17,6 +18,17 @@ class _Console(Console):
         """Whoever read the output has gone (`| head`); what runs goes on and is saved."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+class _Progress(Progress):
+    """A bar, and a line of details under it."""
+
+    details = ""
+
+    def get_renderables(self):
+        yield from super().get_renderables()
+        if self.details:
+            yield Text(self.details, style="dim")
 
 
 def make_console():
@@ -41,7 +53,7 @@ class Display:
         self._last_plain = self._start
         self._done = self._before = done
         bar = [BarColumn(bar_width=24), MofNCompleteColumn()] if self.console.width >= WIDE else [TaskProgressColumn()]
-        self._progress = Progress(
+        self._progress = _Progress(
             TextColumn("{task.description}"),
             *bar,
             TextColumn("{task.fields[text]}"),
@@ -63,9 +75,10 @@ class Display:
         """A line that stays, above the progress."""
         say(text, self.console)
 
-    def update(self, done, text=""):
-        """`done` of the total are done; text: figures to show beside it."""
+    def update(self, done, text="", details=""):
+        """`done` of the total are done; text: figures to show beside it. details: more of them, for a line of their own."""
         self._done = done
+        self._progress.details = details
         self._progress.update(self._task, completed=done, text=text)
         now = time.monotonic()
         if not self._live and (now - self._last_plain >= PLAIN_EVERY_SECONDS or done >= self._total):
@@ -73,6 +86,8 @@ class Display:
             left = (now - self._start) * (self._total - done) / max(done - self._before, 1)
             parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text, f"{_clock(left)} left"]
             self.say("  ".join(part for part in parts if part))
+            if details:
+                self.say(f"  {details}")
 
     def advance(self, n=1):
         """`n` more of the total are done."""

@@ -1,33 +1,36 @@
 """The training loop: mushroom-rl's Core, an imitation agent, and everything that a run leaves behind."""
 
-import dataclasses
-import importlib.metadata
 import math
 import time
+from collections import defaultdict
 from contextlib import closing
 
 import mujoco
 import numpy as np
 import torch
 
-from qi_ext.demonstrations import load_demonstrations, resolved_name
-from qi_ext.errors import SamplingError, Terminated, UserError
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.errors import SamplingError, Terminated
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.imitation.device import choose_device
-from qi_ext.imitation.state import restore, state_of
 from qi_ext.sampling import ParallelCore
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
 from qi_ext.training.health import Health
 from qi_ext.training.log import ProgressLog, require_wandb
 from qi_ext.training.signals import Signals
+from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
 
 AGENTS = {"gail": GAIL, "vail": VAIL}
-VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
+DETAILS = (
+    "discriminator {discriminator_accuracy_policy:.2f}/{discriminator_accuracy_expert:.2f} "
+    "logits {logit_policy:.1f}/{logit_expert:.1f} entropy {discriminator_entropy:.2f} reward {reward:.3f}  "
+    "critic {explained_variance:.2f}  policy kl {kl:.4f} step {line_search_step:g} std {std:.3f} entropy {entropy:.1f} "
+    "drift {normalizer_drift:.4f}  waiting {collect_seconds:.1f} s learning {learn_seconds:.1f} s"
+)
 
 
 class Training:
@@ -76,10 +79,11 @@ class Training:
         # Every lane takes as many steps a batch, and a run as many batches as it needs.
         self.batch_size = -(-config.batch_size // config.n_envs) * config.n_envs
         self.n_steps = -(-config.n_steps // self.batch_size) * self.batch_size
-        self._seconds_before = 0.0  # of training, in the runs that this one goes on from
         self._resumed = start.checkpoint is not None
+        self._began, self._seconds_before = None, 0.0  # of training, in the runs that this one goes on from
         if self._resumed:
-            self._restore(start.checkpoint)
+            fitting = (config, self.agent, self.core, self.counter, self.env.demonstrations)
+            self._seconds_before = put_back(start.checkpoint, *fitting)
 
     def run(self):
         """Train, evaluate, write; returns what result.json holds.
@@ -169,7 +173,7 @@ class Training:
 
     def _seconds(self):
         """Of training, in this run and in those it goes on from."""
-        return self._seconds_before + (time.monotonic() - self._began if hasattr(self, "_began") else 0.0)
+        return self._seconds_before + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def _note(self):
         """Write down what the update that was just made leaves behind."""
@@ -180,7 +184,7 @@ class Training:
             self._display.say(f"{figures['blow_ups']} simulations blew up; their episodes ended as falls (step {step:,})")
         for warning in self._health.look(figures):
             self._display.say(f"warning, step {step:,}: {warning}")
-        self._display.update(step, _shown(figures))
+        self._display.update(step, *_shown(figures))
         if self._is_over():
             self.core.stop()
         elif time.monotonic() - self._saved >= 60.0 * self.config.checkpoint_every:
@@ -204,63 +208,13 @@ class Training:
 
     def _save(self):
         """Write a checkpoint, and the agent as it is."""
-        arrays = state_of(self.agent)
-        bad = [name for name, array in arrays.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
-        if bad:
-            raise FloatingPointError(f"training: {', '.join(bad)} not finite; the last checkpoint is good")
-        counted, counts = self.counter.state()
-        lanes = self.core.path.lanes
-        parts = {"agent": arrays, "lanes": lanes.arrays(), "episodes": counted}
-        data = {
-            "step": self.counter.steps,
-            "score": self.counter.recent_return(),
-            "config": dataclasses.asdict(self.config),
-            "counts": counts,
-            "n_episodes": self.core.n_episodes,
-            "seconds": self._seconds(),
-            "demonstrations_hash": self.env.demonstrations.content_hash(),
-            "versions": _versions(),
-        }
-        arrays = {f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()}
-        checkpoint = Checkpoint(self.counter.steps, arrays, data)
+        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self.env.demonstrations, self._seconds())
         self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.keep_checkpoints)
         self._save_agent(self.directory.agent)
         self._saved = time.monotonic()
 
-    def _restore(self, checkpoint):
-        data, found = checkpoint.data, self.env.demonstrations.content_hash()
-        if data["demonstrations_hash"] != found:
-            raise UserError(
-                f"--demonstrations: {self.config.demonstrations} has changed since the run began (content {found}, then "
-                f"{data['demonstrations_hash']}); give the file that it began with"
-            )
-        parts = {"agent": {}, "lanes": {}, "episodes": {}}
-        for name, array in checkpoint.arrays.items():
-            part, _, rest = name.partition("/")
-            parts[part][rest] = array
-        try:
-            restore(self.agent, parts["agent"])
-            self.core.restore(parts["lanes"], checkpoint.step, data["n_episodes"])
-            self.counter.restore(parts["episodes"], data["counts"])
-        except (KeyError, TypeError, ValueError) as error:
-            directory = self.directory.checkpoints.directory(checkpoint.step)
-            raise UserError(f"--resume: {directory} does not fit this program: {error}") from None
-        self._seconds_before = data["seconds"]
-
     def _save_agent(self, path):
-        metadata = {
-            "task": self.config.task,
-            "algorithm": self.config.algorithm,
-            "step": str(self.counter.steps),
-            "seed": str(self.config.seed),
-            "n_directions": str(self.config.n_directions),
-            "speed": str(self.config.speed),
-            "lanes_per_block": str(self.config.lanes_per_block),
-            "demonstrations": resolved_name(self.config.demonstrations),
-            "demonstrations_hash": self.env.demonstrations.content_hash(),
-            "demonstrations_source": self.demonstrations.source,
-            "versions": _versions(),
-        }
+        metadata = agent_metadata(self.config, self.counter.steps, self.env.demonstrations, self.demonstrations.source)
         self.agent.policy.save_agent(path, metadata)
 
     def _result(self):
@@ -292,15 +246,8 @@ class Training:
 
 
 def _shown(figures):
-    """The figures that the progress display has room for."""
+    """The figures as the progress display shows them: the most important, and the rest for the line below."""
     ended = figures["episodes"]
-    shown = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}" if ended else "no episode ended"
-    accuracies = [figures.get(f"discriminator_accuracy_{side}", math.nan) for side in ("policy", "expert")]
-    return (
-        f"{figures['steps_per_second']:.0f} steps/s  {shown}  {figures['speed_along']:.2f} m/s  "
-        f"D {accuracies[0]:.2f}/{accuracies[1]:.2f}"
-    )
-
-
-def _versions():
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in VERSIONS)
+    first = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}" if ended else "no episode ended"
+    first = f"{figures['steps_per_second']:.0f} steps/s  {first}  {figures['speed_along']:.2f} m/s"
+    return first, DETAILS.format_map(defaultdict(lambda: math.nan, figures))

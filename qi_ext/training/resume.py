@@ -63,7 +63,7 @@ def _go_on(directory, given):
     # What may change may have been given anew since that checkpoint was written.
     stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in ("task", "algorithm"):
-        _require_same(name, given.get(name, stored[name]), stored, directory)
+        _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":
         stored["scheduler"] = ""  # which goes with dask only
     config = make_config(**(stored | given))

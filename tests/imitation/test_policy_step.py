@@ -236,13 +236,14 @@ def test_a_step_on_some_of_the_states_draws_them_without_repeats_from_the_agents
 
 @pytest.mark.parametrize(("direction", "bound"), [("narrower", 0.45), ("wider", 0.55)])
 def test_a_step_stops_at_the_bounds_of_the_standard_deviation(make_trpo, make_batch, direction, bound):
-    agent = make_trpo(max_kl=0.2, initial_std=0.5, min_std=0.45, max_std=0.55)
+    settings = {"max_kl": 0.2, "initial_std": 0.5, "cg_fraction": 1.0}
+    agent = make_trpo(min_std=0.45, max_std=0.55, **settings)
     batch = make_batch(agent.policy, n=256)
     # What is drawn near the mean is the better, or the worse.
     noise = batch.actions - agent.policy.mean_t(batch.observations).detach()
     advantages = (noise**2).sum(dim=1) * (-1.0 if direction == "narrower" else 1.0)
     advantages = (advantages - advantages.mean()) / advantages.std()
-    unbounded = make_trpo(max_kl=0.2, initial_std=0.5, min_std=1e-4, max_std=10.0)
+    unbounded = make_trpo(min_std=1e-4, max_std=10.0, **settings)
     policy_step(unbounded, batch, advantages)
     beyond = (unbounded.policy.log_std.exp() - bound) * (1.0 if direction == "wider" else -1.0)
     assert (beyond > 0.0).any(), "the step would not go beyond the bound by itself"

@@ -206,3 +206,26 @@ def test_only_a_file_in_its_place_was_written_to_its_end(checkpoints, left):
     if left == "a file cut off":
         (checkpoints.directory(0) / FILE).touch()  # not by us: what we write comes whole
     assert checkpoints.any_written() == (left == "a file cut off")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        None,
+        [1],
+        {},
+        {"step": 64, "score": None},
+        {"step": 64, "config": CONFIG},
+        {"step": 64, "score": "best", "config": CONFIG},
+        {"step": 64, "score": None, "config": "simple"},
+        {"step": 65, "score": None, "config": CONFIG},
+        {"score": None, "config": CONFIG},
+    ],
+)
+def test_a_sound_file_that_says_something_else_than_a_checkpoint_is_passed_over(three, data):
+    path = three.directory(192) / FILE
+    write_tensors(path, "checkpoint", {}, data)
+    step, (reason,) = newest(three)
+    assert step == 128
+    assert str(path) in reason
+    assert "\n" not in reason

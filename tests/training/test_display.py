@@ -41,3 +41,20 @@ def test_a_narrow_terminal_shows_the_figures_and_the_time_left(capsys, monkeypat
         display.update(1_000_000, text)
     shown = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out)
     assert re.search(rf"training +33% {re.escape(text)} \S+ left", shown)
+
+
+def test_details_are_a_line_of_their_own(capsys):
+    with Display("training", 2000) as display:
+        display.update(2000, "return 2.5", "kl 0.01")
+    assert capsys.readouterr().out.splitlines()[1] == "  kl 0.01"
+
+
+def test_a_terminal_shows_the_details_under_the_bar(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    with Display("training", 2000) as display:
+        display.update(1000, "return 1.5", "kl 0.01")
+    *_, before, last = (line for line in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", capsys.readouterr().out).splitlines() if line)
+    assert "return 1.5" in before
+    assert last.strip() == "kl 0.01"

@@ -16,6 +16,7 @@ from qi_ext.demonstrations import formats
 from qi_ext.errors import Terminated, UserError
 from qi_ext.imitation import GAIL
 from qi_ext.sampling.batched import Fragment
+from qi_ext.tensor_file import read_tensors, write_tensors
 from qi_ext.training import checkpoints, loop
 from qi_ext.training.arguments import run_command
 from qi_ext.training.checkpoints import FILE, Checkpoints
@@ -470,3 +471,27 @@ def test_numbers_that_are_not_finite_stop_a_run_whose_last_checkpoint_is_good(
     agent = load_agent(directory / "checkpoints" / "128" / "agent.safetensors")
     assert np.isfinite(agent.act(np.zeros(37))).all()
     assert ends_as(run({}, directory), alone(n_steps=320))
+
+
+@pytest.mark.parametrize("lost", ["counts", "n_episodes", "seconds", "demonstrations_hash"])
+def test_a_checkpoint_that_lacks_something_is_refused_in_one_line(tiny, run, build, lost):
+    directory = run(tiny()).directory
+    for step in directory.checkpoints.steps():
+        path = directory.checkpoints.directory(step) / FILE
+        arrays, data = read_tensors(path, "checkpoint")
+        write_tensors(path, "checkpoint", arrays, {name: value for name, value in data.items() if name != lost})
+    with pytest.raises(UserError, match=f"^--resume: .*{lost}") as caught:
+        build(tiny(n_steps=192), directory.path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["agent/critic/0.weight", "lanes/state", "episodes/first", "elsewhere/x"])
+def test_arrays_that_do_not_fit_are_refused_in_one_line(tiny, run, build, name):
+    directory = run(tiny()).directory
+    for step in directory.checkpoints.steps():
+        path = directory.checkpoints.directory(step) / FILE
+        arrays, data = read_tensors(path, "checkpoint")
+        write_tensors(path, "checkpoint", arrays | {name: np.zeros(7, dtype=np.float32)}, data)
+    with pytest.raises(UserError, match="^--resume: ") as caught:
+        build(tiny(n_steps=192), directory.path)
+    assert "\n" not in str(caught.value)
