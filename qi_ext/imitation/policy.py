@@ -52,7 +52,7 @@ class GaussianPolicy(TorchPolicy):
         together = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
         if not np.isfinite(together).all():
             raise FloatingPointError(
-                "training: policy weights are not finite; the last checkpoint is good: try a smaller max_kl or learning rates"
+                "training: policy weights are not finite: try a smaller max_kl or learning rates, in a new run"
             )
         ends = np.cumsum([part.numel() for part in parts])
         arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]

@@ -79,8 +79,8 @@ class TRPO(Agent):
         bad = [name for name, value in self.diagnostics.items() if not math.isfinite(value)]
         if bad:
             raise FloatingPointError(
-                f"training: {', '.join(bad)} not finite; the last checkpoint is good: "
-                "try smaller learning rates, max_kl or gradient_penalty"
+                f"training: {', '.join(bad)} not finite: "
+                "try smaller learning rates, max_kl or gradient_penalty, in a new run; the last checkpoint is good"
             )
 
     def rewards(self, batch):

@@ -8,6 +8,7 @@ import time
 from mushroom_rl.core import Core
 from tqdm import tqdm
 
+from qi_ext.errors import SamplingError
 from qi_ext.sampling.general import acts_its_own_way, collected
 from qi_ext.sampling.paths import BatchedPath, GeneralPath
 
@@ -111,8 +112,10 @@ class ParallelCore(Core):
             return done < wanted
 
         def start_next():
-            if more():
-                self.path.start(self.agent, n_steps_per_fit)
+            # What keeps it from starting is met again, and told, where it is waited for: after the update.
+            with contextlib.suppress(SamplingError):
+                if more():
+                    self.path.start(self.agent, n_steps_per_fit)
 
         try:
             with tqdm(total=n_steps or n_episodes, dynamic_ncols=True, disable=quiet, leave=False) as bar:

@@ -79,7 +79,13 @@ def run_command(program, main):
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(2)
-    except (FloatingPointError, OSError, SamplingError) as error:
+    except RuntimeError as error:
+        if "out of memory" not in str(error) and not isinstance(error, SamplingError):
+            raise
+        hint = "" if isinstance(error, SamplingError) else "; try --device cpu"
+        print(f"{program}: {error}{hint}", file=sys.stderr)
+        sys.exit(1)
+    except (FloatingPointError, OSError) as error:
         print(f"{program}: {error}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:

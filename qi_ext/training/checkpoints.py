@@ -99,8 +99,13 @@ class Checkpoints:
         return Checkpoint(step, arrays, data)
 
     def set_aside(self, after):
-        """Rename those of later steps than `after`: they are not sound, and must not be taken for what will be written."""
+        """Rename those of later steps than `after`, which `newest` passed over, so that they are not taken for what comes.
+
+        Those that were not written to their end are removed.
+        """
         for step in self.steps():
-            if step > after:
+            if step > after and not (self.directory(step) / FILE).exists():
+                shutil.rmtree(self.directory(step), ignore_errors=True)
+            elif step > after:
                 names = (f"{step}.passed_over{number or ''}" for number in itertools.count())
                 os.rename(self.directory(step), next(self.path / name for name in names if not (self.path / name).exists()))

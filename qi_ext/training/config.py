@@ -15,7 +15,8 @@ ALGORITHMS = ("gail", "vail")
 def _setting(default, text, low=-math.inf, high=math.inf, choices=None, may_change=False):
     """A field of the config: its default, its help text, and the range its value (or each value of a list) must lie in.
 
-    may_change: whether a run that is resumed may have another value, because nothing that was learned depends on it.
+    may_change: whether a run that is resumed may have another value, because what is learned does not depend on it (but for
+    the last bits, on the device).
     """
     metadata = {"help": text, "low": low, "high": high, "choices": choices, "may_change": may_change}
     if isinstance(default, list):
@@ -83,7 +84,7 @@ class SimpleGail:
     cg_damping: float = _setting(0.1, "damping of the Fisher matrix", 0.0, 100.0)
     # A tenth is enough for the direction; the line search looks at all of them.
     cg_fraction: float = _setting(0.1, "share of the batch's states in Fisher products; 1 is all", 1e-6, 1.0)
-    line_search_steps: int = _setting(10, "halvings of the step before it is given up", 1, 100)
+    line_search_steps: int = _setting(10, "lengths of the step that are tried, each half of the one before", 1, 100)
     policy_hidden: list = _setting([512, 256], "hidden layers of the policy", 1, 4096)
     initial_std: float = _setting(0.7, "initial standard deviation of the actions", 1e-3, 10.0)
     min_std: float = _setting(0.01, "what the policy's standard deviations may not fall below", 1e-4, 10.0)

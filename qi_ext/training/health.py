@@ -12,11 +12,11 @@ WORTH_LOSING = 100.0  # steps
 ADVICE = {
     "saturated": (
         "the discriminator is certain of everything it sees, so that its reward says nothing: "
-        "try a larger --gradient_penalty, or a smaller --discriminator_learning_rate or --discriminator_updates"
+        "in a new run, try a larger --gradient_penalty, or a smaller --discriminator_learning_rate or --discriminator_updates"
     ),
     "stands": (
         "the robot stays up but hardly moves ({speed_along:.2f} m/s along the command): "
-        "it may still learn to; if it does not, try a larger --gradient_penalty, or --warm_start 60"
+        "it may still learn to; if it does not, try a larger --gradient_penalty, or --warm_start 60, in a new run"
     ),
     "collapsed": (
         "episodes have become much shorter than they were ({length_mean:.0f} steps, at best {best:.0f}): "
@@ -24,10 +24,11 @@ ADVICE = {
     ),
     "rigid": (
         "the policy has stopped exploring (standard deviation {std:.3f}, at its bound): "
-        "try a larger --min_std or --entropy_coefficient"
+        "in a new run, try a larger --min_std or --entropy_coefficient"
     ),
     "line search": (
-        "the line search keeps finding no step that helps: try a larger --cg_damping or --batch_size, or a smaller --max_kl"
+        "the line search keeps finding no step that helps: "
+        "in a new run, try a larger --cg_damping or --batch_size, or a smaller --max_kl"
     ),
 }
 

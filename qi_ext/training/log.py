@@ -3,15 +3,15 @@
 import contextlib
 import csv
 import dataclasses
-import hashlib
-import importlib.util
 import io
+import os
 import threading
 
 from torch.utils.tensorboard import SummaryWriter
 
 from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
+from qi_ext.training.weights_and_biases import open_wandb
 
 # Where TensorBoard shows each figure; the names that people of this field look for.
 TAGS = {
@@ -41,21 +41,31 @@ class ProgressLog:
     """progress.csv and TensorBoard events in a run directory, a row an update, and the same in wandb where it is asked for."""
 
     def __init__(self, directory, config, step=None):
-        """step: what the run goes on from; rows and events after it are cut away. None for a run that begins.
+        """directory: a `RunDirectory`; it is created. step: what the run goes on from; rows and events after it are cut away.
+        None for a run that begins.
 
         Raises OSError, naming the file, where that cannot be done.
         """
-        self._path = directory / "progress.csv"
+        self._path = directory.path / "progress.csv"
         self._config = dataclasses.asdict(config)
-        self._hook, threading.excepthook = threading.excepthook, self._on_thread
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
-        with self._named():
-            self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
-            self._file = open(self._path, "a" if self.rows else "w", newline="")  # noqa: SIM115 (closed by `close`)
-            self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
-            self._writer = SummaryWriter(directory, purge_step=0 if step is None else step + 1)
-            self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
-        self._wandb = _wandb_run(directory, self._config) if config.wandb else None
+        with contextlib.ExitStack() as stack:
+            # First, because it may not be let, and then nothing should have changed.
+            self._wandb = open_wandb(directory.path, self._config, step is not None) if config.wandb else None
+            if self._wandb is not None:
+                stack.callback(self._wandb.finish)
+            directory.create(config)
+            stack.callback(setattr, threading, "excepthook", threading.excepthook)
+            self._hook, threading.excepthook = threading.excepthook, self._on_thread
+            with self._named():
+                self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
+                self._file = stack.enter_context(open(self._path, "a" if self.rows else "w", newline=""))
+                self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
+                self._writer = SummaryWriter(directory.path, purge_step=0 if step is None else step + 1)
+                # Not SummaryWriter's own close, which flushes first, and leaves a thread behind where that fails.
+                stack.callback(self._writer.file_writer.close)
+                self._writer.add_text("config", f"| setting | value |\n| --- | --- |\n{rows}")
+            self._opened = stack.pop_all()
 
     def write(self, step, row):
         """row: {name: number or None}, the same names each time. Raises OSError, naming the file, where that cannot be done."""
@@ -84,14 +94,15 @@ class ProgressLog:
         if self._wandb is not None:
             self._wandb.summary.update(metrics)
 
+    def sync(self):
+        """See to it that the rows outlast the machine, as checkpoints do."""
+        with self._named():
+            os.fsync(self._file.fileno())
+
     def close(self):
         """Raises nothing: what could not be written was said by `write`."""
-        # Not SummaryWriter's own close, which flushes first, and leaves a thread behind where that fails.
-        closes = [self._file.close, self._writer.file_writer.close]
-        for close in (*closes, *([self._wandb.finish] if self._wandb else [])):
-            with contextlib.suppress(OSError):
-                close()
-        threading.excepthook = self._hook
+        with contextlib.suppress(OSError):
+            self._opened.close()
 
     @contextlib.contextmanager
     def _named(self):
@@ -115,10 +126,13 @@ def _cut(path, step):
     """Rows of a progress.csv up to `step`, as dicts of text; those after it, and one that is cut off, go from the file."""
     try:
         with open(path, newline="") as file:
-            reader = csv.DictReader(file)
-            names, rows = reader.fieldnames, list(reader)
+            lines = file.readlines()
     except FileNotFoundError:
         return []
+    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
+    names, rows = reader.fieldnames or [], list(reader)
+    if rows and "step" not in names:
+        raise UserError(f"{path}: is not a progress.csv of ours; move it away")
     kept = [row for row in rows if None not in row.values() and None not in row and row["step"].isdecimal()]
     kept = [row for row in kept if int(row["step"]) <= step]
     if not kept:
@@ -130,25 +144,3 @@ def _cut(path, step):
     with write_atomically(path) as file:
         file.write(text.getvalue().encode())
     return kept
-
-
-def require_wandb(config):
-    """Raise UserError where wandb is asked for and not installed."""
-    # A folder of that name, such as wandb leaves where it ran, has no origin.
-    if config.wandb and getattr(importlib.util.find_spec("wandb"), "origin", None) is None:
-        raise UserError("--wandb: wandb is not installed; pip install wandb, or leave the option out")
-
-
-def _wandb_run(directory, config):
-    import wandb
-
-    # The same for a run that goes on, wherever it is called from.
-    identity = hashlib.sha256(str(directory.resolve()).encode()).hexdigest()[:16]
-    name = f"{config['task']}-{config['algorithm']}-{config['seed']}"
-    try:
-        run = wandb.init(project=config["wandb"], dir=directory, id=identity, name=name, config=config, resume="allow")
-    except wandb.Error as error:
-        raise UserError(f"--wandb: {' '.join(str(error).split())}; or leave the option out") from None
-    # By a figure of its own, because wandb's own counter never goes back to where a run goes on from.
-    run.define_metric("*", step_metric="step")
-    return run

@@ -1,16 +1,18 @@
 """The training loop: mushroom-rl's Core, an imitation agent, and everything that a run leaves behind."""
 
 import math
+import shlex
 import time
 from collections import defaultdict
 from contextlib import closing
+from dataclasses import replace
 
 import mujoco
 import numpy as np
 import torch
 
-from qi_ext.demonstrations import load_demonstrations
-from qi_ext.errors import SamplingError, Terminated
+from qi_ext.demonstrations import load_demonstrations, resolved_name
+from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.evaluation import compare, table
 from qi_ext.imitation import GAIL, VAIL
 from qi_ext.imitation.cloning import check_actions, clone
@@ -20,9 +22,10 @@ from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
 from qi_ext.training.health import Health
-from qi_ext.training.log import ProgressLog, require_wandb
+from qi_ext.training.log import ProgressLog
 from qi_ext.training.signals import Signals
 from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
+from qi_ext.training.weights_and_biases import require_wandb
 
 AGENTS = {"gail": GAIL, "vail": VAIL}
 DETAILS = (
@@ -41,7 +44,8 @@ class Training:
 
         Raises UserError.
         """
-        self.config = config = start.config
+        # As it is found from anywhere, for whoever resumes it.
+        self.config = config = replace(start.config, demonstrations=resolved_name(start.config.demonstrations))
         self.directory = start.directory
         require_wandb(config)
         self.device, self._why_device = choose_device(config.device, config)
@@ -82,8 +86,12 @@ class Training:
         self._resumed = start.checkpoint is not None
         self._began, self._seconds_before = None, 0.0  # of training, in the runs that this one goes on from
         if self._resumed:
-            fitting = (config, self.agent, self.core, self.counter, self.env.demonstrations)
-            self._seconds_before = put_back(start.checkpoint, *fitting)
+            try:
+                fitting = (config, self.agent, self.core, self.counter, self._demonstrations_hash())
+                self._seconds_before = put_back(start.checkpoint, *fitting)
+            except UserError:
+                self.core.close()
+                raise
 
     def run(self):
         """Train, evaluate, write; returns what result.json holds.
@@ -93,13 +101,13 @@ class Training:
         """
         result = self.directory.read_result() if self._resumed and self._is_over() else None
         if result is not None:
+            self.core.close()
             say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
-            return result
-        with self._signals, closing(self.core):
-            self.directory.create(self.config)
-            self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
+            return result | {"directory": str(self.directory.path)}
+        with self._signals, closing(self.core), self.directory.taken():
             step = self.counter.steps if self._resumed else None
-            with closing(ProgressLog(self.directory.path, self.config, step)) as self._log:
+            with closing(ProgressLog(self.directory, self.config, step)) as self._log:
+                self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
                 for row in self._log.rows:
                     self._health.look({name: float(text) if text else None for name, text in row.items()})
                 return self._run()
@@ -107,9 +115,13 @@ class Training:
     def _run(self):
         self._began = self._saved = time.monotonic()
         self._introduce()
-        if not self._resumed:
-            self._warm_start()
-            self._save()
+        try:
+            if not self._resumed:
+                self._warm_start()
+                self._save()
+        except (KeyboardInterrupt, Terminated):
+            say(f"stopped before the first step; begin again with {self._resume_hint()}")
+            raise
         try:
             self._learn()
         except FloatingPointError as error:
@@ -118,7 +130,11 @@ class Training:
         result = self._result()
         if self.config.evaluation_episodes:
             start = time.monotonic()
-            result["evaluation"] = self._evaluate()
+            try:
+                result["evaluation"] = self._evaluate()
+            except (KeyboardInterrupt, Terminated):
+                say(f"trained, but stopped in the evaluation; go on with {self._resume_hint()}")
+                raise
             result["evaluation_seconds"] = time.monotonic() - start
             with self._signals.held():
                 means = {name: result["evaluation"][name]["return_mean"] for name in ("deterministic", "stochastic")}
@@ -134,7 +150,9 @@ class Training:
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
-        say(f"learning on {self.device} ({self._why_device}), acting on {self.core.path.sampler.pool.n_workers} processes")
+        pool = self.core.path.sampler.pool
+        where = config.scheduler or (f"{pool.n_workers} processes" if pool.has_workers else "this process")
+        say(f"learning on {self.device} ({self._why_device}), acting in {where}")
         say(f"run directory: {self.directory.path}")
         if self._resumed:
             say(f"going on from step {self.counter.steps:,}")
@@ -161,10 +179,13 @@ class Training:
                     self._last_note = time.monotonic()
                     n_steps = self.n_steps - self.counter.steps
                     self.core.learn(n_steps=n_steps, n_steps_per_fit=self.config.batch_size, quiet=True)
+            elif not self.counter.steps:
+                say("the warm start took all of --minutes; nothing is trained")
             self._save()
         except (KeyboardInterrupt, Terminated, SamplingError):
-            self._save()
-            say(f"stopped at {self.counter.steps:,} steps; go on with --resume {self.directory.path}")
+            if self.core.n_steps == self.counter.steps:  # or it came from within an update
+                self._save()
+            say(f"stopped at {self.counter.steps:,} steps; go on with {self._resume_hint()}")
             raise
 
     def _is_over(self):
@@ -206,9 +227,17 @@ class Training:
             "learn_seconds": self.core.fit_seconds,
         } | self.agent.diagnostics
 
+    def _resume_hint(self):
+        return f"--resume {shlex.quote(str(self.directory.path))}"
+
+    def _demonstrations_hash(self):
+        """Of the states that episodes start from, and of those learned from, where they are others (`compat`)."""
+        return "-".join(dict.fromkeys(each.content_hash() for each in (self.env.demonstrations, self.demonstrations)))
+
     def _save(self):
         """Write a checkpoint, and the agent as it is."""
-        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self.env.demonstrations, self._seconds())
+        self._log.sync()
+        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self._demonstrations_hash(), self._seconds())
         self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.keep_checkpoints)
         self._save_agent(self.directory.agent)
         self._saved = time.monotonic()

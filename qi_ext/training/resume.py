@@ -1,6 +1,6 @@
 """Which run is meant, and where it goes on: a new one, or one whose directory holds a checkpoint."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from qi_ext.errors import UserError
@@ -28,14 +28,11 @@ def find_start(settings, resume=""):
     """
     given = {name: value for name, value in settings.items() if value is not None and (name, value) != ("results_dir", "")}
     if resume not in ("", "auto"):
-        return _go_on(RunDirectory(_existing(resume)), given)
+        return _go_on(RunDirectory(_existing(resume), "--resume"), given)
     config = make_config(**given)
     directory = RunDirectory(Path(config.results_dir) / str(config.seed))
-    if resume == "auto" and directory.occupied:
-        if directory.checkpoints.any_written():
-            return _go_on(directory, given)
-        if directory.config() and not _first_difference(asdict(config), directory.config()):
-            return Start(config, directory)  # it was ended before its first checkpoint
+    if resume == "auto" and (directory.checkpoints.any_written() or directory.config()):
+        return _go_on(directory, given)
     if directory.occupied:
         raise UserError(
             f"--results_dir: {directory.path} is not empty; --resume auto goes on with the run in it; "
@@ -59,9 +56,12 @@ def _existing(resume):
 
 def _go_on(directory, given):
     own = directory.config()
-    checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
-    # What may change may have been given anew since that checkpoint was written.
-    stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
+    if own and not directory.checkpoints.any_written():
+        checkpoint, stored = None, dict(own)  # it was ended before its first one
+    else:
+        checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
+        # What may change may have been given anew since that checkpoint was written.
+        stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in ("task", "algorithm"):
         _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":

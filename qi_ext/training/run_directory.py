@@ -1,7 +1,10 @@
 """The directory of one run: RESULTS_DIR/SEED, refused where something is in it already and is not to be gone on with."""
 
 import dataclasses
+import fcntl
 import json
+import os
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
@@ -10,24 +13,32 @@ from qi_ext.errors import UserError
 from qi_ext.files import require_writable, write_atomically
 from qi_ext.training.checkpoints import Checkpoints
 
+# Of files that `write_atomically` had not finished.
+TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".wandb_id.")
+
 
 class RunDirectory:
     """Where a run leaves config.yaml, progress.csv, TensorBoard events, agents, and at its very end result.json."""
 
-    def __init__(self, path):
-        """Name the directory and see whether it can be used; nothing is created. Raises UserError where it cannot."""
+    def __init__(self, path, option="--results_dir"):
+        """Name the directory and see whether it can be used; nothing is created. option: what named it, for messages.
+
+        Raises UserError where it cannot.
+        """
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
             # What a kill leaves of the very first file is nothing.
             names = [path.name for path in self.path.iterdir()] if existing == self.path and existing.is_dir() else []
-            self.occupied = any(not name.startswith(".config.yaml.") for name in names)
+            self.occupied = any(not name.startswith(TEMPORARY) for name in names)
         except OSError as error:
-            raise UserError(f"--results_dir: {self.path} cannot be used ({error.strerror}); choose another") from None
+            raise UserError(f"{option}: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():
-            raise UserError(f"--results_dir: {existing} is not a directory; choose another")
-        require_writable(existing, "--results_dir")
+            raise UserError(f"{option}: {existing} is not a directory; choose another")
+        require_writable(existing, option)
+        self._option = option
         self.checkpoints = Checkpoints(self.path)
+        self._steps = self.checkpoints.steps()
 
     @property
     def agent(self):
@@ -45,9 +56,35 @@ class RunDirectory:
             return {}
         return settings if isinstance(settings, dict) else {}
 
-    def create(self, config):
-        """Make the directory and write config.yaml; a result that is there is no longer the run's."""
+    @contextmanager
+    def taken(self):
+        """Make the directory, and keep it from other processes meanwhile; an empty one is removed again.
+
+        Raises UserError where another process has it, or has had it since this object was made.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise UserError(f"{self._option}: the run in {self.path} is running in another process") from None
+            except OSError:
+                pass  # a file system without locks
+            if self.checkpoints.steps() != self._steps:
+                raise UserError(f"{self._option}: the run in {self.path} has gone on in another process; try again")
+            yield
+        finally:
+            os.close(descriptor)
+            with suppress(OSError):
+                self.path.rmdir()
+
+    def create(self, config):
+        """Write config.yaml; a result that is there is no longer the run's, and what a kill left half written goes."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.glob(".*.*"):
+            if left.name.startswith(TEMPORARY):
+                left.unlink(missing_ok=True)
         with write_atomically(self.path / "config.yaml") as file:
             file.write(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False).encode())
         self.result.unlink(missing_ok=True)

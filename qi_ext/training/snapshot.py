@@ -13,8 +13,8 @@ from qi_ext.training.checkpoints import Checkpoint
 VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
 
-def snapshot(config, agent, core, counter, demonstrations, seconds):
-    """The `Checkpoint` of a run as it is. demonstrations: those the environment starts from. seconds: of training so far.
+def snapshot(config, agent, core, counter, demonstrations_hash, seconds):
+    """The `Checkpoint` of a run as it is. demonstrations_hash: of their content. seconds: of training so far.
 
     Raises FloatingPointError where what was learned is not finite.
     """
@@ -32,24 +32,24 @@ def snapshot(config, agent, core, counter, demonstrations, seconds):
         "counts": counts,
         "n_episodes": core.n_episodes,
         "seconds": seconds,
-        "demonstrations_hash": demonstrations.content_hash(),
+        "demonstrations_hash": demonstrations_hash,
         "versions": _versions(),
     }
     return Checkpoint(counter.steps, arrays, data)
 
 
-def put_back(checkpoint, config, agent, core, counter, demonstrations):
+def put_back(checkpoint, config, agent, core, counter, demonstrations_hash):
     """Make a run what it was at `checkpoint`; returns the seconds of training until then.
 
     Raises UserError where the demonstrations are others, or the checkpoint is of another program.
     """
-    data, found = checkpoint.data, demonstrations.content_hash()
+    data = checkpoint.data
     parts = {"agent": {}, "lanes": {}, "episodes": {}}
     try:
-        if data["demonstrations_hash"] != found:
+        if data["demonstrations_hash"] != demonstrations_hash:
             raise UserError(
-                f"--demonstrations: {config.demonstrations} has changed since the run began (content {found}, then "
-                f"{data['demonstrations_hash']}); give the file that it began with"
+                f"--demonstrations: {config.demonstrations} has changed since the run began (content {demonstrations_hash}, "
+                f"then {data['demonstrations_hash']}); give the file that it began with"
             )
         for name, array in checkpoint.arrays.items():
             part, _, rest = name.partition("/")

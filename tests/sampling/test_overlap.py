@@ -9,6 +9,7 @@ import pytest
 
 from qi_ext.errors import SamplingError
 from qi_ext.sampling import ParallelCore
+from qi_ext.sampling.loky_backend import LokyWorkers
 
 DEADLINE = 60.0  # s
 N_STEPS = 80  # a batch, of 8 lanes
@@ -163,6 +164,36 @@ def test_a_worker_killed_in_an_evaluation_while_a_batch_is_under_way_changes_not
 
     core = make_core(evaluate)
     assert is_as(learn(core, 3), expected, learned, 3)
+
+
+def test_a_pool_that_cannot_start_the_next_batch_at_once_starts_it_after_the_update(make_core, expected, learned, monkeypatch):
+    real, calls = LokyWorkers.submit, []
+
+    def submit(workers, function):
+        calls.append(function)
+        if len(calls) == 5:  # the first block of the second batch
+            raise BlockingIOError("no more processes")
+        return real(workers, function)
+
+    monkeypatch.setattr(LokyWorkers, "submit", submit)
+    is_as(learn(make_core(), 3), expected, learned, 3)
+    assert len(calls) == 13
+
+
+def test_a_pool_that_cannot_start_the_next_batch_at_all_says_so_after_the_update(make_core, expected, learned, monkeypatch):
+    real, noted = LokyWorkers.submit, []
+
+    def submit(workers, function):
+        if core.n_steps:
+            raise BlockingIOError("no more processes")
+        return real(workers, function)
+
+    monkeypatch.setattr(LokyWorkers, "submit", submit)
+    core = make_core(lambda dataset: noted.append(core.n_steps))
+    with pytest.raises(SamplingError, match="no more processes"):
+        learn(core, 3)
+    assert noted == [N_STEPS]
+    is_as(core, expected, learned, 1)
 
 
 def test_stop_ends_learning_after_the_update_and_it_can_go_on(make_core, expected, learned):

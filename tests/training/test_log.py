@@ -7,7 +7,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
-from qi_ext.training.log import TAGS, ProgressLog, require_wandb
+from qi_ext.training.log import TAGS, ProgressLog
+from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.weights_and_biases import require_wandb
 
 FIGURES = {"return_mean": 1.5, "kl": 0.25}
 
@@ -18,7 +20,7 @@ def open_log(tmp_path):
     logs = []
 
     def make(step=None, **settings):
-        logs.append(ProgressLog(tmp_path, make_config(seed=7, **settings), step))
+        logs.append(ProgressLog(RunDirectory(tmp_path), make_config(seed=7, **settings), step))
         return logs[-1]
 
     yield make
@@ -182,12 +184,32 @@ def test_wandb_gets_every_figure_by_its_step(open_log, tmp_path, monkeypatch):
     assert len(runs) == 1, "it is the same run that goes on"
 
 
-def test_wandb_that_cannot_be_had_is_refused_in_one_line(open_log, monkeypatch):
+def test_wandb_that_cannot_be_had_is_refused_in_one_line_and_nothing_is_left(open_log, tmp_path, monkeypatch):
     wandb = pytest.importorskip("wandb")
 
-    def refuse(**settings):
+    def refuse(dir, **settings):
+        (dir / "wandb").mkdir()
         raise wandb.Error("no API key:\n  call wandb login")
 
     monkeypatch.setattr(wandb, "init", refuse)
-    with pytest.raises(UserError, match="^--wandb: no API key: call wandb login; or leave the option out$"):
+    with pytest.raises(UserError, match='^--wandb: no API key: call wandb login; or --wandb "" to do without$'):
         open_log(wandb="mine")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_of_the_same_name_are_told_apart_in_wandb(open_log, tmp_path, monkeypatch):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_SILENT", "true")
+    identities = []
+    for _ in range(2):
+        open_log(wandb="mine").close()
+        identities.append((tmp_path / "wandb_id").read_text())
+    assert identities[0] != identities[1]
+
+
+def test_a_file_that_is_no_progress_is_refused_and_left(open_log, tmp_path):
+    (tmp_path / "progress.csv").write_text("name,price\nbread,2\n")
+    with pytest.raises(UserError, match="progress.csv: is not a progress.csv of ours; move it away$"):
+        open_log(64)
+    assert "bread" in (tmp_path / "progress.csv").read_text()

@@ -314,9 +314,10 @@ def test_auto_starts_a_run_and_goes_on_with_it(tiny, alone, build, run, ends_as,
     assert "going on from step 64" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("how", ["auto", "by its directory"])
 @pytest.mark.parametrize("moment", ["before", "between agent and checkpoint"])
-def test_auto_starts_a_run_over_that_was_killed_before_its_first_checkpoint(
-    tiny, alone, build, run, ends_as, monkeypatch, moment
+def test_a_run_that_was_killed_before_its_first_checkpoint_starts_over(
+    tiny, alone, build, run, ends_as, monkeypatch, moment, how
 ):
     def kill(*arguments):
         raise SystemExit
@@ -326,11 +327,12 @@ def test_auto_starts_a_run_over_that_was_killed_before_its_first_checkpoint(
         patch.setattr(*((loop.Training, "_save") if moment == "before" else (checkpoints, "write_tensors")), kill)
         with pytest.raises(SystemExit):
             training.run()
-    with pytest.raises(UserError, match="no checkpoint to go on from"):
-        build({}, training.directory.path)
     with pytest.raises(UserError, match="--resume auto goes on"):
         build(tiny())
-    assert ends_as(run(tiny(), "auto"), alone())
+    with pytest.raises(UserError, match="^--gamma: the run in .* has 0.99, and cannot go on with 0.5"):
+        build(tiny(gamma=0.5), "auto")
+    again = run(tiny(), "auto") if how == "auto" else run({}, training.directory.path)
+    assert ends_as(again, alone())
 
 
 def test_auto_refuses_a_directory_that_is_not_a_runs(tiny, tmp_path):
@@ -365,6 +367,49 @@ def test_a_run_goes_on_from_where_it_was_moved_to(tiny, alone, run, ends_as, tmp
     assert again.result["directory"] == str(moved)
     assert not first.directory.path.exists()
     assert ends_as(again, undisturbed)
+
+
+def test_a_finished_run_is_where_it_was_moved_to(tiny, run, tmp_path):
+    first = run(tiny())
+    moved = tmp_path / "elsewhere" / "x y"
+    shutil.move(first.directory.path, moved)
+    assert run({}, moved).result == first.result | {"directory": str(moved)}
+
+
+def test_demonstrations_that_only_the_learner_sees_are_refused_by_their_hash(tiny, run, build, gliding, tmp_path):
+    """With compat=upstream it learns from all directions, and episodes start from the task's."""
+    names = [str(tmp_path / name) for name in ("one.npz", "other.npz")]
+    for name, directions in zip(names, ((0.0, 90.0), (0.0, 180.0)), strict=True):
+        formats.write(name, gliding(directions))
+    first = run(tiny(demonstrations=names[0], compat="upstream"))
+    with pytest.raises(UserError, match="^--demonstrations: .* has changed since the run began"):
+        build({"n_steps": 192, "demonstrations": names[1]}, first.directory.path)
+
+
+def test_demonstrations_are_found_from_another_place(tiny, run, recorded, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    first = run(tiny(demonstrations="here.npz"))
+    monkeypatch.chdir("/")
+    assert run({"n_steps": 192}, first.directory.path).counter.steps == 192
+
+
+def test_a_run_that_is_running_is_refused(tiny, build):
+    """Both were told to go on; the second must neither write beside the first nor set its checkpoints aside."""
+    first, refusals = build(tiny()), []
+    second = build(tiny())
+    note = first._note
+
+    def also_start_the_other():
+        note()
+        with pytest.raises(UserError) as caught:
+            second.run()
+        refusals.append(str(caught.value))
+
+    first._note = also_start_the_other
+    first.run()
+    assert refusals == [f"--results_dir: the run in {first.directory.path} is running in another process"] * 2
+    with pytest.raises(UserError, match="has gone on in another process; try again$"):
+        second.run()
 
 
 def test_experiment_goes_on_as_a_function(tiny):
