@@ -9,6 +9,8 @@ STANDING_SHARE = 0.15  # of the commanded speed
 COLLAPSED_SHARE = 0.25  # of the best mean episode length so far
 WORTH_LOSING = 100.0  # steps
 
+NEEDED = {"length_mean", "speed_along", "std", "line_search_step"}  # figures; that of the discriminator may be missing
+
 ADVICE = {
     "saturated": (
         "the discriminator is certain of everything it sees, so that its reward says nothing: "
@@ -43,6 +45,12 @@ class Health:
         self._told = set()
         self._lengths = deque(maxlen=2 * IN_A_ROW)
         self._best = 0.0
+
+    def recall(self, rows):
+        """Look at the rows of a progress.csv, {name: text}, of before; their warnings were said then."""
+        for row in rows:
+            if row.keys() >= NEEDED:
+                self.look({name: float(text) if text else None for name, text in row.items()})
 
     def look(self, figures):
         """Warnings, in words, that the figures of one more update, {name: number or None}, give rise to."""

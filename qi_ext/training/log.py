@@ -73,6 +73,8 @@ class ProgressLog:
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, ["step", *row])
                 self._csv.writeheader()
+            elif set(self._csv.fieldnames) != {"step", *row}:
+                raise UserError(f"{self._path}: has other columns than this program writes; move it away, and resume")
             self._csv.writerow({"step": step} | row)
             self._file.flush()
             for name, value in row.items():

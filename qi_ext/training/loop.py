@@ -108,8 +108,7 @@ class Training:
             step = self.counter.steps if self._resumed else None
             with closing(ProgressLog(self.directory, self.config, step)) as self._log:
                 self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
-                for row in self._log.rows:
-                    self._health.look({name: float(text) if text else None for name, text in row.items()})
+                self._health.recall(self._log.rows)
                 return self._run()
 
     def _run(self):

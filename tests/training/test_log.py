@@ -208,6 +208,15 @@ def test_runs_of_the_same_name_are_told_apart_in_wandb(open_log, tmp_path, monke
     assert identities[0] != identities[1]
 
 
+def test_a_row_of_other_figures_than_those_before_is_refused(open_log, tmp_path):
+    log = open_log()
+    log.write(64, FIGURES)
+    log.close()
+    with pytest.raises(UserError, match="has other columns than this program writes; move it away, and resume$"):
+        open_log(64).write(128, FIGURES | {"new": 1.0})
+    assert steps(tmp_path)[0] == [64]
+
+
 def test_a_file_that_is_no_progress_is_refused_and_left(open_log, tmp_path):
     (tmp_path / "progress.csv").write_text("name,price\nbread,2\n")
     with pytest.raises(UserError, match="progress.csv: is not a progress.csv of ours; move it away$"):
