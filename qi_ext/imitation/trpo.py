@@ -64,11 +64,11 @@ class TRPO(Agent):
 
     def update(self, batch, ready=lambda: None):
         """Policy step, then the statistics: the old policy keeps those it acted with. Then the rest is fitted."""
+        self.diagnostics, self._measured = {}, {}
         with torch.no_grad():
             rewards = self.rewards(batch)
             advantages, targets = self._advantages(batch, rewards)
             spread, mean = torch.std_mean(advantages, correction=0)
-        self.diagnostics = {}
         self._policy_step(batch, ((advantages - mean) / (spread + 1e-8)).float())
         self._update_statistics(batch.observations)
         self.policy.sync()
@@ -117,7 +117,6 @@ class TRPO(Agent):
         ).view(-1)
         targets = (advantages + values).float()
         unexplained = (targets - values).var(correction=0) / targets.var(correction=0).clamp_min(1e-12)
-        self._measured = {}
         self._measure(value=values.mean(), explained_variance=1.0 - unexplained)
         return advantages, targets
 
