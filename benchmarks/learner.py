@@ -7,10 +7,9 @@ table, medians over rounds of each round's ratio, and writes the medians as one 
 to read it.
 """
 
-import sys
 import time
 
-from tables import Measure, add_options, checked_rounds, machine, table, write_medians
+from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
 from qi_ext.errors import UserError
 from qi_ext.training.arguments import Parser, run_command
@@ -148,10 +147,6 @@ def _measure(config, rounds, options):
                 | {f"share_{name}": ours.parts_took[name] / whole for name in ("policy", "critic", "discriminator")}
             )
     return {name: [row[name] for row in rows] for name in rows[0]}
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

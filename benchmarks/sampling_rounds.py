@@ -1,6 +1,5 @@
 """The rounds of benchmarks/sampling.py: every contender takes its turn in each, on robots that walk."""
 
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from bare_physics import BareProcesses, recorded
 from stock_contenders import StockCore, VectorEnv, Walk, write_walks
+from tables import say
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
@@ -156,10 +156,6 @@ def measure(n_workers, rounds, quick):
         for name, parts in contenders.walks.items()
     }
     return {name: [row[name] for row in rows] for name in rows[0]}, walks
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):

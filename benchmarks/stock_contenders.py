@@ -12,7 +12,7 @@ from loco_mujoco.environments import UnitreeA1
 from loco_mujoco.environments.gymnasium import GymnasiumWrapper
 from mushroom_rl.core import Agent, Core
 from mushroom_rl.policy import GaussianTorchPolicy
-from torch import nn
+from stock_learner import Network
 
 from qi_ext.demonstrations import formats
 
@@ -54,19 +54,6 @@ class WalkingA1(UnitreeA1):
     generate = staticmethod(stock_a1)
 
 
-class Network(nn.Module):
-    """The cloned policy's mean, as mushroom-rl's approximator wants it built."""
-
-    def __init__(self, input_shape, output_shape, policy, **_):
-        super().__init__()
-        self.register_buffer("mean", policy.normalizer.mean.float())
-        self.register_buffer("inverse_std", policy.normalizer.inverse_std.float())
-        self.layers = policy.network
-
-    def forward(self, state):
-        return self.layers((state - self.mean) * self.inverse_std)
-
-
 class StockCore:
     """One stock environment, stock `GaussianTorchPolicy` and stock `Core`, in this process."""
 
@@ -76,7 +63,7 @@ class StockCore:
         torch.manual_seed(seed)
         info = self._environment.info
         sizes = info.observation_space.shape, info.action_space.shape
-        self.policy = GaussianTorchPolicy(Network, *sizes, std_0=std, policy=policy)
+        self.policy = GaussianTorchPolicy(Network, *sizes, std_0=std, normalizer=policy.normalizer, layers=policy.network)
         self._agent = Agent(info, self.policy)
 
     def walk(self, n_steps, warm_up):

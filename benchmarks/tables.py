@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import platform
 import statistics
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +37,11 @@ def checked_rounds(options, rounds):
     if options.json:
         require_output(options.json, "--json")
     return chosen
+
+
+def say(text):
+    """Tell on standard error what is being done."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def machine(packages):

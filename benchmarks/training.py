@@ -8,13 +8,12 @@ epochs. Prints a table, medians over rounds of each round's ratio, and writes th
 benchmarks/README.md says how to read it.
 """
 
-import sys
 import tempfile
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tables import Measure, add_options, checked_rounds, machine, table, write_medians
+from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
 from qi_ext.errors import UserError
 from qi_ext.training.arguments import Parser, run_command
@@ -167,10 +166,6 @@ class _Loops:
         core.learn(n_steps=self.config.batch_size, n_steps_per_fit=self.config.batch_size, quiet=True)
         whole = time.perf_counter() - began
         return self.config.batch_size / whole, self.config.batch_size / (whole - sum(seconds))
-
-
-def say(text):
-    print(text, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

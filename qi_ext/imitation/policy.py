@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 from qi_ext.acting import Actor, save_agent
 from qi_ext.imitation.networks import MLP, Normalizer, seeded_generator
-from qi_ext.imitation.trust_region import entropy, unflatten
+from qi_ext.imitation.trust_region import as_layers, entropy, unflatten
 
 
 class GaussianPolicy(TorchPolicy):
@@ -57,7 +57,7 @@ class GaussianPolicy(TorchPolicy):
         ends = np.cumsum([part.numel() for part in parts])
         arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]
         *layers, log_std, mean, inverse_std = arrays
-        self.actor = Actor(list(zip(layers[::2], layers[1::2], strict=True)), mean, inverse_std, log_std)
+        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std)
 
     def draw_action(self, state):
         """Actions, (..., 12), for observations, (..., 37), both numpy."""

@@ -14,6 +14,7 @@ from qi_ext.imitation.networks import MLP, forward_pass, seeded_generator
 from qi_ext.imitation.trust_region import (
     KL_TOLERANCE,
     Linearized,
+    as_layers,
     conjugate_gradient,
     entropy,
     gauss_newton_product,
@@ -130,7 +131,6 @@ class TRPO(Agent):
 
     def _policy_step(self, batch, advantages):
         config, policy, parameters = self.config, self.policy, self.policy.parameters()
-        inputs = policy.normalizer(batch.observations)
         linearized = Linearized(policy, batch.observations)
         old_mean, old_log_std = linearized.mean, policy.log_std.detach()
         old_log_prob = log_probability(batch.actions, old_mean, old_log_std)
@@ -143,7 +143,7 @@ class TRPO(Agent):
             vector = start + 0.5**halvings * full_step
             vector[-len(old_log_std) :].clamp_(math.log(config.min_std), math.log(config.max_std))
             *weights, log_std = unflatten(vector, parameters)
-            new_mean = forward_pass(list(zip(weights[::2], weights[1::2], strict=True)), inputs)
+            new_mean = forward_pass(as_layers(weights), linearized.inputs)
             ratio = torch.exp(log_probability(batch.actions, new_mean, log_std) - old_log_prob)
             gain = (ratio * advantages).mean() + config.entropy_coefficient * entropy(log_std) - before
             return vector, mean_kl(old_mean, old_log_std, new_mean, log_std), gain

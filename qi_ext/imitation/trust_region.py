@@ -17,12 +17,14 @@ class Linearized:
 
     @torch.no_grad()
     def __init__(self, policy, observations):
-        """`mean`: (n, 12)."""
+        """`inputs`: the normalized observations, (n, 37). `mean`: (n, 12)."""
         self._parameters = list(policy.network.parameters())
         self._layers = [(weight.detach(), bias.detach()) for weight, bias in policy.network.layers()]
         rows = CPU_ROWS if observations.device.type == "cpu" else len(observations)
+        self._rows = rows
+        self.inputs = policy.normalizer(observations)
         self._chunks, means = [], []
-        for x in policy.normalizer(observations).split(rows):
+        for x in self.inputs.split(rows):
             # The inputs of each layer, and where each hidden unit is active (1 or 0).
             inputs, active = [x], []
             for weight, bias in self._layers[:-1]:
@@ -37,15 +39,14 @@ class Linearized:
     def pulled_back(self, gradients):
         """J' u for u = gradients, (n, 12): flat, in the order of `policy.network.parameters()`."""
         result, sums = self._sums()
-        for gradient, (inputs, active) in zip(gradients.split(self._rows()), self._chunks, strict=True):
+        for gradient, (inputs, active) in zip(gradients.split(self._rows), self._chunks, strict=True):
             self._pull_back(gradient, inputs, active, sums)
         return result
 
     @torch.no_grad()
     def gauss_newton(self, vector, precision):
         """J' (precision * (J v)) for a flat vector v; precision: (12,)."""
-        pieces = unflatten(vector, self._parameters)
-        direction = list(zip(pieces[::2], pieces[1::2], strict=True))
+        direction = as_layers(unflatten(vector, self._parameters))
         result, sums = self._sums()
         for inputs, active in self._chunks:
             # The tangent of each layer's output: d(W h + b) = V h + c + W dh.
@@ -65,14 +66,10 @@ class Linearized:
             if i:
                 gradient = torch.mm(gradient, self._layers[i][0]).mul_(active[i - 1])
 
-    def _rows(self):
-        return [len(inputs[0]) for inputs, _ in self._chunks]
-
     def _sums(self):
         """A flat vector of zeros, and views of it, [(weight, bias), ...]."""
         result = torch.cat([torch.zeros_like(parameter).view(-1) for parameter in self._parameters])
-        pieces = unflatten(result, self._parameters)
-        return result, list(zip(pieces[::2], pieces[1::2], strict=True))
+        return result, as_layers(unflatten(result, self._parameters))
 
 
 def gauss_newton_product(policy, linearized):
@@ -120,6 +117,11 @@ def unflatten(vector, like):
     """Views of a flat vector in the shapes of the tensors `like`, in order."""
     pieces = vector.split([tensor.numel() for tensor in like])
     return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]
+
+
+def as_layers(pieces):
+    """[(weight, bias), ...] of a list weight, bias, weight, bias, ..."""
+    return list(zip(pieces[::2], pieces[1::2], strict=True))
 
 
 def log_probability(actions, mean, log_std):

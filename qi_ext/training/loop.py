@@ -62,6 +62,9 @@ class Training:
         self.demonstrations = self.env.demonstrations
         if config.compat == "upstream":
             self.demonstrations = load_demonstrations(config.demonstrations, self.env.commands, compat="upstream")
+        self._hash = self.env.demonstrations.content_hash()
+        # Of the states that episodes start from, and of those learned from, where they are others.
+        self._content = "-".join(dict.fromkeys([self._hash, self.demonstrations.content_hash()]))
         if config.warm_start:
             check_actions(self.demonstrations)
         self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent, self.device)
@@ -87,7 +90,7 @@ class Training:
         self._began, self._seconds_before = None, 0.0  # of training, in the runs that this one goes on from
         if self._resumed:
             try:
-                fitting = (config, self.agent, self.core, self.counter, self._demonstrations_hash())
+                fitting = (config, self.agent, self.core, self.counter, self._content)
                 self._seconds_before = put_back(start.checkpoint, *fitting)
             except UserError:
                 self.core.close()
@@ -229,20 +232,16 @@ class Training:
     def _resume_hint(self):
         return f"--resume {shlex.quote(str(self.directory.path))}"
 
-    def _demonstrations_hash(self):
-        """Of the states that episodes start from, and of those learned from, where they are others (`compat`)."""
-        return "-".join(dict.fromkeys(each.content_hash() for each in (self.env.demonstrations, self.demonstrations)))
-
     def _save(self):
         """Write a checkpoint, and the agent as it is."""
         self._log.sync()
-        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self._demonstrations_hash(), self._seconds())
+        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self._content, self._seconds())
         self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.keep_checkpoints)
         self._save_agent(self.directory.agent)
         self._saved = time.monotonic()
 
     def _save_agent(self, path):
-        metadata = agent_metadata(self.config, self.counter.steps, self.env.demonstrations, self.demonstrations.source)
+        metadata = agent_metadata(self.config, self.counter.steps, self._hash, self.demonstrations.source)
         self.agent.policy.save_agent(path, metadata)
 
     def _result(self):
@@ -258,7 +257,7 @@ class Training:
             "training_seconds": self._seconds(),
             "best_checkpoint": self.directory.checkpoints.best(),
             "demonstrations": self.demonstrations.source,
-            "demonstrations_hash": self.env.demonstrations.content_hash(),
+            "demonstrations_hash": self._hash,
             f"episode_length_first_{WINDOW_STEPS}": first,
             f"episode_length_last_{WINDOW_STEPS}": last,
             "device": str(self.device),

@@ -62,8 +62,11 @@ def put_back(checkpoint, config, agent, core, counter, demonstrations_hash):
         raise UserError(f"--resume: the checkpoint of step {checkpoint.step} does not fit this program: {error}") from None
 
 
-def agent_metadata(config, step, demonstrations, source):
-    """What the file of an agent says of its run, {str: str}. source: of the demonstrations as they are learned from."""
+def agent_metadata(config, step, demonstrations_hash, source):
+    """What the file of an agent says of its run, {str: str}.
+
+    demonstrations_hash: of those that episodes start from. source: of those that are learned from.
+    """
     return {
         "task": config.task,
         "algorithm": config.algorithm,
@@ -73,7 +76,7 @@ def agent_metadata(config, step, demonstrations, source):
         "speed": str(config.speed),
         "lanes_per_block": str(config.lanes_per_block),
         "demonstrations": resolved_name(config.demonstrations),
-        "demonstrations_hash": demonstrations.content_hash(),
+        "demonstrations_hash": demonstrations_hash,
         "demonstrations_source": source,
         "versions": _versions(),
     }

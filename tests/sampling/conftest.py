@@ -1,6 +1,7 @@
 """What the tests of sampling share: a task of short episodes, policies and agents of small networks, and exact comparison."""
 
 import logging
+import signal
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from qi_ext.acting import Actor
 from qi_ext.demonstrations import formats
 from qi_ext.sampling.rollouts import ARRAYS
 
+HANGS_AFTER = 120  # s
 HORIZON = 8  # torques at random throw the robot over after 2 to 30 steps: some episodes fall, others reach this limit
 
 
@@ -144,3 +146,17 @@ def warnings(caplog):
     """What the pool has said."""
     caplog.set_level(logging.WARNING, "qi_ext.sampling")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]
+
+
+@pytest.fixture
+def deadline():
+    """A test that hangs fails."""
+
+    def out_of_time(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(HANGS_AFTER)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)

@@ -29,6 +29,7 @@ from qi_ext.sampling import dask_backend  # noqa: E402 (needs distributed)
 
 ROOT = Path(qi_ext.__file__).parents[1]
 DEADLINE = 60.0  # s
+pytestmark = pytest.mark.usefixtures("deadline")
 N_LANES, N_STEPS = 16, 60
 cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
@@ -42,20 +43,6 @@ def wait_until(condition):
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.002)
-
-
-@pytest.fixture(autouse=True)
-def deadline():
-    """A test that hangs fails."""
-
-    def out_of_time(number, frame):
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(int(2 * DEADLINE))
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ from qi_ext.sampling.pool import Pool
 
 ROOT = Path(qi_ext.__file__).parents[1]
 DEADLINE = 60.0  # s
+pytestmark = pytest.mark.usefixtures("deadline")
 N_LANES, N_STEPS = 16, 200
 SIZE = 150_000_000  # bytes, of a message that takes its time
 WARNING = "a worker died (killed, or out of memory?); running again: "
@@ -78,20 +79,6 @@ def killed(victims, when):
         killing = thread.submit(kill)
         yield
         killing.result()
-
-
-@pytest.fixture(autouse=True)
-def deadline():
-    """A test that hangs fails."""
-
-    def out_of_time(number, frame):
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(int(2 * DEADLINE))
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="module")
