@@ -11,8 +11,10 @@ WARM_START ?= 0
 DEMONSTRATIONS ?= trot
 # Empty is run_gail.py's own default, runs/TASK-ALGORITHM.
 RESULTS_DIR ?=
+# Of test-upstream: a checkout of imitation-lib; empty where it is installed.
+IMITATION_LIB ?=
 
-.PHONY: help setup train test test-slow test-gpu lint format clean
+.PHONY: help setup train test test-slow test-gpu test-upstream lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -20,6 +22,7 @@ help:
 	@echo "make test        install, lint, run the tests"
 	@echo "make test-slow   install, run the experiments (minutes each)"
 	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
+	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make setup       install into $(VENV)"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
@@ -56,6 +59,9 @@ test-slow: setup
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu
+
+test-upstream: setup
+	IMITATION_LIB="$(IMITATION_LIB)" $(BIN)/python -m pytest tests/patches/upstream
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info

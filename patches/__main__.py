@@ -1,0 +1,57 @@
+"""`python -m patches`: what there is to patch here, and with --probe whether each patch does what it says."""
+
+import argparse
+import sys
+
+from rich.console import Console
+from rich.table import Table
+
+from patches.probing import probe_all
+from patches.registry import MODULES, states
+
+
+def main(arguments=None):
+    """Exit codes: 0 done, 1 where a probe does not fail before its patch and pass after it, 2 for a wrong command line."""
+    parser = argparse.ArgumentParser("python -m patches", description=__doc__, allow_abbrev=False)
+    parser.add_argument("libraries", nargs="*", metavar="LIBRARY", help=f"{', '.join(MODULES)} [all]")
+    parser.add_argument("--probe", action="store_true", help="run every probe without and with its patch, in fresh processes")
+    options = parser.parse_args(arguments)
+    try:
+        found = states(*options.libraries)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    console = Console(width=None if sys.stdout.isatty() else 200, markup=False, emoji=False)
+    console.print(_listing(found))
+    if not options.probe:
+        return 0
+    table = Table("library", "patch", "before", "after", "seen before")
+    failed = []
+    for probed in probe_all(*options.libraries):
+        patch = probed.state.patch
+        table.add_row(patch.library, patch.name, *map(_verdict, (probed.before, probed.after)), (probed.before or "")[:120])
+        if not probed.holds:
+            failed.append(probed)
+    console.print(table)
+    for probed in failed:
+        seen = probed.error or f"before: {probed.before or 'no fault'}; after: {probed.after or 'no fault'}"
+        console.print(f"{probed.state.patch.full_name}: {seen}", highlight=False)
+    return 1 if failed else 0
+
+
+def _listing(found):
+    table = Table("library", "version", "patch", "state", "changes results")
+    for state in found:
+        patch, version = state.patch, state.version or "not installed"
+        if state.state == "unknown version":
+            version += f" (not {' or '.join(patch.versions)})"
+        table.add_row(patch.library, version, patch.name, state.state, patch.changes_results or "no")
+    return table
+
+
+def _verdict(seen):
+    return "error" if seen is None else "fails" if seen else "passes"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Failed experiments are seen: in the exit code of a Slurm script, in sbatch's, and at the end of a local run."""
+
+import traceback
+from copy import deepcopy
+
+from patches.experiment_launcher import LIBRARY
+from patches.experiment_launcher.seen import Seen
+from patches.experiment_launcher.trial import launch
+
+_FAIL = "raise RuntimeError('as asked')"
+
+_WAIT = """
+# The library's own wait, below, forgets how they ended.
+exit_code=0
+for i in "${!experiments[@]}"; do
+  wait "${experiments[$i]}" || {
+    exit_code=$?
+    echo "Experiment $((i + 1)) of ${#experiments[@]} ended with exit code $exit_code" >&2
+  }
+done
+"""
+
+
+def _probe_exit_code():
+    outcome = launch(body=_FAIL)
+    if len(outcome.received) != 1 or len(outcome.exit_codes) != 1:
+        raise RuntimeError(f"the experiment did not run: {outcome}")
+    return "" if outcome.exit_codes != [0] else f"exit code 0 after: {outcome.output.strip().splitlines()[-3]}"
+
+
+@LIBRARY.patch(
+    "exit-code",
+    target="experiment_launcher.launcher:Launcher.generate_slurm",
+    sees="Slurm calls a job COMPLETED, exit code 0:0, although its experiments crashed",
+    remedy="the script ends with the exit code of its last failed experiment, and says which failed",
+    probe=_probe_exit_code,
+)
+def _exit_code(edits):
+    from experiment_launcher import Launcher
+
+    def make(generate_slurm):
+        def with_exit_code(self, command_line_args_list=None):
+            script = generate_slurm(self, command_line_args_list)
+            commands, wait, rest = script.rpartition("\nwait")
+            for line in dict.fromkeys(command_line_args_list or ()):
+                started = f"\t\t{line}  &\n"
+                commands = commands.replace(started, f"{started}experiments+=($!)\n")
+            return f"{commands}{_WAIT}{wait}{rest}exit $exit_code\n"
+
+        return with_exit_code
+
+    edits.wrap(Launcher, "generate_slurm", make)
+
+
+def _probe_sbatch():
+    outcome = launch(refuse=True)
+    if outcome.received:
+        raise RuntimeError(f"sbatch did not fail: {outcome}")
+    return "" if outcome.error else "sbatch failed, run() did not"
+
+
+@LIBRARY.patch(
+    "sbatch-errors",
+    target="experiment_launcher.launcher:Launcher._run_slurm",
+    sees="run(local=False) ends as if all were well where sbatch refuses a script or is missing",
+    remedy="the first script that is not submitted ends the run with a RuntimeError that names it",
+    probe=_probe_sbatch,
+)
+def _sbatch_errors(edits):
+    import experiment_launcher.launcher as launcher
+
+    def system(command, inner=launcher.os.system):
+        status = inner(command)
+        if status:
+            code = launcher.os.waitstatus_to_exitcode(status)
+            why = "there is no sbatch on PATH; run(local=True) needs none" if code == 127 else "its message is above"
+            raise RuntimeError(f"{command}: not submitted, nor what follows it: exit code {code}, {why}")
+        return status
+
+    edits.replace(launcher, "os", Seen(launcher.os, system=system))
+
+
+def _probe_local():
+    outcome = launch({"name__": "a"}, {"name__": "b"}, parameters="name: str = '',", body=_FAIL, local=True)
+    if len(outcome.received) != 2:
+        raise RuntimeError(f"the experiments did not run: {outcome}")
+    return "" if outcome.error else "both experiments failed, run() did not"
+
+
+@LIBRARY.patch(
+    "local-failures",
+    target="experiment_launcher.launcher:Launcher._run_local, _run_sequential",
+    sees="run(local=True) ends as if all were well where experiments crashed",
+    remedy="it raises a RuntimeError that names them, after all others ran",
+    probe=_probe_local,
+)
+def _local_failures(edits):
+    from experiment_launcher import Launcher
+
+    def parallel(original):
+        def _run_local(self, test):
+            return original(self, test) if test else _run(self, self._n_exps_in_parallel)
+
+        return _run_local
+
+    def sequential(original):
+        def _run_sequential(self, test):
+            return original(self, test) if test else _run(self, 1)
+
+        return _run_sequential
+
+    edits.wrap(Launcher, "_run_local", parallel)
+    edits.wrap(Launcher, "_run_sequential", sequential)
+
+
+def _run(self, n_jobs):
+    """Run all experiments of a `Launcher`, n_jobs at a time; raises RuntimeError where any failed."""
+    from experiment_launcher import launcher
+    from joblib import Parallel, delayed
+
+    launcher.os.makedirs(self._experiment_dir_local, exist_ok=True)
+    experiment = launcher.import_module(self._experiment_py_file).experiment
+    defaults = launcher.get_experiment_default_params(experiment)
+    runs = [deepcopy(given) for given in self._generate_exp_params(defaults)]
+    ends = Parallel(n_jobs=n_jobs)(delayed(_attempt)(experiment, given) for given in runs)
+    failed = [f"{given}: {end}" for given, end in zip(runs, ends, strict=True) if end]
+    if failed:
+        self._experiment_list = []
+        raise RuntimeError("\n  ".join([f"{len(failed)} of {len(runs)} experiments failed:", *failed]))
+
+
+def _attempt(experiment, given):
+    """How an experiment ended: "" for well, else its exception in one line."""
+    try:
+        experiment(**given)
+    except Exception as error:
+        print(f"This experiment failed: {given}", flush=True)
+        traceback.print_exc()
+        return traceback.format_exception_only(error)[-1].strip()
+    return ""

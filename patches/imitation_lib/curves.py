@@ -1,0 +1,121 @@
+"""What agents write to TensorBoard."""
+
+import contextlib
+
+from patches.imitation_lib import small
+from patches.imitation_lib.library import LIBRARY
+from patches.library import crash
+
+_LOGGING = "imitation_lib.imitation:GAIL_TRPO._logging_sw"
+_OF_EPISODES = ("EpTrueRewMean", "EpRewMean", "EpLenMean")
+
+
+@contextlib.contextmanager
+def _writing_through(agent, add_scalar):
+    """While it lasts, what the agent writes goes to add_scalar(writer, tag, value, step)."""
+    writer = agent._sw
+
+    class Through:
+        def add_scalar(self, tag, value, step=None):
+            add_scalar(writer, tag, value, step)
+
+    agent._sw = Through()
+    try:
+        yield
+    finally:
+        agent._sw = writer
+
+
+def _probe_trained_loss():
+    agent = small.vail(sw=small.Writer())
+    agent.fit(small.dataset())
+    logged, used = agent._sw.scalars["Beta"][-1][1], float(agent._D.model._loss._beta)
+    return "" if abs(logged - used) < 1e-9 else f"beta is {used:.4f}, and logged as {logged:.4f}"
+
+
+@LIBRARY.patch(
+    "logged-loss",
+    target="imitation_lib.imitation:GAIL_TRPO.__init__, _post_load",
+    sees="VAIL's beta is logged as 0.1 for ever, and the losses with it, because a copy of the loss is trained",
+    remedy="the loss that is logged, and saved, is the one that is trained",
+    probe=_probe_trained_loss,
+)
+def _logged_loss(edits):
+    from imitation_lib.imitation import GAIL_TRPO
+
+    def make(original):
+        def wrapper(self, *arguments, **keywords):
+            original(self, *arguments, **keywords)
+            self._loss = self._D.model._loss
+
+        return wrapper
+
+    edits.wrap(GAIL_TRPO, "__init__", make)
+    edits.wrap(GAIL_TRPO, "_post_load", make)
+
+
+def _probe_no_episode():
+    agent = small.gail(sw=small.Writer())
+    seen = crash(agent.fit, small.dataset(episode=0))
+    return seen or ("" if "vf_loss" in agent._sw.scalars else "the values' loss is not logged")
+
+
+@LIBRARY.patch(
+    "no-episode",
+    target=_LOGGING,
+    sees="a batch in which no episode ends is an error: cannot convert float NaN to integer",
+    remedy="logs what there is, and nothing of episodes",
+    probe=_probe_no_episode,
+)
+def _no_episode(edits):
+    from imitation_lib.imitation import GAIL_TRPO
+
+    def add_scalar(writer, tag, value, step):
+        if tag not in _OF_EPISODES:
+            writer.add_scalar(tag, value, step)
+
+    def make(original):
+        def _logging_sw(self, dataset, new_data_set, *arguments):
+            if self._sw is None or any(sample[-1] for sample in dataset):
+                return original(self, dataset, new_data_set, *arguments)
+            # As if the last episode ended here; what is made of that is not logged.
+            closed = [[*samples[:-1], (*samples[-1][:-1], True)] for samples in (dataset, new_data_set)]
+            with _writing_through(self, add_scalar):
+                return original(self, *closed, *arguments)
+
+        return _logging_sw
+
+    edits.wrap(GAIL_TRPO, "_logging_sw", make)
+
+
+def _probe_steps():
+    agent = small.gail(sw=small.Writer(), train_D_n_th_epoch=2)
+    for _ in range(6):
+        agent.fit(small.dataset())
+    found = {tag: [step for step, _ in points] for tag, points in agent._sw.scalars.items()}
+    wrong = [tag for tag, steps in found.items() if steps != [2, 4, 6]]
+    return f"updates 2, 4 and 6 are logged as {found[wrong[0]]}" if wrong else ""
+
+
+@LIBRARY.patch(
+    "log-steps",
+    target="imitation_lib.imitation:GAIL_TRPO._logging_sw, _discriminator_logging, VAIL_TRPO._discriminator_logging",
+    sees="curves are drawn over a third of the updates' numbers, however often is logged",
+    remedy="the step of a value is the number of its update",
+    probe=_probe_steps,
+)
+def _log_steps(edits):
+    from imitation_lib.imitation import GAIL_TRPO, VAIL_TRPO
+
+    def make(original):
+        def wrapper(self, *arguments):
+            if self._sw is None:
+                return original(self, *arguments)
+            with _writing_through(self, lambda writer, tag, value, step: writer.add_scalar(tag, value, self._iter)):
+                return original(self, *arguments)
+
+        return wrapper
+
+    edits.wrap(GAIL_TRPO, "_logging_sw", make)
+    for owner in (GAIL_TRPO, VAIL_TRPO):
+        edits.wrap(owner, "_discriminator_logging", make)

@@ -1,0 +1,167 @@
+"""When the statistics of Standardizer change, and when they stand still."""
+
+import contextlib
+
+import numpy as np
+
+from patches.imitation_lib import small
+from patches.imitation_lib.freezing import frozen, standing_still
+from patches.imitation_lib.library import LIBRARY
+
+
+def _in_frozen(method):
+    def wrapper(*arguments, **keywords):
+        with frozen():
+            return method(*arguments, **keywords)
+
+    return wrapper
+
+
+def _probe_frozen():
+    import mushroom_rl.core
+
+    agent = small.gail(sw=small.Writer())
+    core = mushroom_rl.core.Core(agent, small.Glider())
+    core.learn(n_steps=32, n_steps_per_fit=16, quiet=True)
+    before = agent._trpo_standardizer._count.copy()
+    core.evaluate(n_episodes=1, quiet=True)
+    counted = float((agent._trpo_standardizer._count - before)[0])
+    return f"evaluating added {counted:g} samples to the statistics" if counted else _during_policy_step(agent)
+
+
+def _during_policy_step(agent):
+    dataset, counts = small.dataset(), []
+    gradient = agent._conjugate_gradient
+
+    def counting(*arguments):
+        counts.append(agent._trpo_standardizer._count.copy())
+        step = gradient(*arguments)
+        counts.append(agent._trpo_standardizer._count.copy())
+        return step
+
+    agent._conjugate_gradient = counting
+    agent.fit(dataset)
+    return "" if np.array_equal(*counts) else f"conjugate gradient added {float((counts[1] - counts[0])[0]):g} samples"
+
+
+@LIBRARY.patch(
+    "frozen-statistics",
+    target="imitation_lib.utils.networks:Standardizer, mushroom_rl.core:Core.evaluate",
+    sees="evaluating changes the policy; every step of conjugate gradient, of the line search and of logging adds the "
+    "whole batch to the statistics, and the trust region is measured between two different normalizations",
+    remedy="statistics stand still in Core.evaluate, in the policy step, in logging, and in networks in eval mode",
+    changes_results="yes: the policy step and its trust region see one normalization",
+    probe=_probe_frozen,
+)
+def _frozen_statistics(edits):
+    import mushroom_rl.core
+    from imitation_lib.imitation import GAIL_TRPO, VAIL_TRPO
+    from imitation_lib.utils import Standardizer
+
+    def make(original):
+        def update_mean_std(self, x):
+            if self.training and not standing_still():
+                original(self, x)
+
+        return update_mean_std
+
+    edits.wrap(Standardizer, "update_mean_std", make)
+    edits.wrap(mushroom_rl.core.Core, "evaluate", _in_frozen)
+    for name in ("_conjugate_gradient", "_line_search", "_logging_sw", "_discriminator_logging"):
+        edits.wrap(GAIL_TRPO, name, _in_frozen)
+    edits.wrap(VAIL_TRPO, "_discriminator_logging", _in_frozen)
+
+
+def _probe_update_rule():
+    agent = small.gail()
+    observations = np.array([sample[0] for sample in small.dataset()])
+    agent.draw_action(observations[0])
+    before = float(np.ravel(agent._trpo_standardizer._count)[0])
+    agent.fit(small.dataset())
+    counted = float(agent._trpo_standardizer._count[0]) - before
+    extra = counted - len(observations)
+    acting = "" if before < 1.0 else "acting adds to the statistics; "
+    return "" if not extra and not acting else f"{acting}a batch of {len(observations)} is counted as {counted:g}"
+
+
+@LIBRARY.patch(
+    "statistics-once-per-batch",
+    target="imitation_lib.utils.networks:Standardizer, imitation_lib.imitation:GAIL_TRPO.fit",
+    sees="acting, values, rewards and the critic's epochs all add to the statistics; a batch counts many times",
+    remedy="a batch is added once, after the policy step; the discriminator's statistics once a fit of it",
+    changes_results="yes",
+    default=False,
+    probe=_probe_update_rule,
+)
+def _statistics_once_per_batch(edits):
+    from imitation_lib.imitation import GAIL_TRPO
+    from imitation_lib.utils import Standardizer
+
+    rule = _UpdateRule()
+
+    def forward(original):
+        def wrapper(self, inputs):
+            with rule.nothing_counts():
+                return original(self, inputs)
+
+        return wrapper
+
+    def update(original):
+        def update_mean_std(self, x):
+            if rule.counts(self):
+                original(self, x)
+
+        return update_mean_std
+
+    def fit(original):
+        def wrapper(self, *arguments, **keywords):
+            rule.begin_fit(waiting=self._trpo_standardizer)
+            try:
+                return original(self, *arguments, **keywords)
+            finally:
+                rule.end_fit()
+
+        return wrapper
+
+    def line_search(original):
+        def wrapper(self, *arguments):
+            original(self, *arguments)
+            rule.waiting = None
+
+        return wrapper
+
+    edits.wrap(Standardizer, "forward", forward)
+    edits.wrap(Standardizer, "update_mean_std", update)
+    edits.wrap(GAIL_TRPO, "fit", fit)
+    edits.wrap(GAIL_TRPO, "_line_search", line_search)
+
+
+class _UpdateRule:
+    """Of the calls to update_mean_std, which count."""
+
+    def __init__(self):
+        self.depth, self.seen, self.waiting = 0, None, None
+
+    @contextlib.contextmanager
+    def nothing_counts(self):
+        self.depth += 1
+        try:
+            yield
+        finally:
+            self.depth -= 1
+
+    def begin_fit(self, waiting):
+        """waiting: the standardizer that waits for the end of the policy step."""
+        self.seen, self.waiting = [], waiting
+
+    def end_fit(self):
+        self.seen = self.waiting = None
+
+    def counts(self, standardizer):
+        if self.depth or standardizer is self.waiting:
+            return False
+        if self.seen is None:  # outside of fit, whoever calls it means it
+            return True
+        first = not any(standardizer is other for other in self.seen)
+        self.seen.append(standardizer)
+        return first

@@ -1,0 +1,124 @@
+"""Each environment draws its random numbers from a generator of its own."""
+
+from contextlib import contextmanager
+
+import numpy as np
+
+from patches.loco_mujoco.library import LIBRARY
+from patches.loco_mujoco.synthetic import a1
+
+_ATTRIBUTE = "_own_random_numbers"
+
+
+class _Stream:
+    """A state of numpy's legacy generator, which stands in for the global one while it is drawn from."""
+
+    def __init__(self):
+        self._state = None
+        self._open = False
+
+    def seed(self, seed):
+        """Takes what np.random.seed takes, and raises what it raises."""
+        if self._open:  # an environment that seeds itself in its reset
+            np.random.seed(seed)  # noqa: NPY002
+        else:
+            self._state = np.random.RandomState(seed).get_state()  # noqa: NPY002
+
+    @contextmanager
+    def drawn_from(self):
+        if self._open:
+            yield
+            return
+        if self._state is None:
+            # As late as can be: np.random.seed() anywhere before the first episode decides it, as it would without the patch.
+            self.seed(np.random.randint(2**32, dtype=np.uint32))  # noqa: NPY002
+        outside = np.random.get_state()  # noqa: NPY002
+        np.random.set_state(self._state)  # noqa: NPY002
+        self._open = True
+        try:
+            yield
+        finally:
+            self._open = False
+            self._state = np.random.get_state()  # noqa: NPY002
+            np.random.set_state(outside)  # noqa: NPY002
+
+
+def _stream(owner):
+    if _ATTRIBUTE not in vars(owner):
+        setattr(owner, _ATTRIBUTE, _Stream())
+    return vars(owner)[_ATTRIBUTE]
+
+
+def _probe():
+    first, second = a1(n_trajectories=5), a1(n_trajectories=5)
+    faults = []
+
+    def episodes(environment, others=()):
+        environment.seed(3)
+        observations = []
+        for _ in range(4):
+            observations.append(environment.reset())
+            for other in others:
+                other.reset()
+        return np.array(observations)
+
+    if not np.array_equal(episodes(first), episodes(first, others=[second])):
+        faults.append("a second environment changes a seeded one's episodes")
+    np.random.seed(0)  # noqa: NPY002
+    expected = np.random.uniform()  # noqa: NPY002
+    np.random.seed(0)  # noqa: NPY002
+    episodes(first)
+    if np.random.uniform() != expected:  # noqa: NPY002
+        faults.append("seed() and reset() change numpy's global generator")
+    return "; ".join(faults)
+
+
+@LIBRARY.patch(
+    "own-generators",
+    target="loco_mujoco.environments.base:LocoEnv.reset, seed; loco_mujoco.utils.trajectory:Trajectory.reset_trajectory",
+    sees="env.seed(s) reseeds numpy's global generator, and resets draw from it: two environments, or an environment and the "
+    "rest of a program, disturb each other, and a seeded run cannot be repeated",
+    remedy="resets draw from a generator of the environment's own, which env.seed(s) seeds; one that is never seeded takes its "
+    "seed from numpy's global generator at its first reset, so that np.random.seed() still makes a script repeatable",
+    changes_results="episodes start from other samples (the same distribution); after env.seed(s) from those of upstream after "
+    "np.random.seed(s). np.random.seed() after the first reset no longer changes an environment's episodes",
+    probe=_probe,
+)
+def _install(edits):
+    from loco_mujoco.environments.base import LocoEnv
+    from loco_mujoco.utils.trajectory import Trajectory
+
+    def reset(original):
+        def reset(self, *arguments, **keywords):
+            with _stream(self).drawn_from():
+                return original(self, *arguments, **keywords)
+
+        return reset
+
+    def seed(original):
+        def seed(self, seed):
+            _stream(self).seed(seed)
+
+        return seed
+
+    def load_trajectory(original):
+        def load_trajectory(self, *arguments, **keywords):
+            original(self, *arguments, **keywords)
+            # A trajectory may be reset by itself, and then draws from its environment's generator.
+            setattr(self.trajectories, _ATTRIBUTE, _stream(self))
+
+        return load_trajectory
+
+    def reset_trajectory(original):
+        def reset_trajectory(self, *arguments, **keywords):
+            if _ATTRIBUTE not in vars(self):  # of no environment, and so with no seed() of its own
+                return original(self, *arguments, **keywords)
+            with _stream(self).drawn_from():
+                return original(self, *arguments, **keywords)
+
+        return reset_trajectory
+
+    edits.wrap(LocoEnv, "reset", reset)
+    edits.wrap(LocoEnv, "seed", seed)
+    edits.wrap(LocoEnv, "load_trajectory", load_trajectory)
+    edits.wrap(Trajectory, "reset_trajectory", reset_trajectory)

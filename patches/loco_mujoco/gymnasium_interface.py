@@ -1,0 +1,109 @@
+"""Makes loco-mujoco's Gymnasium wrapper keep Gymnasium's promises: seeds, ends of episodes, `unwrapped`, `spec`."""
+
+from patches.library import crash
+from patches.loco_mujoco.library import LIBRARY
+from patches.loco_mujoco.synthetic import REAL_SIMPLE, data_sets, quiet, real_set
+
+
+def _check(environment):
+    import warnings
+
+    from gymnasium.utils.env_checker import check_env
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return crash(check_env, environment, skip_render_check=True)
+
+
+def _probe_interface():
+    quiet()
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    with data_sets({REAL_SIMPLE: real_set()}):
+        return _check(GymnasiumWrapper("UnitreeA1.simple"))
+
+
+def _probe_horizon():
+    quiet()
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    with data_sets({REAL_SIMPLE: real_set()}):
+        environment = GymnasiumWrapper("UnitreeA1.simple", horizon=5)
+    environment.reset()
+    truncated = [environment.step(environment.action_space.sample())[3] for _ in range(5)]
+    return "" if truncated == [False, False, False, False, True] else f"with a horizon of 5 steps, truncated was {truncated}"
+
+
+@LIBRARY.patch(
+    "gymnasium-interface",
+    target="loco_mujoco.environments.gymnasium:GymnasiumWrapper.reset, unwrapped, spec",
+    sees="reset(seed=3) gives another episode each time, env.unwrapped is not a gymnasium.Env and env.spec cannot make the "
+    "environment again: check_env and tools that follow Gymnasium's interface fail",
+    remedy="seeds reach the environment, unwrapped is the wrapper itself (which still finds the attributes of "
+    "loco-mujoco's environment; that itself is unwrapped._env), and the spec makes it again",
+    changes_results="reset(seed=s) decides the episodes, as it should",
+    probe=_probe_interface,
+)
+def _install_interface(edits):
+    from gymnasium.envs.registration import EnvSpec
+    from gymnasium.utils import seeding
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    def init(original):
+        def __init__(self, env_name, render_mode=None, **kwargs):
+            original(self, env_name, render_mode, **kwargs)
+            module = f"{GymnasiumWrapper.__module__}:{GymnasiumWrapper.__qualname__}"
+            self.spec = EnvSpec(
+                env_name, entry_point=module, kwargs={"env_name": env_name, "render_mode": render_mode, **kwargs}
+            )
+
+        return __init__
+
+    def reset(original):
+        def reset(self, *, seed=None, options=None):
+            if seed is not None:
+                # Gymnasium's seeds have no upper bound, those of numpy's legacy generators have.
+                self._env.seed(int(seeding.np_random(seed)[0].integers(2**32)))
+            return original(self, seed=seed, options=options)
+
+        return reset
+
+    def __getattr__(self, name):
+        if name == "_env" or name.startswith("__"):
+            raise AttributeError(f"{type(self).__name__} has no attribute {name}")
+        return getattr(self._env, name)
+
+    edits.wrap(GymnasiumWrapper, "__init__", init)
+    edits.wrap(GymnasiumWrapper, "reset", reset)
+    edits.replace(GymnasiumWrapper, "unwrapped", property(lambda self: self))
+    edits.replace(GymnasiumWrapper, "__getattr__", __getattr__)
+
+
+@LIBRARY.patch(
+    "gymnasium-horizon",
+    target="loco_mujoco.environments.gymnasium:GymnasiumWrapper.step",
+    sees="an episode in which the robot does not fall never ends: truncated is always False, whatever the horizon (1000 steps)",
+    remedy="truncated is True from the horizon on, which gymnasium.make(..., horizon=...) sets",
+    changes_results="episodes end after the horizon, as they do in mushroom-rl; a longer limit needs horizon= as well",
+    probe=_probe_horizon,
+)
+def _install_horizon(edits):
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    def reset(original):
+        def reset(self, **keywords):
+            self._steps = 0
+            return original(self, **keywords)
+
+        return reset
+
+    def step(original):
+        def step(self, action):
+            observation, reward, terminated, truncated, info = original(self, action)
+            self._steps = vars(self).get("_steps", 0) + 1
+            return observation, reward, bool(terminated), truncated or self._steps >= self._env.info.horizon, info
+
+        return step
+
+    edits.wrap(GymnasiumWrapper, "reset", reset)
+    edits.wrap(GymnasiumWrapper, "step", step)

@@ -1,0 +1,95 @@
+"""Lets loco-mujoco run with numpy 1.24 and later, where ragged arrays, np.Inf and arrays in "%f" are gone."""
+
+import types
+from functools import wraps
+
+import numpy as np
+
+from patches.library import crash
+from patches.loco_mujoco.library import LIBRARY
+from patches.loco_mujoco.synthetic import a1
+
+
+def _probe_fallen():
+    environment = a1()
+    observation = environment.reset()
+    observation[environment.get_obs_idx("q_trunk_tz")] = -1.0
+    return crash(environment._has_fallen, observation, return_err_msg=True)
+
+
+class _Numbers(np.ndarray):
+    """An array that is a number where one is asked for, if it holds one: numpy allowed that of any array until 2.4."""
+
+    def __float__(self):
+        return float(self.item())
+
+
+@LIBRARY.patch(
+    "fallen-message",
+    target="loco_mujoco.environments.quadrupeds.unitreeA1:UnitreeA1._get_from_obs",
+    sees="TypeError in place of the message that says why a state counts as fallen",
+    remedy="the one-element arrays that go into the message can be formatted as numbers",
+    probe=_probe_fallen,
+)
+def _install_fallen(edits):
+    from loco_mujoco.environments import UnitreeA1
+
+    def get_from_obs(original):
+        def get_from_obs(self, obs, keys):
+            return original(self, obs, keys).view(_Numbers)
+
+        return get_from_obs
+
+    edits.wrap(UnitreeA1, "_get_from_obs", get_from_obs)
+
+
+def _probe_rotation():
+    return crash(a1(setup_random_rot=True).reset)
+
+
+@LIBRARY.patch(
+    "random-rotation",
+    target="loco_mujoco.utils.math:rotate_obs",
+    sees="UnitreeA1(setup_random_rot=True) ends at its first reset: ValueError, inhomogeneous shape",
+    remedy="samples, numbers and one rotation matrix, are handed on as arrays of objects, which numpy once made of them",
+    probe=_probe_rotation,
+)
+def _install_rotation(edits):
+    import loco_mujoco.environments  # noqa: F401  (imports the function by name)
+    from loco_mujoco.utils import math
+
+    original = math.rotate_obs
+
+    @wraps(original)
+    def rotate_obs(state, *arguments, **keywords):
+        if len({np.shape(entry) for entry in state}) > 1:
+            entries = list(state)
+            state = np.empty(len(entries), dtype=object)
+            for i, entry in enumerate(entries):
+                state[i] = entry
+        return original(state, *arguments, **keywords)
+
+    edits.replace_everywhere(math, "rotate_obs", rotate_obs)
+
+
+def _probe_infinity():
+    import loco_mujoco  # noqa: F401  (it and its submodule import each other)
+    from dm_control import mjcf
+    from loco_mujoco.utils.domain_randomization import set_joint_conf
+
+    joint = mjcf.RootElement().worldbody.add("body").add("joint", name="knee", damping=1.0)
+    return crash(set_joint_conf, {"damping": {"sigma": 0.1}}, joint)
+
+
+@LIBRARY.patch(
+    "randomization-infinity",
+    target="loco_mujoco.utils.domain_randomization:np",
+    sees="domain randomization with sigma ends in AttributeError: `np.Inf` was removed in the NumPy 2.0 release",
+    remedy="the module sees a numpy that has Inf",
+    probe=_probe_infinity,
+)
+def _install_infinity(edits):
+    import loco_mujoco  # noqa: F401  (it and its submodule import each other)
+    from loco_mujoco.utils import domain_randomization
+
+    edits.replace(domain_randomization, "np", types.SimpleNamespace(**vars(np) | {"Inf": np.inf}))

@@ -1,0 +1,155 @@
+"""Makes domain randomization draw from the distributions that are asked for, about the model's own parameters."""
+
+import multiprocessing
+import tempfile
+import zlib
+from copy import deepcopy
+from functools import wraps
+from pathlib import Path
+
+import numpy as np
+
+from patches.loco_mujoco.library import LIBRARY
+from patches.loco_mujoco.synthetic import quiet
+
+
+def _module():
+    quiet()
+    import loco_mujoco  # noqa: F401  (it and its submodule import each other)
+    from loco_mujoco.utils import domain_randomization
+
+    return domain_randomization
+
+
+def _knee():
+    """A model of one joint, with damping, stiffness, armature and friction of 1."""
+    from dm_control import mjcf
+
+    model = mjcf.RootElement()
+    body = model.worldbody.add("body", name="leg")
+    body.add("geom", type="sphere", size=[0.1])
+    body.add("joint", name="knee", damping=1.0, stiffness=1.0, armature=1.0, frictionloss=1.0)
+    return model
+
+
+def _randomized(model, asked, n):
+    """Damping of n models. asked: how damping is to be drawn, as in the configuration file."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "randomization.yaml"
+        path.write_text(f"Joints: {{knee: {{damping: {asked}}}}}\n")
+        build = _module().build_MjModel_from_xml_handle
+        return np.array([build(model, str(path)).dof_damping[0] for _ in range(n)])
+
+
+def _probe_drift():
+    np.random.seed(0)  # noqa: NPY002
+    dampings = _randomized(_knee(), "{uniform_range_delta: 0.1}", 50)
+    far = np.abs(dampings - 1.0).max()
+    return "" if far <= 0.1 else f"damping up to {far:.2f} off the model's, when 0.1 was asked for"
+
+
+@LIBRARY.patch(
+    "randomization-drift",
+    target="loco_mujoco.utils.domain_randomization:build_MjModel_from_xml_handle",
+    sees="with sigma or uniform_range_delta, parameters drift away from the model's: each model is drawn about the one before",
+    remedy="each model is drawn about the one that was loaded",
+    changes_results="randomized parameters keep the distribution that was asked for",
+    probe=_probe_drift,
+)
+def _install_drift(edits):
+    module = _module()
+    original = module.build_MjModel_from_xml_handle
+
+    @wraps(original)
+    def build_MjModel_from_xml_handle(xml_handle, path_domain_rand_conf):
+        return original(deepcopy(xml_handle), path_domain_rand_conf)
+
+    edits.replace_everywhere(module, "build_MjModel_from_xml_handle", build_MjModel_from_xml_handle)
+
+
+_DRAWN_FROM_NORMAL = ("frictionloss", "armature", "stiffness")
+
+
+def _probe_uniform():
+    np.random.seed(0)  # noqa: NPY002
+    seen = []
+    for name in _DRAWN_FROM_NORMAL:
+        joint = _knee().find("joint", "knee")
+        values = []
+        for _ in range(20):
+            _module().set_joint_conf({name: {"uniform_range": [0.9, 1.1]}}, joint)
+            values.append(float(getattr(joint, name)))
+        if min(values) < 0.9 or max(values) > 1.1:
+            seen.append(f"{name} between {min(values):.2f} and {max(values):.2f}")
+    return "; ".join(seen) and "of [0.9, 1.1]: " + "; ".join(seen)
+
+
+@LIBRARY.patch(
+    "randomization-uniform",
+    target="loco_mujoco.utils.domain_randomization:set_joint_conf",
+    sees="uniform_range and uniform_range_delta of frictionloss, armature and stiffness give values far outside of the range, "
+    "negative ones too: they are drawn from a normal distribution, with the upper bound for standard deviation",
+    remedy="they are drawn uniformly from the range",
+    changes_results="randomized parameters have the distribution that was asked for",
+    probe=_probe_uniform,
+)
+def _install_uniform(edits):
+    module = _module()
+    original = module.set_joint_conf
+
+    @wraps(original)
+    def set_joint_conf(conf, jh):
+        before = {name: getattr(jh, name) for name in _DRAWN_FROM_NORMAL}
+        result = original(conf, jh)
+        for name, asked in conf.items():
+            if name not in before or "sigma" in asked:
+                continue
+            if "uniform_range" in asked:
+                low, high = asked["uniform_range"]
+            else:
+                low, high = before[name] - asked["uniform_range_delta"], before[name] + asked["uniform_range_delta"]
+            setattr(jh, name, np.random.uniform(low, high))  # noqa: NPY002
+        return result
+
+    edits.replace_everywhere(module, "set_joint_conf", set_joint_conf)
+
+
+def _probe_workers():
+    module = _module()
+    fork = multiprocessing.get_context("fork")
+    dampings = []
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "randomization.yaml"
+        path.write_text("Joints: {knee: {damping: {uniform_range: [1.0, 2.0]}}}\n")
+        for _ in range(2):
+            models, orders = fork.Queue(), fork.Queue()
+            worker = fork.Process(target=module.build_MjModel_from_xml_handle_job, args=(_knee(), str(path), models, orders))
+            worker.start()
+            orders.put("get")
+            dampings.append(float(models.get(timeout=30).dof_damping[0]))
+            worker.terminate()
+            worker.join()
+    return "" if dampings[0] != dampings[1] else f"two workers both drew {dampings[0]:.4f}"
+
+
+@LIBRARY.patch(
+    "randomization-workers",
+    target="loco_mujoco.utils.domain_randomization:build_MjModel_from_xml_handle_job",
+    sees="with parallel_dom_rand (the default) each randomized model comes once from every worker: all draw the same numbers",
+    remedy="each worker seeds its generator from numpy's global one and its own name",
+    changes_results="randomized models are all different",
+    probe=_probe_workers,
+)
+def _install_workers(edits):
+    module = _module()
+    original = module.build_MjModel_from_xml_handle_job
+
+    # Wrapped, it has the original's name, by which it can be sent to processes that do not inherit it.
+    @wraps(original)
+    def build_MjModel_from_xml_handle_job(*arguments):
+        inherited = np.random.randint(2**32, dtype=np.uint32)  # noqa: NPY002
+        name = multiprocessing.current_process().name
+        np.random.seed([inherited, zlib.crc32(name.encode())])  # noqa: NPY002
+        original(*arguments)
+
+    edits.replace_everywhere(module, "build_MjModel_from_xml_handle_job", build_MjModel_from_xml_handle_job)

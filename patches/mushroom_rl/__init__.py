@@ -1,0 +1,7 @@
+"""Patches of mushroom-rl 1.10.1: saved agents that load, anywhere; TRPO's solver; rollouts that do not leak; no idle graphs."""
+
+from patches.mushroom_rl import advantage, graphs, loading, sharing, solver  # noqa: F401  (each registers its patches)
+from patches.mushroom_rl.library import LIBRARY
+from patches.mushroom_rl.location import map_location
+
+__all__ = ["LIBRARY", "map_location"]

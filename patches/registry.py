@@ -1,0 +1,135 @@
+"""Which patches there are, and which of them hold in this process."""
+
+import importlib
+import warnings
+from dataclasses import dataclass
+
+from patches.library import Edits, Patch
+
+MODULES = ("mushroom_rl", "imitation_lib", "loco_mujoco", "experiment_launcher")  # in the order of installation
+
+_installed = {}  # {full name: Edits}, in the order of installation
+
+
+@dataclass(frozen=True)
+class State:
+    """How a patch stands in this process: applied, off, library not installed, or unknown version."""
+
+    patch: Patch
+    version: str | None
+    state: str
+
+
+def libraries():
+    """All `Library` objects, {name: Library}. Imports none of the libraries."""
+    return {name: importlib.import_module(f"patches.{name}").LIBRARY for name in MODULES}
+
+
+def states(*names):
+    """The `State` of every patch of these libraries, of all where none is named."""
+    result = []
+    for library in _chosen(names):
+        version = library.found()
+        for patch in library.patches:
+            if patch.full_name in _installed:
+                state = "applied"
+            elif version is None:
+                state = "library not installed"
+            elif version not in patch.versions:
+                state = "unknown version"
+            else:
+                state = "off" if patch.default else "off unless asked"
+            result.append(State(patch, version, state))
+    return result
+
+
+def apply(*names, only=None, exclude=()):
+    """Apply the patches of these libraries, of all that are installed where none is named; returns the `State` of each.
+
+    only: names of patches ("cg-aliasing", or "mushroom_rl/cg-aliasing") in place of all that are on by default; those that
+    change training results are applied only so. What was applied before stays. exclude: names of patches to leave out.
+    Applying a patch twice does nothing. Versions that a patch is not for are left alone, with a warning that names them.
+    Raises ValueError for names that are not known.
+    """
+    found = states(*names)
+    wanted, unwanted = (_named(found, given) for given in (only or (), exclude))
+    chosen = [state for state in found if (state.patch.default if only is None else state.patch.full_name in wanted)]
+    chosen = [state for state in chosen if state.patch.full_name not in unwanted]
+    unknown = {state.patch.library: state.version for state in chosen if state.state == "unknown version"}
+    for library, version in unknown.items():
+        expected = " or ".join(libraries()[library].versions)
+        warnings.warn(f"patches: {library} {version} is left alone; its patches are for {expected}", stacklevel=2)
+    asked = {library.name for library in _chosen(names) if names} | {name.split("/")[0] for name in wanted}
+    missing = {state.patch.library for state in found if state.version is None and state.patch.library in asked}
+    for library in sorted(missing):
+        warnings.warn(f"patches: {library} is not installed", stacklevel=2)
+    fit = {state.patch.full_name for state in chosen if state.state in ("off", "off unless asked")}
+    set_applied(fit | set(_installed))
+    return states(*names)
+
+
+def revert(*names):
+    """Take back all patches of these libraries, of all where none is named: the libraries are as they were."""
+    gone = {library.name for library in _chosen(names)}
+    set_applied({name for name in _installed if name.split("/")[0] not in gone})
+
+
+def applied():
+    """The full names of the patches that hold, sorted; `set_applied` makes them hold in another process."""
+    return tuple(sorted(_installed))
+
+
+def set_applied(full_names):
+    """Let exactly these patches hold; where one cannot be installed, those that held before hold on, and its error is raised.
+
+    They are installed in the registry's order, whatever the order they were asked for in.
+    """
+    full_names = set(full_names)
+    if full_names == set(_installed):
+        return
+    known = {patch.full_name: patch for library in libraries().values() for patch in library.patches}
+    if not full_names <= known.keys():
+        raise ValueError(f"patches: unknown patch {min(full_names - known.keys())}; python -m patches lists them")
+    before = list(_installed)
+    try:
+        _install([patch for name, patch in known.items() if name in full_names])
+    except BaseException:
+        _install([known[name] for name in before])
+        raise
+
+
+def _install(wanted):
+    """Let these patches hold, installed in this order; the first ones stay untouched as far as they are the same."""
+    names = [patch.full_name for patch in wanted]
+    while list(_installed) != names[: len(_installed)]:
+        _installed.popitem()[1].undo()
+    for patch in wanted[len(_installed) :]:
+        edits = Edits()
+        try:
+            patch.install(edits)
+        except BaseException:
+            edits.undo()
+            raise
+        _installed[patch.full_name] = edits
+
+
+def _chosen(names):
+    known = libraries()
+    for name in names:
+        if name.replace("-", "_") not in known:
+            raise ValueError(f"patches: unknown library {name}; there are {', '.join(known)}")
+    names = [name.replace("-", "_") for name in names]
+    return [library for name, library in known.items() if not names or name in names]
+
+
+def _named(found, given):
+    """The full names of the patches that are named, in full or in short."""
+    if isinstance(given, str):
+        given = [given]
+    result = set()
+    for name in given:
+        matching = {state.patch.full_name for state in found if name in (state.patch.name, state.patch.full_name)}
+        if not matching:
+            raise ValueError(f"patches: unknown patch {name}; there are {', '.join(s.patch.full_name for s in found)}")
+        result |= matching
+    return result

@@ -1,0 +1,225 @@
+"""Agents of the real imitation-lib under the patches: what stays as it was, what is saved, and how training goes on."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+import patches
+from patches.imitation_lib import small
+
+both = pytest.mark.parametrize("algorithm", ["gail", "vail"])
+MAKE = {"gail": small.gail, "vail": small.vail}
+OWNERS = {
+    "imitation_lib.imitation": ["GAIL_TRPO", "VAIL_TRPO"],
+    "imitation_lib.utils": [
+        *("Standardizer", "Standardizerv2", "NormcInitializer", "FullyConnectedNetwork", "DiscriminatorNetwork"),
+        *("VariationalNet", "GailDiscriminatorLoss", "VDBLoss", "BestAgentSaver"),
+    ],
+    "mushroom_rl.core": ["Core"],
+}
+
+
+@pytest.fixture(autouse=True)
+def reverted():
+    yield
+    patches.revert()
+
+
+def learned(algorithm, updates=4, **changes):
+    """An agent after some updates, in which it acts too; everything random is seeded."""
+    agent = MAKE[algorithm](sw=small.Writer(), **changes)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002 (it is the one that mushroom-rl shuffles with)
+    go_on(agent, updates)
+    return agent
+
+
+def go_on(agent, updates, first=0):
+    for seed in range(first, first + updates):
+        agent.draw_action(np.ones(small.N_OBSERVATIONS))
+        agent.fit(small.dataset(seed=seed))
+
+
+def weights(agent):
+    parts = (agent.policy, agent._V.model, agent._D.model)
+    return np.concatenate([part.get_weights() for part in parts])
+
+
+@both
+def test_patches_that_change_no_results_change_not_a_bit(algorithm):
+    before = weights(learned(algorithm))
+    known = [patch for name in ("imitation_lib", "mushroom_rl") for patch in patches.libraries()[name].patches]
+    patches.set_applied({patch.full_name for patch in known if not patch.changes_results})
+    assert np.array_equal(weights(learned(algorithm)), before)
+
+
+@both
+@pytest.mark.parametrize("name", ["frozen-statistics", "statistics-once-per-batch", "normc"])
+def test_those_that_change_results_do(algorithm, name):
+    before = weights(learned(algorithm))
+    patches.apply("imitation_lib", only=name)
+    assert not np.array_equal(weights(learned(algorithm)), before)
+
+
+def test_revert_leaves_everything_as_it_was():
+    import importlib
+
+    def attributes():
+        owners = [getattr(importlib.import_module(module), name) for module, names in OWNERS.items() for name in names]
+        modules = [importlib.import_module(f"imitation_lib.utils.{name}") for name in ("networks", "math", "training")]
+        return [dict(vars(owner)) for owner in (*owners, *modules)]
+
+    before = attributes()
+    patches.set_applied({patch.full_name for patch in patches.libraries()["imitation_lib"].patches})
+    assert attributes() != before
+    patches.revert()
+    assert attributes() == before
+
+
+@both
+def test_frozen_statistics_stand_still_outside_of_training(patched, algorithm):
+    import mushroom_rl.core
+
+    agent = learned(algorithm)
+    before = agent._trpo_standardizer._count.copy()
+    mushroom_rl.core.Core(agent, small.Glider()).evaluate(n_episodes=2, quiet=True)
+    agent._trpo_standardizer.eval()
+    agent.draw_action(np.ones(small.N_OBSERVATIONS))
+    assert np.array_equal(agent._trpo_standardizer._count, before)
+    agent._trpo_standardizer.train()
+    agent.draw_action(np.ones(small.N_OBSERVATIONS))
+    assert agent._trpo_standardizer._count == before + 1
+
+
+@both
+def test_with_all_patches_a_batch_is_counted_once_after_the_policy_step(all_patched, algorithm):
+    agent, counts = learned(algorithm), []
+    before = agent._trpo_standardizer._count.copy(), agent._D_standardizer._count.copy()
+    search = agent._line_search
+
+    def counting(*arguments):
+        search(*arguments)
+        counts.append(agent._trpo_standardizer._count.copy())
+
+    agent._line_search = counting
+    agent.fit(small.dataset(rows=16))
+    assert np.array_equal(counts[0], before[0])
+    assert agent._trpo_standardizer._count == before[0] + 16
+    assert agent._D_standardizer._count == before[1] + 32  # of either side as many
+
+
+@both
+def test_training_goes_on_from_a_file_as_if_it_had_not_been_away(patched, algorithm, tmp_path):
+    from mushroom_rl.core import Agent
+
+    agent = learned(algorithm)
+    agent.save(tmp_path / "agent.msh", full_save=True)
+    loaded = Agent.load(tmp_path / "agent.msh")
+    loaded._sw = small.Writer()  # because what VAIL logs draws random numbers
+    assert loaded.policy._mu.model.network._stand is loaded._V.model.network._stand is loaded._trpo_standardizer
+    assert loaded._loss is loaded._D.model._loss
+    found = []
+    for one in (agent, loaded):
+        torch.manual_seed(2)
+        np.random.seed(2)  # noqa: NPY002
+        go_on(one, 3, first=10)
+        found.append(weights(one))
+    assert np.array_equal(*found)
+
+
+@both
+def test_a_pickled_or_copied_agent_acts_the_same_and_has_no_writer(patched, algorithm):
+    agent = learned(algorithm)
+    for other in (pickle.loads(pickle.dumps(agent)), copy.deepcopy(agent)):
+        assert other._sw is None
+        assert np.array_equal(weights(other), weights(agent))
+    assert agent._sw is not None
+
+
+class TestBestAgentSaver:
+    @pytest.fixture
+    def saver(self, patched, tmp_path):
+        from imitation_lib.utils import BestAgentSaver
+
+        return lambda **keywords: BestAgentSaver(str(tmp_path), **keywords)
+
+    def scores(self, folder):
+        return sorted(float(path.stem.partition("_J_")[2]) for path in folder.iterdir())
+
+    def test_of_each_n_epochs_the_best_is_on_disk_at_any_time(self, saver, tmp_path):
+        agent, saving = learned("gail"), saver(n_epochs_save=2)
+        on_disk = []
+        for score in (1.0, 3.0, 2.0, 0.5, 0.25, 0.75):
+            saving.save(agent, score)
+            on_disk.append(self.scores(tmp_path))
+        assert on_disk == [[1.0], [3.0], [3.0], [0.5, 3.0], [0.5, 3.0], [0.5, 0.75, 3.0]]
+        saving.save_curr_best_agent()
+        assert self.scores(tmp_path) == [0.5, 0.75, 3.0]
+
+    def test_with_minus_one_nothing_is_saved_unasked(self, saver, tmp_path):
+        agent, saving = learned("gail"), saver(n_epochs_save=-1)
+        saving.save(agent, 1.0)
+        assert list(tmp_path.iterdir()) == []
+        saving.save_agent(agent, 2.0)
+        assert self.scores(tmp_path) == [2.0]
+
+    def test_the_agent_keeps_its_demonstrations_and_a_loaded_one_says_how_to_get_them(self, saver, tmp_path):
+        from mushroom_rl.core import Agent
+
+        agent = learned("vail")
+        saver().save_agent(agent, 1.0)
+        assert agent._demonstrations is not None
+        assert agent._old_policy is not None
+        (file,) = tmp_path.iterdir()
+        loaded = Agent.load(file)
+        with pytest.raises(ValueError, match="load_demonstrations"):
+            loaded.fit(small.dataset())
+        loaded.load_demonstrations(small.demonstrations())
+        loaded.fit(small.dataset())
+
+    def test_a_save_that_fails_leaves_what_was_there(self, saver, tmp_path):
+        agent, saving = learned("gail"), saver()
+        saving.save(agent, 1.0)
+        agent.unsaved = threading_lock()
+        agent._add_save_attr(unsaved="pickle")
+        with pytest.raises(TypeError):
+            saving.save(agent, 2.0)
+        assert self.scores(tmp_path) == [1.0]
+        assert agent._demonstrations is not None
+
+
+def threading_lock():
+    import threading
+
+    return threading.Lock()
+
+
+def test_few_demonstrations_are_drawn_again_and_stay_as_they_are(patched):
+    few = small.demonstrations(rows=5)
+    agent = learned("gail", demonstrations=few)
+    assert agent._demonstrations is few
+    assert len(few["states"]) == 5
+    assert np.isfinite(weights(agent)).all()
+
+
+def test_rewards_are_softplus_of_the_logits(patched):
+    agent = small.gail()
+    logits = np.array([[-80.0], [-1.0], [0.0], [1.0], [80.0]], np.float32)
+    agent.discrim_output = lambda *inputs, **keywords: logits
+    expected = np.log1p(np.exp(logits[:, 0].astype(np.float64)))
+    np.testing.assert_allclose(agent.make_discrim_reward(None, None, None), expected, rtol=1e-6)
+    assert agent.make_discrim_reward(None, None, None).shape == (5,)
+
+
+def test_agents_built_from_one_set_of_parameters_share_nothing(patched):
+    from imitation_lib.imitation import VAIL_TRPO
+
+    parameters = small.pieces("vail")
+    first, second = VAIL_TRPO(**parameters), VAIL_TRPO(**parameters)
+    assert "loss" not in parameters["discriminator_params"]
+    assert first._D.model._loss is not second._D.model._loss
+    first.fit(small.dataset())
+    assert second._D.model._loss._beta == 0.1
