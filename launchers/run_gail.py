@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 from qi_ext.training.arguments import parse_config, run_command
-from qi_ext.training.config import SimpleVail
+from qi_ext.training.config import SETTINGS
 from qi_ext.training.resume import find_start
 
 
@@ -32,11 +32,11 @@ def experiment(resume="", **settings):
 
 
 # experiment-launcher reads the settings off the signature: plain types, each with a default.
-GIVEN = {"task": "simple", "algorithm": "gail", "seed": 0, "results_dir": ""}
+GIVEN = {"task": "simple", "algorithm": "gail", "backend": "native", "seed": 0, "results_dir": ""}
 experiment.__signature__ = inspect.Signature(
     [
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=GIVEN.get(name))
-        for name, item in SimpleVail.__dataclass_fields__.items()
+        for name, item in SETTINGS.items()
     ]
     + [inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, annotation=str, default="")]
 )

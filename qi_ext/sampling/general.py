@@ -1,6 +1,7 @@
 """The general path: whole episodes of any mushroom-rl environment, which is built inside the worker, and of any agent."""
 
 import contextlib
+import importlib
 import inspect
 import pickle
 import random
@@ -59,6 +60,7 @@ class GeneralSampler:
         groups = np.array_split(np.arange(len(seeds)), min(self._n_envs, len(seeds)))
         tasks = [
             (
+                _patches(),
                 self._make_environment,
                 acting,
                 [seeds[i] for i in group],
@@ -82,13 +84,19 @@ class GeneralSampler:
         self.pool.close()
 
 
-def run_episodes(make_environment, acting, seeds, initial_states):
-    """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises LaneError."""
+def run_episodes(patches, make_environment, acting, seeds, initial_states):
+    """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises LaneError.
+
+    patches: those of the package `patches` to hold here, by name.
+    """
+    if patches or _patches():
+        importlib.import_module("patches").set_applied(patches)
     pickle.loads(acting)  # first, so that torch is there to be settled
     with _settled():
-        if make_environment not in _environments:
-            _environments[make_environment] = pickle.loads(make_environment)()
-        environment = _environments[make_environment]
+        built = (patches, make_environment)
+        if built not in _environments:
+            _environments[built] = pickle.loads(make_environment)()
+        environment = _environments[built]
         episodes = []
         for i, seed in enumerate(seeds):
             # Anew, for what acting changes in an agent, such as a preprocessor's statistics, is this episode's only.
@@ -125,6 +133,11 @@ def _run_episode(environment, agent, initial_state):
         episode.infos.append(info)
         state = next_state
     return episode
+
+
+def _patches():
+    """The names of the patches that hold in this process; none where nobody has imported the package."""
+    return getattr(sys.modules.get("patches"), "applied", tuple)()
 
 
 def acts_its_own_way(agent):

@@ -9,7 +9,7 @@ import sys
 from jsonargparse import ArgumentParser
 
 from qi_ext.errors import SamplingError, Terminated, UserError
-from qi_ext.training.config import ALGORITHMS, TASKS, config_class
+from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, settable
 from qi_ext.training.resume import stored_choice
 
 # The headings of --help, each by the first field below it.
@@ -43,21 +43,22 @@ class Parser(ArgumentParser):
 
 
 def parse_config(program, description, arguments=None):
-    """The settings that a command line gives, {name: value}, and `resume`; checked against the config of task and algorithm.
+    """The settings that a command line gives, {name: value}, and `resume`; checked against the config that they choose.
 
-    Defaults, and the help, are those of the --task and --algorithm among `arguments` (default: sys.argv), or of the run to
-    resume.
+    Defaults, and the help, are those of the --task, --algorithm and --backend among `arguments` (default: sys.argv), or of the
+    run to resume.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     stored = stored_choice(_early(arguments, "resume", ""))
     chosen = config_class(
         _early(arguments, "task", stored.get("task", TASKS[0])),
         _early(arguments, "algorithm", stored.get("algorithm", ALGORITHMS[0])),
+        _early(arguments, "backend", stored.get("backend", BACKENDS[0])),
     )
     parser = Parser(program, description)
     text = "go on with the run in this directory, with its settings; auto: start the run, or go on with it, whichever fits"
     parser.add_argument("--resume", type=str, default="", help=text, metavar="RUN_DIR")
-    for item in dataclasses.fields(chosen):
+    for item in settable(chosen):
         if item.name in GROUPS:
             group = parser.add_argument_group(GROUPS[item.name])
         default = item.default if item.default is not dataclasses.MISSING else item.default_factory()

@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from qi_ext.commands import TASKS
 from qi_ext.errors import UserError
 from qi_ext.sampling.pool import KINDS
+from qi_ext.training.values import checked, checked_workers
 
 ALGORITHMS = ("gail", "vail")
+BACKENDS = ("native", "imitation_lib")
 
 
 def _setting(default, text, low=-math.inf, high=math.inf, choices=None, may_change=False):
@@ -24,9 +26,14 @@ def _setting(default, text, low=-math.inf, high=math.inf, choices=None, may_chan
     return field(default=default, metadata=metadata)
 
 
-def _default(name, value):
-    """The same field as in `SimpleGail`, with another default."""
-    return field(default=value, metadata=SimpleGail.__dataclass_fields__[name].metadata)
+def _default(name, value, of=None):
+    """The same field as in the dataclass `of`, `SimpleGail` where it is not given, with another default."""
+    metadata = (of or SimpleGail).__dataclass_fields__[name].metadata
+    return (
+        field(default_factory=lambda: list(value), metadata=metadata)
+        if isinstance(value, list)
+        else field(default=value, metadata=metadata)
+    )
 
 
 @dataclass(kw_only=True)
@@ -38,6 +45,11 @@ class SimpleGail:
 
     task: str = _setting("simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)", choices=TASKS)
     algorithm: str = _setting("gail", "gail, or vail (with an information bottleneck)", choices=ALGORITHMS)
+    backend: str = _setting(
+        "native",
+        "whose agents: native (ours), or imitation_lib (the published ones, with its published settings; needs imitation-lib)",
+        choices=BACKENDS,
+    )
     demonstrations: str = _setting(
         "trot",
         "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz",
@@ -112,10 +124,13 @@ class SimpleGail:
     warm_start_nominal_weight: float = _setting(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
     warm_start_batch_size: int = _setting(256, "minibatch of the warm start", 1)
 
+    # Settings that agents of the backend do not know: they cannot be given, and say what those agents do.
+    absent = frozenset()
+
     def __post_init__(self):
-        self.n_workers = _checked_workers(self.n_workers)
+        self.n_workers = checked_workers(self.n_workers)
         for item in dataclasses.fields(self):
-            setattr(self, item.name, _checked(item, getattr(self, item.name)))
+            setattr(self, item.name, checked(item, getattr(self, item.name)))
         if self.min_std > self.max_std:
             raise UserError(f"--min_std: must be at most --max_std, {self.max_std:g}, not {self.min_std:g}")
         for name in ("initial_std", "warm_start_std"):
@@ -123,7 +138,8 @@ class SimpleGail:
                 limits = f"between --min_std, {self.min_std:g}, and --max_std, {self.max_std:g}"
                 raise UserError(f"--{name}: must be {limits}, not {getattr(self, name):g}")
         if not self.results_dir:
-            self.results_dir = f"runs/{self.task}-{self.algorithm}"
+            suffix = "" if self.backend == "native" else f"-{self.backend}"
+            self.results_dir = f"runs/{self.task}-{self.algorithm}{suffix}"
 
 
 @dataclass(kw_only=True)
@@ -156,74 +172,112 @@ class HardVail(SimpleVail):
     n_steps: int = _default("n_steps", 3_000_000)
 
 
+@dataclass(kw_only=True)
+class PublishedSimpleGail(SimpleGail):
+    """imitation-lib's GAIL, walking along +x.
+
+    Source of the defaults: loco-mujoco, examples/imitation_learning, confs.yaml (UnitreeA1) and utils.py; the batch of the best
+    public run.
+    """
+
+    backend: str = _default("backend", "imitation_lib")
+    batch_size: int = _default("batch_size", 10_240)
+    max_kl: float = _default("max_kl", 5e-3)
+    entropy_coefficient: float = _default("entropy_coefficient", 1e-3)
+    cg_iterations: int = _default("cg_iterations", 25)
+    initial_std: float = _default("initial_std", 1.0)
+    critic_learning_rate: float = _default("critic_learning_rate", 1e-4)
+    discriminator_learning_rate: float = _default("discriminator_learning_rate", 5e-5)
+    discriminator_every: int = _setting(6, "updates of the policy for each fit of the discriminator", 1, 1000)
+
+    cg_fraction: float = _default("cg_fraction", 1.0)
+    gradient_penalty: float = _default("gradient_penalty", 0.0)
+    discriminator_updates: int = _default("discriminator_updates", 1)
+    min_std: float = _default("min_std", 1e-4)
+    max_std: float = _default("max_std", 10.0)
+    absent = frozenset({"cg_fraction", "gradient_penalty", "discriminator_updates", "min_std", "max_std", "initial_beta"}) | {
+        name for name in SimpleGail.__dataclass_fields__ if name.startswith("warm_start")
+    }
+
+
+@dataclass(kw_only=True)
+class PublishedHardGail(PublishedSimpleGail):
+    """imitation-lib's GAIL, walking in one of 8 directions."""
+
+    task: str = _default("task", "hard")
+    n_steps: int = _default("n_steps", 3_000_000)
+    discriminator_every: int = _default("discriminator_every", 3, PublishedSimpleGail)
+
+
+@dataclass(kw_only=True)
+class PublishedSimpleVail(PublishedSimpleGail, SimpleVail):
+    """imitation-lib's VAIL, walking along +x."""
+
+    algorithm: str = _default("algorithm", "vail")
+    discriminator_hidden: list = _default("discriminator_hidden", [256, 128])
+    information_constraint: float = _default("information_constraint", 1.0, SimpleVail)
+    code_size: int = _default("code_size", 128, SimpleVail)
+    beta_learning_rate: float = _default("beta_learning_rate", 1e-5, SimpleVail)
+
+
+@dataclass(kw_only=True)
+class PublishedHardVail(PublishedSimpleVail):
+    """imitation-lib's VAIL, walking in one of 8 directions."""
+
+    task: str = _default("task", "hard")
+    n_steps: int = _default("n_steps", 3_000_000)
+    discriminator_every: int = _default("discriminator_every", 3, PublishedSimpleGail)
+    information_constraint: float = _default("information_constraint", 0.1, SimpleVail)
+
+
 CONFIGS = types.MappingProxyType(
     {
-        ("simple", "gail"): SimpleGail,
-        ("hard", "gail"): HardGail,
-        ("simple", "vail"): SimpleVail,
-        ("hard", "vail"): HardVail,
+        ("simple", "gail", "native"): SimpleGail,
+        ("hard", "gail", "native"): HardGail,
+        ("simple", "vail", "native"): SimpleVail,
+        ("hard", "vail", "native"): HardVail,
+        ("simple", "gail", "imitation_lib"): PublishedSimpleGail,
+        ("hard", "gail", "imitation_lib"): PublishedHardGail,
+        ("simple", "vail", "imitation_lib"): PublishedSimpleVail,
+        ("hard", "vail", "imitation_lib"): PublishedHardVail,
     }
 )
 
-
-def config_class(task, algorithm):
-    """The config dataclass of a task and algorithm. Raises UserError where there is none."""
-    for name, value, choices in (("task", task, TASKS), ("algorithm", algorithm, ALGORITHMS)):
-        if value not in choices:
-            raise UserError(f"--{name}: unknown {name} {value!r}; choose one of {', '.join(choices)}")
-    return CONFIGS[task, algorithm]
+# Every field that any of them has, {name: dataclasses.Field}.
+SETTINGS = types.MappingProxyType(PublishedSimpleVail.__dataclass_fields__)
 
 
-def make_config(task="simple", algorithm="gail", **settings):
-    """The config of a task and algorithm, with `settings` in place of its defaults; those that are None leave the default."""
-    chosen = config_class(task, algorithm)
+def config_class(task, algorithm, backend="native"):
+    """The config dataclass of a task, an algorithm and a backend. Raises UserError where there is none."""
+    choices = {"task": (task, TASKS), "algorithm": (algorithm, ALGORITHMS), "backend": (backend, BACKENDS)}
+    for name, (value, allowed) in choices.items():
+        if value not in allowed:
+            raise UserError(f"--{name}: unknown {name} {value!r}; choose one of {', '.join(allowed)}")
+    return CONFIGS[task, algorithm, backend]
+
+
+def settable(chosen):
+    """The fields of a config dataclass that can be given, in order."""
+    return [item for item in dataclasses.fields(chosen) if item.name not in chosen.absent]
+
+
+def given_settings(config):
+    """What `make_config` makes this config of, {name: value}."""
+    return {item.name: getattr(config, item.name) for item in settable(config)}
+
+
+def make_config(task="simple", algorithm="gail", backend="native", **settings):
+    """The config of these, with `settings` in place of its defaults; those that are None leave the default."""
+    chosen = config_class(task, algorithm, backend)
     settings = {name: value for name, value in settings.items() if value is not None}
-    unknown = sorted(settings.keys() - {item.name for item in dataclasses.fields(chosen)})
-    if unknown:
-        raise UserError(f"--{unknown[0]}: no such option for --algorithm {algorithm}; see --help --algorithm {algorithm}")
-    return chosen(task=task, algorithm=algorithm, **settings)
+    for name in sorted(settings.keys() - {item.name for item in settable(chosen)}):
+        if name in SETTINGS:
+            choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
+            raise UserError(f"--{name}: no such option for {choice}; see --help {choice}")
+        raise UserError(f"--{name}: no such option; see --help")
+    return chosen(task=task, algorithm=algorithm, backend=backend, **settings)
 
 
 def may_change(name):
     """Whether a resumed run may have another value of this setting."""
-    setting = SimpleVail.__dataclass_fields__.get(name)
-    return setting is not None and setting.metadata["may_change"]
-
-
-def _checked(item, value):
-    metadata = item.metadata
-    if item.type is list:
-        values = value if isinstance(value, list | tuple) else [value]
-        if not values:
-            raise UserError(f"--{item.name}: needs at least one value")
-        return [_checked_number(item.name, int, each, metadata) for each in values]
-    if item.type is str:
-        if not isinstance(value, str):
-            raise UserError(f"--{item.name}: must be text, not {value!r}")
-        if metadata["choices"] and value not in metadata["choices"]:
-            raise UserError(f"--{item.name}: unknown value {value!r}; choose one of {', '.join(metadata['choices'])}")
-        return value
-    return _checked_number(item.name, item.type, value, metadata)
-
-
-def _checked_workers(value):
-    if value == "auto":
-        return value
-    try:
-        return str(_checked_number("n_workers", int, value, {"low": 1, "high": math.inf}))
-    except UserError:
-        raise UserError(f"--n_workers: must be auto or a whole number of at least 1, not {value!r}") from None
-
-
-def _checked_number(name, kind, value, metadata):
-    try:
-        number = kind(float(value) if isinstance(value, str) else value)
-        exact = math.isfinite(number) and (kind is float or number == float(value))
-    except (TypeError, ValueError, OverflowError):
-        exact = False
-    if not exact or isinstance(value, bool):
-        raise UserError(f"--{name}: must be a {'whole ' if kind is int else ''}number, not {value!r}")
-    if not metadata["low"] <= number <= metadata["high"]:
-        limits = f"at least {metadata['low']:g}" + (f" and at most {metadata['high']:g}" if metadata["high"] < math.inf else "")
-        raise UserError(f"--{name}: must be {limits}, not {value}")
-    return number
+    return name in SETTINGS and SETTINGS[name].metadata["may_change"]

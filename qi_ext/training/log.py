@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import dataclasses
 import io
 import os
 import threading
@@ -11,6 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
+from qi_ext.training.config import given_settings
 from qi_ext.training.weights_and_biases import open_wandb
 
 # Where TensorBoard shows each figure; the names that people of this field look for.
@@ -47,7 +47,7 @@ class ProgressLog:
         Raises OSError, naming the file, where that cannot be done.
         """
         self._path = directory.path / "progress.csv"
-        self._config = dataclasses.asdict(config)
+        self._config = given_settings(config)
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
         with contextlib.ExitStack() as stack:
             # First, because it may not be let, and then nothing should have changed.

@@ -1,6 +1,5 @@
 """The training loop: mushroom-rl's Core, an imitation agent, and everything that a run leaves behind."""
 
-import math
 import shlex
 import time
 from collections import defaultdict
@@ -14,7 +13,7 @@ import torch
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.evaluation import compare, table
-from qi_ext.imitation import GAIL, VAIL
+from qi_ext.imitation.backends import agent_class
 from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.imitation.device import choose_device
 from qi_ext.sampling import ParallelCore
@@ -27,7 +26,6 @@ from qi_ext.training.signals import Signals
 from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
 from qi_ext.training.weights_and_biases import require_wandb
 
-AGENTS = {"gail": GAIL, "vail": VAIL}
 DETAILS = (
     "discriminator {discriminator_accuracy_policy:.2f}/{discriminator_accuracy_expert:.2f} "
     "logits {logit_policy:.1f}/{logit_expert:.1f} entropy {discriminator_entropy:.2f} reward {reward:.3f}  "
@@ -48,6 +46,7 @@ class Training:
         self.config = config = replace(start.config, demonstrations=resolved_name(start.config.demonstrations))
         self.directory = start.directory
         require_wandb(config)
+        make_agent = agent_class(config)
         self.device, self._why_device = choose_device(config.device, config)
         torch.set_num_threads(config.learner_threads)
         for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(2)
@@ -67,7 +66,7 @@ class Training:
         self._content = "-".join(dict.fromkeys([self._hash, self.demonstrations.content_hash()]))
         if config.warm_start:
             check_actions(self.demonstrations)
-        self.agent = AGENTS[config.algorithm](self.env.info, self.demonstrations, config, for_agent, self.device)
+        self.agent = make_agent(self.env.info, self.demonstrations, config, for_agent, self.device)
         self.counter = EpisodeCounter()
         self._health = Health(config.speed, config.min_std)
         self._signals = Signals()
@@ -148,7 +147,8 @@ class Training:
 
     def _introduce(self):
         config = self.config
-        say(f"{config.algorithm.upper()} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
+        whose = "" if config.backend == "native" else f" of {config.backend}"
+        say(f"{config.algorithm.upper()}{whose} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
@@ -277,4 +277,12 @@ def _shown(figures):
     ended = figures["episodes"]
     first = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}" if ended else "no episode ended"
     first = f"{figures['steps_per_second']:.0f} steps/s  {first}  {figures['speed_along']:.2f} m/s"
-    return first, DETAILS.format_map(defaultdict(lambda: math.nan, figures))
+    known = {name: value for name, value in figures.items() if value is not None}
+    return first, DETAILS.format_map(defaultdict(_Unknown, known))
+
+
+class _Unknown:
+    """A figure that there is none of, however it is to be formatted."""
+
+    def __format__(self, spec):
+        return "-"

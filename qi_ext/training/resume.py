@@ -9,6 +9,8 @@ from qi_ext.training.config import make_config, may_change
 from qi_ext.training.display import say
 from qi_ext.training.run_directory import RunDirectory
 
+CHOICES = ("task", "algorithm", "backend")  # on which the defaults of all other settings depend
+
 
 @dataclass
 class Start:
@@ -42,9 +44,9 @@ def find_start(settings, resume=""):
 
 
 def stored_choice(resume):
-    """Task and algorithm of the run in the directory `resume`, {} where it does not say."""
+    """Task, algorithm and backend of the run in the directory `resume`, {} where it does not say."""
     settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
-    return {name: settings[name] for name in ("task", "algorithm") if isinstance(settings.get(name), str)}
+    return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
 
 def _existing(resume):
@@ -62,7 +64,7 @@ def _go_on(directory, given):
         checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
         # What may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
-    for name in ("task", "algorithm"):
+    for name in CHOICES:
         _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":
         stored["scheduler"] = ""  # which goes with dask only

@@ -1,6 +1,5 @@
 """The directory of one run: RESULTS_DIR/SEED, refused where something is in it already and is not to be gone on with."""
 
-import dataclasses
 import fcntl
 import json
 import os
@@ -12,6 +11,7 @@ import yaml
 from qi_ext.errors import UserError
 from qi_ext.files import require_writable, write_atomically
 from qi_ext.training.checkpoints import Checkpoints
+from qi_ext.training.config import given_settings
 
 # Of files that `write_atomically` had not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".wandb_id.")
@@ -86,7 +86,7 @@ class RunDirectory:
             if left.name.startswith(TEMPORARY):
                 left.unlink(missing_ok=True)
         with write_atomically(self.path / "config.yaml") as file:
-            file.write(yaml.safe_dump(dataclasses.asdict(config), sort_keys=False).encode())
+            file.write(yaml.safe_dump(given_settings(config), sort_keys=False).encode())
         self.result.unlink(missing_ok=True)
 
     def write_result(self, result):

@@ -1,6 +1,5 @@
 """A run between two updates as a `Checkpoint`, and back; and what an agent's file says of the run it comes from."""
 
-import dataclasses
 import importlib.metadata
 
 import numpy as np
@@ -9,6 +8,7 @@ from qi_ext.demonstrations import resolved_name
 from qi_ext.errors import UserError
 from qi_ext.imitation.state import restore, state_of
 from qi_ext.training.checkpoints import Checkpoint
+from qi_ext.training.config import given_settings
 
 VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
@@ -28,7 +28,7 @@ def snapshot(config, agent, core, counter, demonstrations_hash, seconds):
     data = {
         "step": counter.steps,
         "score": counter.recent_return(),
-        "config": dataclasses.asdict(config),
+        "config": given_settings(config),
         "counts": counts,
         "n_episodes": core.n_episodes,
         "seconds": seconds,

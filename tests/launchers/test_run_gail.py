@@ -289,7 +289,7 @@ def test_a_policy_whose_actions_are_not_finite_is_exit_code_1_with_its_lane_and_
             super()._update_statistics(observations)
             self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
 
-    monkeypatch.setitem(loop.AGENTS, "gail", Unbounded)
+    monkeypatch.setattr(loop, "agent_class", lambda config: Unbounded)
     arguments = [*TINY, "--pool", "serial", "--n_steps", "64", "--seed", "3", "--results_dir", str(tmp_path)]
     with pytest.raises(SystemExit) as caught:
         run_command("run_gail.py", lambda: launcher["main"](arguments))
@@ -317,16 +317,16 @@ def test_experiment_can_be_called_with_nothing_but_its_defaults(launcher, tmp_pa
     assert (result["task"], result["algorithm"], result["steps"]) == ("simple", "gail", 32)
 
 
-@pytest.mark.parametrize(("task", "algorithm"), sorted(CONFIGS))
-def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher, task, algorithm):
+@pytest.mark.parametrize("choice", sorted(CONFIGS))
+def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher, choice):
     # What experiment-launcher needs of a function to make a command line of it.
     parameters = inspect.signature(launcher["experiment"]).parameters
-    for name in vars(make_config(task, algorithm)):
+    for name in vars(make_config(*choice)):
         assert parameters[name].annotation in (str, int, float, bool, list), name
         assert parameters[name].default is not inspect.Parameter.empty, name
         assert parameters[name].kind in (inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD), name
 
 
 def test_experiment_has_no_keyword_that_is_no_setting(launcher):
-    known = {name for task, algorithm in CONFIGS for name in vars(make_config(task, algorithm))}
+    known = {name for choice in CONFIGS for name in vars(make_config(*choice))}
     assert set(inspect.signature(launcher["experiment"]).parameters) == known | {"resume"}

@@ -22,9 +22,9 @@ def refusal(*arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("task", "algorithm"), sorted(CONFIGS))
-def test_defaults_are_those_of_the_task_and_algorithm(task, algorithm):
-    assert parse("--algorithm", algorithm, f"--task={task}") == make_config(task, algorithm)
+@pytest.mark.parametrize(("task", "algorithm", "backend"), sorted(CONFIGS))
+def test_defaults_are_those_of_the_task_algorithm_and_backend(task, algorithm, backend):
+    assert parse("--algorithm", algorithm, f"--task={task}", "--backend", backend) == make_config(task, algorithm, backend)
 
 
 def test_options_are_the_fields_of_the_config():

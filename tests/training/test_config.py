@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from qi_ext.errors import UserError
-from qi_ext.training.config import CONFIGS, SimpleVail, config_class, make_config
+from qi_ext.training.config import CONFIGS, SimpleVail, config_class, given_settings, make_config
 
-FIELDS = dataclasses.fields(SimpleVail)  # the fields of all four
+FIELDS = dataclasses.fields(SimpleVail)  # the fields of all native ones
 NUMBERS = [item for item in FIELDS if item.type in (int, float)]
 LISTS = [item for item in FIELDS if item.type is list]
 LIMITED = [item for item in NUMBERS if item.metadata["low"] > -np.inf]
 
-four = pytest.mark.parametrize(("task", "algorithm"), sorted(CONFIGS))
+each = pytest.mark.parametrize(("task", "algorithm", "backend"), sorted(CONFIGS))
 
 
 def refusal(**settings):
@@ -23,26 +23,49 @@ def refusal(**settings):
     return message
 
 
-@four
-def test_defaults_are_valid_and_belong_to_the_task_and_algorithm(task, algorithm):
-    config = make_config(task, algorithm)
-    assert type(config) is config_class(task, algorithm)
-    assert (config.task, config.algorithm) == (task, algorithm)
-    assert config.results_dir == f"runs/{task}-{algorithm}"
+@each
+def test_defaults_are_valid_and_belong_to_the_choice(task, algorithm, backend):
+    config = make_config(task, algorithm, backend)
+    assert type(config) is config_class(task, algorithm, backend)
+    assert (config.task, config.algorithm, config.backend) == (task, algorithm, backend)
+    assert config.results_dir == f"runs/{task}-{algorithm}" + ("-imitation_lib" if backend == "imitation_lib" else "")
 
 
-@four
-def test_every_field_has_a_plain_type_and_a_help_text(task, algorithm):
-    for item in dataclasses.fields(config_class(task, algorithm)):
+@each
+def test_every_field_has_a_plain_type_and_a_help_text(task, algorithm, backend):
+    for item in dataclasses.fields(config_class(task, algorithm, backend)):
         assert item.type in (str, int, float, list), item.name
         assert item.metadata["help"], item.name
 
 
-@four
-def test_every_default_is_of_its_fields_type(task, algorithm):
-    config = make_config(task, algorithm)
+@each
+def test_every_default_is_of_its_fields_type(task, algorithm, backend):
+    config = make_config(task, algorithm, backend)
     for item in dataclasses.fields(config):
         assert type(getattr(config, item.name)) is item.type, item.name
+
+
+@each
+def test_a_config_can_be_made_again_of_its_settings(task, algorithm, backend):
+    config = make_config(task, algorithm, backend, n_steps=7)
+    assert make_config(**given_settings(config)) == config
+
+
+@pytest.mark.parametrize("name", ["cg_fraction", "gradient_penalty", "warm_start", "min_std"])
+def test_what_published_agents_do_not_know_is_refused_by_name(name):
+    message = refusal(backend="imitation_lib", **{name: 1})
+    assert message.startswith(f"--{name}: no such option for --algorithm gail --backend imitation_lib")
+
+
+def test_what_only_published_agents_know_is_refused_for_ours():
+    assert refusal(discriminator_every=3).startswith("--discriminator_every: no such option for --algorithm gail;")
+
+
+def test_the_published_settings_of_each_task():
+    simple, hard = (make_config(task, "vail", "imitation_lib") for task in ("simple", "hard"))
+    assert (simple.information_constraint, simple.discriminator_every) == (1.0, 6)
+    assert (hard.information_constraint, hard.discriminator_every) == (0.1, 3)
+    assert {config.initial_std for config in (simple, hard)} == {1.0}
 
 
 def test_no_two_configs_share_a_list():

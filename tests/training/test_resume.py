@@ -506,7 +506,7 @@ def test_numbers_that_are_not_finite_stop_a_run_whose_last_checkpoint_is_good(
     arguments = [f"--{name}={value}" for name, value in tiny(n_steps=320).items() if not isinstance(value, list)]
     arguments += [text for name in ("policy", "critic", "discriminator") for text in (f"--{name}_hidden", "16")]
     with monkeypatch.context() as patch, pytest.raises(SystemExit) as caught:
-        patch.setitem(loop.AGENTS, "gail", Diverging)
+        patch.setattr(loop, "agent_class", lambda config: Diverging)
         run_command("run_gail.py", lambda: main(arguments))
     assert caught.value.code == 1
     (line,) = capsys.readouterr().err.splitlines()
