@@ -45,7 +45,7 @@ def _listing(found):
         patch, version = state.patch, state.version or "not installed"
         if state.state == "unknown version":
             version += f" (not {' or '.join(patch.versions)})"
-        table.add_row(patch.library, version, patch.name, state.state, patch.changes_results or "no")
+        table.add_row(patch.library, version, patch.name, state.state, "yes" if patch.changes_results else "no")
     return table
 
 

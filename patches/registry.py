@@ -46,8 +46,8 @@ def states(*names):
 def apply(*names, only=None, exclude=()):
     """Apply the patches of these libraries, of all that are installed where none is named; returns the `State` of each.
 
-    only: names of patches ("cg-aliasing", or "mushroom_rl/cg-aliasing") in place of all that are on by default; those that
-    change training results are applied only so. What was applied before stays. exclude: names of patches to leave out.
+    only: names of patches ("cg-aliasing", or "mushroom_rl/cg-aliasing") in place of all that are on by default; the others are
+    applied only so. What was applied before stays. exclude: names of patches to leave out.
     Applying a patch twice does nothing. Versions that a patch is not for are left alone, with a warning that names them.
     Raises ValueError for names that are not known.
     """

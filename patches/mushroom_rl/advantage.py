@@ -23,9 +23,9 @@ def _probe_gae():
 @LIBRARY.patch(
     "gae-boundaries",
     target="mushroom_rl.utils.value_functions:compute_gae",
-    sees="Rollouts that are joined to one batch without `last` at each seam leak into each other's advantages, silently.",
-    remedy="A row ends its rollout also where the state it reached is not the state of the next row. Batches that were right "
-    "give the same numbers, bit for bit.",
+    sees="rollouts that are joined to one batch without `last` at each seam leak into each other's advantages, silently",
+    remedy="a row ends its rollout also where the state it reached is not the state of the next row; batches that were right "
+    "give the same numbers, bit for bit",
     probe=_probe_gae,
 )
 def _gae_boundaries(edits):

@@ -34,9 +34,9 @@ def _recording(values, function):
 @LIBRARY.patch(
     "no-grad",
     target="mushroom_rl.approximators.parametric.torch_approximator:TorchApproximator.predict",
-    sees="Predicting arrays, the line search, the old policy, entropies and logs record graphs that no backward pass uses: it "
-    "costs time and memory.",
-    remedy="They run without gradients. Results stay the same, bit for bit.",
+    sees="predicting arrays, the line search, the old policy, entropies and logs record graphs that no backward pass uses: it "
+    "costs time and memory",
+    remedy="they run without gradients; results stay the same, bit for bit",
     probe=_probe_no_grad,
 )
 def _no_grad(edits):

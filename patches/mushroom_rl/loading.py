@@ -28,10 +28,10 @@ def _probe_safe_load():
 @LIBRARY.patch(
     "safe-load",
     target="mushroom_rl.core.serialization:Serializable.load",
-    sees="With torch 2.6 or later, no agent with a network loads: UnpicklingError (Weights only load failed); "
-    "with older ones, opening a file runs whatever code is in it.",
-    remedy="Networks, optimizers and pickled attributes are read against a list of known classes. Another class is refused by "
-    "name, and allowed with torch.serialization.add_safe_globals([TheClass]).",
+    sees="with torch 2.6 or later, no agent with a network loads: UnpicklingError (Weights only load failed); "
+    "with older ones, opening a file runs whatever code is in it",
+    remedy="networks, optimizers and pickled attributes are read against a list of known classes; another class is refused by "
+    "name, and allowed with torch.serialization.add_safe_globals([TheClass])",
     probe=_probe_safe_load,
 )
 def _safe_load(edits):

@@ -69,10 +69,10 @@ def _probe_map_location():
 @LIBRARY.patch(
     "map-location",
     target="mushroom_rl.core.serialization:Serializable.load_zip",
-    sees="An agent trained on a GPU cannot be opened without one (Attempting to deserialize object on a CUDA device), and "
-    "would go on calling .cuda() if it could.",
-    remedy="Tensors of a missing CUDA device come to one that is there, or to the CPU, or to the device that `with "
-    "patches.mushroom_rl.map_location(device)` asks for; the use_cuda flags of what was loaded say so.",
+    sees="an agent trained on a GPU cannot be opened without one (Attempting to deserialize object on a CUDA device), and "
+    "would go on calling .cuda() if it could",
+    remedy="tensors of a missing CUDA device come to one that is there, or to the CPU, or to the device that `with "
+    "patches.mushroom_rl.map_location(device)` asks for; the use_cuda flags of what was loaded say so",
     probe=_probe_map_location,
 )
 def _map_location(edits):

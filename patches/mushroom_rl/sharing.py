@@ -36,10 +36,10 @@ def _probe_shared_modules():
 @LIBRARY.patch(
     "shared-modules",
     target="mushroom_rl.core.serialization:Serializable.save",
-    sees="A module that policy, critic and agent share, such as imitation-lib's Standardizer, is several copies after "
-    "loading: if training goes on, one of them is updated, and another acts.",
-    remedy="The file also says which modules are one, and loading ties them again. Files that do not say so load as before, "
-    "and mushroom-rl without the patch reads files that do.",
+    sees="a module that policy, critic and agent share, such as imitation-lib's Standardizer, is several copies after "
+    "loading: if training goes on, one of them is updated, and another acts",
+    remedy="the file also says which modules are one, and loading ties them again; files that do not say so load as before, "
+    "and mushroom-rl without the patch reads files that do",
     probe=_probe_shared_modules,
 )
 def _shared_modules(edits):

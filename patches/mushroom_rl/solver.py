@@ -29,9 +29,9 @@ def _probe_cg():
 @LIBRARY.patch(
     "cg-aliasing",
     target="mushroom_rl.algorithms.actor_critic.deep_actor_critic.trpo:TRPO._conjugate_gradient",
-    sees="On the CPU, search direction and residual begin as the same memory, so the first step spoils the direction: policy "
-    "steps are worse than those of the same code on a GPU.",
-    remedy="The right-hand side is handed over so that each reading of it is a copy.",
+    sees="on the CPU, search direction and residual begin as the same memory, so the first step spoils the direction: policy "
+    "steps are worse than those of the same code on a GPU",
+    remedy="the right-hand side is handed over so that each reading of it is a copy",
     changes_results="TRPO on the CPU takes other policy steps, those that it takes on a GPU",
     default=False,
     probe=_probe_cg,

@@ -100,6 +100,17 @@ def test_environment_that_is_never_seeded_is_decided_by_numpys_seed():
     np.testing.assert_array_equal(episodes(), episodes())
 
 
+def test_environment_with_a_generator_of_its_own_is_left_to_it():
+    from qi_ext.tasks import QuadrupedDirection
+
+    environment = QuadrupedDirection("hard", seed=0)
+    before = np.random.get_state()  # noqa: NPY002
+    first = environment.reset()
+    environment.seed(0)
+    assert np.array_equal(environment.reset(), first)
+    assert all(np.array_equal(*pair) for pair in zip(before, np.random.get_state(), strict=True))  # noqa: NPY002
+
+
 def test_trajectory_reset_by_itself_draws_from_its_environments_generator(environments):
     environment, _ = environments
     environment.seed(4)

@@ -1,4 +1,4 @@
-"""The command line and the probing behind it, on a library and patches of the tests' own, which the probes' processes know too."""
+"""The command line and the probing behind it, on libraries of the tests' own, which the probes' processes know too."""
 
 import os
 import subprocess
@@ -15,7 +15,7 @@ from patches.probing import probe_all
 
 ROOT = Path(patches.__file__).parents[1]
 
-TINY = '''
+TINY = """
 import os
 import sys
 import time
@@ -76,7 +76,7 @@ register(LIBRARY, "textless", lambda: None)
 register(LIBRARY, "uninstallable", two, value=None)
 register(UNKNOWN, "newer", two)
 register(ABSENT, "missing", two)
-'''
+"""
 
 KNOWN_TO_ALL = """
 import patches.registry

@@ -1,8 +1,5 @@
-"""The registry: what apply and revert do, and that libraries are as they were afterwards."""
+"""The registry: what apply, revert and set_applied do, on libraries of the tests' own."""
 
-import json
-import subprocess
-import sys
 import warnings
 
 import pytest
@@ -10,8 +7,6 @@ import pytest
 import patches
 from patches import registry
 from patches.library import Library
-
-HEAVY = ("torch", "mujoco", "wandb", "gymnasium", *registry.MODULES)
 
 
 class Thing:
@@ -27,7 +22,7 @@ def _version(value):
 
 @pytest.fixture
 def tiny(monkeypatch):
-    """Four libraries, {name: Library}: two that fit, one that is not installed, one of an unknown version; nothing holds yet."""
+    """Four libraries, {name: Library}: two that fit, one that is not installed, one of an unknown version; nothing holds."""
     fitting = [Library(name, name, ("1", "2"), _version("2")) for name in ("first", "second_lib")]
     absent = Library("absent", "absent", ("1",), _version(None))
     unknown = Library("unknown", "unknown", ("1", "2"), _version("3"))
@@ -222,128 +217,3 @@ def test_where_one_cannot_be_installed_nothing_is_half_patched_and_what_held_hol
     assert not hasattr(Thing, "new")
     patches.apply("first", only="FIRST")
     assert "first/FIRST" in Thing().names()
-
-
-# The real libraries, each script in a process that nothing has touched
-
-IMPORTED = "import sys; print([name for name in {heavy} if name in sys.modules], __import__('patches').applied())"
-
-
-def _python(script, *arguments):
-    done = subprocess.run([sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.parametrize(
-    "code",
-    ["import patches", "import patches; patches.libraries()", "import patches.__main__; patches.__main__.main([])"],
-    ids=["import", "libraries", "listing"],
-)
-def test_looking_imports_none_of_the_libraries_and_patches_nothing(code):
-    printed = _python(f"{code}\n{IMPORTED.format(heavy=HEAVY)}")
-    assert printed.splitlines()[-1] == "[] ()"
-
-
-_ALL_PATCHES = """
-import importlib, json, random, sys, warnings
-from types import ModuleType
-import patches
-
-warnings.simplefilter("ignore")
-fitting = [library for library in patches.libraries().values() if library.found() in library.versions]
-every = [patch.full_name for library in fitting for patch in library.patches]
-"""
-
-_LOADED = f"{_ALL_PATCHES}\npatches.set_applied(every)\nprint(json.dumps(list(sys.modules)))"
-
-_TO_AND_FRO = f"""{_ALL_PATCHES}
-for name in json.loads(sys.argv[1]):
-    try:
-        importlib.import_module(name)
-    except ImportError:
-        pass  # some modules are made by others
-
-def snapshot():
-    modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-    owners = {{id(owner): owner for module in modules for owner in [module, *vars(module).values()]
-              if isinstance(owner, (type, ModuleType)) and owner is not sys.modules["__main__"]}}
-    return {{(owner, name): value for owner in owners.values() for name, value in list(vars(owner).items())
-            if name != "__warningregistry__"}}
-
-nothing = object()
-
-def changed():
-    now = snapshot()
-    return sorted(f"{{owner.__name__}}.{{name}}" for owner, name in original.keys() | now.keys()
-                  if original.get((owner, name), nothing) is not now.get((owner, name), nothing))
-
-def expect(what, found, expected):
-    if found != expected:
-        different = set(found) ^ set(expected)
-        faults.append(f"{{what}}: {{sorted(different)[:10]}}")
-
-original = snapshot()
-faults = []
-of = {{}}  # what is changed by the patches of all libraries but this one
-for name in ["", *(library.name for library in fitting)]:
-    patches.set_applied([patch for patch in every if patch.split("/")[0] != name])
-    of[name] = changed()
-    patches.revert()
-    expect(f"left after all but those of {{name or 'none'}}", changed(), [])
-for seed in range(3):
-    generator = random.Random(seed)
-    shuffled = generator.sample(every, len(every))
-    for i in range(0, len(shuffled), 7):
-        patches.apply(only=shuffled[i : i + 7])
-        if i == 7:
-            patches.revert(fitting[0].name)
-    patches.apply(only=every)
-    expect(f"applied in order {{seed}}", changed(), of[""])
-    one = generator.choice(fitting).name
-    patches.revert(one)
-    expect(f"order {{seed}}, without {{one}}", changed(), of[one])
-    for library in generator.sample(fitting, len(fitting)):
-        patches.revert(library.name)
-    expect(f"left after order {{seed}}", changed(), [])
-print(json.dumps({{"patches": every, "changed": of[""], "faults": faults}}))
-"""
-
-
-@pytest.fixture(scope="module")
-def to_and_fro():
-    """What came of applying all patches of what is installed in many orders, compared with the libraries as they were."""
-    loaded = _python(_LOADED).splitlines()[-1]
-    return json.loads(_python(_TO_AND_FRO, loaded).splitlines()[-1])
-
-
-def test_libraries_are_as_they_were_after_revert_whatever_the_order(to_and_fro):
-    assert to_and_fro["faults"] == []
-
-
-def test_the_patches_of_all_libraries_hold_together(to_and_fro):
-    assert len(to_and_fro["patches"]) >= 6
-    assert "TRPO._conjugate_gradient" in to_and_fro["changed"]
-
-
-def test_the_names_of_patches_are_unique():
-    names = [patch.full_name for library in patches.libraries().values() for patch in library.patches]
-    assert len(names) == len(set(names))
-
-
-def test_one_library_is_patched_and_left_again_without_the_others():
-    printed = _python(
-        """
-import patches
-from mushroom_rl.utils import value_functions
-from mushroom_rl.algorithms.actor_critic import TRPO
-before = value_functions.compute_gae, vars(TRPO)["_conjugate_gradient"]
-patches.apply("mushroom-rl", only=["cg-aliasing", "mushroom_rl/gae-boundaries"])
-from mushroom_rl.utils.value_functions import compute_gae
-from mushroom_rl.algorithms.actor_critic.deep_actor_critic import trpo
-print(compute_gae is trpo.compute_gae is not before[0], vars(TRPO)["_conjugate_gradient"] is not before[1])
-patches.revert("mushroom_rl")
-print(compute_gae is trpo.compute_gae is before[0], vars(TRPO)["_conjugate_gradient"] is before[1], patches.applied())
-"""
-    )
-    assert printed.splitlines() == ["True True", "True True ()"]

@@ -85,9 +85,9 @@ def bits():
     return of
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def one_thread():
-    """The learner's matrices are so small here that they are slower on two."""
+    """The learner's matrices are so small here that they are slower on two; of a module, because its agents may be, too."""
     import torch
 
     before = torch.get_num_threads()
