@@ -198,7 +198,7 @@ def test_the_listing_names_library_version_patch_and_state(tiny, only, capsys):
     only("good", "noisy", "newer", "missing")
     assert main_module.main([]) == 0
     assert _cells(capsys.readouterr().out) == [
-        ["tiny", "1.5", "good", "off", "in [brackets]"],
+        ["tiny", "1.5", "good", "off", "yes"],
         ["tiny", "1.5", "noisy", "off unless asked", "no"],
         ["unknown", "2.0 (not 1.5 or 1.6)", "newer", "unknown version", "no"],
         ["absent", "not installed", "missing", "library not installed", "no"],
