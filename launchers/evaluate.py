@@ -55,7 +55,8 @@ def main(arguments=None):
         raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
     sampler = BatchedSampler(environment, lanes_per_block, config.pool, config.n_workers, config.scheduler)
     with closing(sampler), Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
-        display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {step:,} steps")
+        trained = f"{step:,} steps" if "step" in agent.metadata else agent.metadata.get("origin", "of unknown origin")
+        display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {trained}")
         found = environment.demonstrations.content_hash()
         if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
             display.say(f"note: {name} has changed since the agent was trained on it")

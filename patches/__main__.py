@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from patches.probing import probe_all
@@ -27,7 +28,12 @@ def main(arguments=None):
         return 0
     table = Table("library", "patch", "before", "after", "seen before")
     failed = []
-    for probed in probe_all(*options.libraries):
+    n_probes = sum(state.state not in ("library not installed", "unknown version") for state in found)
+    if not n_probes:
+        console.print("none of these can be probed here")
+        return 0
+    waiting = Console(stderr=True)
+    for probed in track(probe_all(*options.libraries), "probing", n_probes, console=waiting, disable=not waiting.is_terminal):
         patch = probed.state.patch
         table.add_row(patch.library, patch.name, *map(_verdict, (probed.before, probed.after)), (probed.before or "")[:120])
         if not probed.holds:

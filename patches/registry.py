@@ -1,5 +1,6 @@
 """Which patches there are, and which of them hold in this process."""
 
+import difflib
 import importlib
 import warnings
 from dataclasses import dataclass
@@ -18,6 +19,9 @@ class State:
     patch: Patch
     version: str | None
     state: str
+
+    def __repr__(self):
+        return f"{self.patch.full_name}: {self.state}"
 
 
 def libraries():
@@ -116,8 +120,8 @@ def _install(wanted):
 def _chosen(names):
     known = libraries()
     for name in names:
-        if name.replace("-", "_") not in known:
-            raise ValueError(f"patches: unknown library {name}; there are {', '.join(known)}")
+        if not isinstance(name, str) or name.replace("-", "_") not in known:
+            raise ValueError(f"patches: unknown library {name!r}; name any of {', '.join(known)}, one by one")
     names = [name.replace("-", "_") for name in names]
     return [library for name, library in known.items() if not names or name in names]
 
@@ -130,6 +134,8 @@ def _named(found, given):
     for name in given:
         matching = {state.patch.full_name for state in found if name in (state.patch.name, state.patch.full_name)}
         if not matching:
-            raise ValueError(f"patches: unknown patch {name}; there are {', '.join(s.patch.full_name for s in found)}")
+            alike = difflib.get_close_matches(name, [part for s in found for part in (s.patch.name, s.patch.full_name)])
+            hint = f"did you mean {', '.join(alike)}? " if alike else ""
+            raise ValueError(f"patches: unknown patch {name!r}; {hint}python -m patches lists them")
         result |= matching
     return result

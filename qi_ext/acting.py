@@ -79,7 +79,8 @@ def load_agent(path):
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error})") from None
+        hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
+        raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error}){hint}") from None
     if metadata.get("format_version") != FORMAT_VERSION:
         raise UserError(
             f"agent: {path}: format version {metadata.get('format_version')!r}, but this program reads {FORMAT_VERSION!r}"

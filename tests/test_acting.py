@@ -152,6 +152,11 @@ def test_a_file_of_another_kind_is_refused(tmp_path, content):
     assert "not a safetensors file" in refusal(tmp_path / "other")
 
 
+def test_of_an_agent_of_the_libraries_it_says_how_to_make_one_of_ours(tmp_path):
+    (tmp_path / "agent.msh").write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "python -m patches.shrink" in refusal(tmp_path / "agent.msh")
+
+
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
 def test_a_file_cut_short_is_refused(agent_file, kept):
     path = agent_file()

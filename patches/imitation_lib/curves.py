@@ -12,12 +12,18 @@ _OF_EPISODES = ("EpTrueRewMean", "EpRewMean", "EpLenMean")
 
 @contextlib.contextmanager
 def _writing_through(agent, add_scalar):
-    """While it lasts, what the agent writes goes to add_scalar(writer, tag, value, step)."""
+    """While it lasts, each scalar that the agent writes goes to add_scalar(write, tag, step), in which write(step) writes it.
+
+    All else goes to the agent's writer: subclasses may write what they like.
+    """
     writer = agent._sw
 
     class Through:
-        def add_scalar(self, tag, value, step=None):
-            add_scalar(writer, tag, value, step)
+        def __getattr__(self, name):
+            return getattr(writer, name)
+
+        def add_scalar(self, tag, scalar_value, global_step=None, *more, **keywords):
+            add_scalar(lambda step: writer.add_scalar(tag, scalar_value, step, *more, **keywords), tag, global_step)
 
     agent._sw = Through()
     try:
@@ -70,9 +76,9 @@ def _probe_no_episode():
 def _no_episode(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def add_scalar(writer, tag, value, step):
+    def add_scalar(write, tag, step):
         if tag not in _OF_EPISODES:
-            writer.add_scalar(tag, value, step)
+            write(step)
 
     def make(original):
         def _logging_sw(self, dataset, new_data_set, *arguments):
@@ -111,7 +117,8 @@ def _log_steps(edits):
         def wrapper(self, *arguments):
             if self._sw is None:
                 return original(self, *arguments)
-            with _writing_through(self, lambda writer, tag, value, step: writer.add_scalar(tag, value, self._iter)):
+            third = self._iter // 3
+            with _writing_through(self, lambda write, tag, step: write(self._iter if step == third else step)):
                 return original(self, *arguments)
 
         return wrapper

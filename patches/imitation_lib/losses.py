@@ -35,7 +35,7 @@ def _probe_gail_loss():
     target=_LOSSES + "GailDiscriminatorLoss.forward",
     sees="weight, pos_weight and reduction of the loss are taken and ignored",
     remedy="the cross entropy is torch's, with all of them; the entropy is reduced in the same way",
-    changes_results="in the last bits",
+    changes_results="in the last bits; by more where weight, pos_weight or reduction is given",
     probe=_probe_gail_loss,
 )
 def _gail_loss(edits):
@@ -45,8 +45,11 @@ def _gail_loss(edits):
     reduce = {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}
 
     def forward(self, input, target):
-        # The class is torch's BCEWithLogitsLoss, whose own forward knows the weights.
-        cross_entropy = torch.nn.BCEWithLogitsLoss.forward(self, input, target)
+        # Nobody moves the loss to the networks' device, and the same one is asked for logging on the CPU.
+        weight, pos_weight = (value if value is None else value.to(input.device) for value in (self.weight, self.pos_weight))
+        cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits(
+            input, target, weight, pos_weight=pos_weight, reduction=self.reduction
+        )
         return cross_entropy - self.entcoeff * reduce[self.reduction](self.logit_bernoulli_entropy(input))
 
     edits.replace(GailDiscriminatorLoss, "forward", forward)

@@ -75,7 +75,8 @@ def _probe_one_standardizer():
 
 
 def _networks(agent):
-    return {"policy": agent.policy._mu.model.network, "critic": agent._V.model.network}
+    found = {"policy": getattr(agent.policy, "_mu", None), "critic": agent._V}  # policies of discrete actions have no mean
+    return {name: regressor.model.network for name, regressor in found.items() if regressor is not None}
 
 
 @LIBRARY.patch(
@@ -102,8 +103,10 @@ def _one_standardizer(edits):
 
 
 def _share(network, standardizer):
+    from imitation_lib.utils import Standardizer
+
     found = getattr(network, "_stand", None)
-    if found is None or standardizer is None or found is standardizer:
+    if found is standardizer or not (isinstance(found, Standardizer) and type(found) is type(standardizer)):
         return
     if all(np.array_equal(getattr(found, name), getattr(standardizer, name)) for name in ("_sum", "_sumsq", "_count")):
         network._stand = standardizer
@@ -143,7 +146,7 @@ def _best_agent(edits):
             before = vars(self).get("_written")
             self._written = Path(self.save_path) / f"agent_epoch_{self.epoch_counter}_J_{J:f}.msh"
             self.best_J_since_last_save = J
-            write(self, agent, self._written)
+            write(agent, self._written, set() if self.save_replay_memory else {"_replay_memory"})
             if before not in (None, self._written):
                 before.unlink(missing_ok=True)
         if self.epoch_counter >= self.last_save + self.n_epochs_save:
@@ -156,12 +159,11 @@ def _best_agent(edits):
             self._written, self.best_J_since_last_save, self.last_save = None, -np.inf, self.epoch_counter
 
     def save_agent(self, agent, J):
-        write(self, agent, Path(self.save_path) / f"agent_J_{J:f}.msh")
+        write(agent, Path(self.save_path) / f"agent_J_{J:f}.msh", set())
 
-    def write(saver, agent, path):
-        left_out = set() if saver.save_replay_memory else {"_replay_memory"}
+    def write(agent, path, left_out):
         if isinstance(agent, GAIL_TRPO):
-            left_out |= {"_demonstrations", "_old_policy"}
+            left_out = left_out | {"_demonstrations", "_old_policy"}
         there = {name: getattr(agent, name) for name in left_out if hasattr(agent, name)}
         partial = path.with_name(path.name + ".part")
         try:

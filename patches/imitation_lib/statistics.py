@@ -107,7 +107,7 @@ def _standardizer_nan(edits):
 
     def make(original):
         def update_mean_std(self, x):
-            finite = np.isfinite(x).reshape(len(x), -1).all(axis=0)
+            finite = np.isfinite(x).all(axis=0)
             if not finite.all():
                 columns = ", ".join(map(str, np.flatnonzero(~finite)))
                 raise FloatingPointError(f"Standardizer: observations are not finite in columns {columns}; nothing was changed")
@@ -150,10 +150,12 @@ def _standardizer_device(edits):
 
     def forward(self, inputs):
         if not standing_still():
-            self.update_mean_std(inputs.detach().cpu().numpy())
+            observed = inputs.detach().cpu()
+            self.update_mean_std(observed.numpy())
         # In float64 and then rounded, which gives the bits that the networks' own .float() has always given.
         mean, std = (torch.as_tensor(np.asarray(value, np.float64), device=inputs.device) for value in (self.mean, self.std))
-        return ((inputs - mean) / std).to(inputs.dtype)
+        standardized = (inputs - mean).div(std)
+        return standardized.to(inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype())
 
     edits.replace(networks.Standardizer, "forward", forward)
     edits.replace(networks.Standardizerv2, "forward", forward)
@@ -198,7 +200,8 @@ def _standardizer_state_dict(edits):
             for name in names:
                 if prefix + name in state_dict:
                     # Taken out, or they would be called unexpected.
-                    setattr(self, name, state_dict.pop(prefix + name).detach().cpu().numpy().copy())
+                    value = state_dict.pop(prefix + name).detach().cpu().numpy().copy()
+                    setattr(self, name, value[()])  # a number, as in a new one, where there are no columns yet to add to
             original(self, state_dict, prefix, *arguments)
 
         return wrapper

@@ -49,8 +49,9 @@ def _during_policy_step(agent):
     target="imitation_lib.utils.networks:Standardizer, mushroom_rl.core:Core.evaluate",
     sees="evaluating changes the policy; every step of conjugate gradient, of the line search and of logging adds the "
     "whole batch to the statistics, and the trust region is measured between two different normalizations",
-    remedy="statistics stand still in Core.evaluate, in the policy step, in logging, and in networks in eval mode",
-    changes_results="yes: the policy step and its trust region see one normalization",
+    remedy="statistics stand still in Core.evaluate, in conjugate gradient and the line search, in logging, and in networks "
+    "in eval mode",
+    changes_results="yes: the trust region is measured in one normalization",
     probe=_probe_frozen,
 )
 def _frozen_statistics(edits):
@@ -88,14 +89,15 @@ def _probe_update_rule():
     "statistics-once-per-batch",
     target="imitation_lib.utils.networks:Standardizer, imitation_lib.imitation:GAIL_TRPO.fit",
     sees="acting, values, rewards and the critic's epochs all add to the statistics; a batch counts many times",
-    remedy="a batch is added once, after the policy step; the discriminator's statistics once a fit of it",
+    remedy="a batch is added once, after the policy step; the discriminator's statistics once a fit of it; only those of "
+    "the trpo_standardizer and D_standardizer that the agent was given",
     changes_results="yes",
     default=False,
     probe=_probe_update_rule,
 )
 def _statistics_once_per_batch(edits):
     from imitation_lib.imitation import GAIL_TRPO
-    from imitation_lib.utils import Standardizer
+    from imitation_lib.utils import Standardizer, networks
 
     rule = _UpdateRule()
 
@@ -131,6 +133,7 @@ def _statistics_once_per_batch(edits):
         return wrapper
 
     edits.wrap(Standardizer, "forward", forward)
+    edits.wrap(networks.Standardizerv2, "forward", forward)
     edits.wrap(Standardizer, "update_mean_std", update)
     edits.wrap(GAIL_TRPO, "fit", fit)
     edits.wrap(GAIL_TRPO, "_line_search", line_search)

@@ -2,8 +2,10 @@
 
 import multiprocessing
 import tempfile
+import time
 import zlib
 from copy import deepcopy
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 
@@ -112,6 +114,66 @@ def _install_uniform(edits):
         return result
 
     edits.replace_everywhere(module, "set_joint_conf", set_joint_conf)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """What a worker sends in place of a model that it could not make."""
+
+    text: str
+
+
+def _probe_errors():
+    fork = multiprocessing.get_context("fork")
+    with tempfile.TemporaryDirectory() as directory:
+        path = str(Path(directory) / "missing.yaml")
+        models, orders = fork.Queue(), fork.Queue()
+        worker = fork.Process(target=_module().build_MjModel_from_xml_handle_job, args=(_knee(), path, models, orders))
+        worker.start()
+        orders.put("get")
+        for _ in range(300):
+            if not models.empty() or not worker.is_alive():
+                break
+            time.sleep(0.1)
+        answered = not models.empty()
+        worker.terminate()
+        worker.join()
+    return "" if answered else "without its configuration file, a worker ends and sends nothing, for which reset waits"
+
+
+@LIBRARY.patch(
+    "randomization-errors",
+    target="loco_mujoco.utils.domain_randomization:build_MjModel_from_xml_handle_job, "
+    "loco_mujoco.utils.domain_randomization:DomainRandomizationHandler.get_randomized_model",
+    sees="with parallel_dom_rand (the default) and a configuration file that is missing, or asks for what cannot be, reset "
+    "waits for ever",
+    remedy="reset raises a RuntimeError that names the file and says what is wrong",
+    probe=_probe_errors,
+)
+def _install_errors(edits):
+    module = _module()
+    original = module.build_MjModel_from_xml_handle_job
+
+    @wraps(original)
+    def build_MjModel_from_xml_handle_job(xml_handle, path_domain_rand_conf, sq, rq):
+        while True:  # it goes on, as the environment may ask again; what ends it is no Exception
+            try:
+                original(xml_handle, path_domain_rand_conf, sq, rq)
+            except Exception as error:
+                where = f"domain randomization, {path_domain_rand_conf}"
+                sq.put(_Failure(f"patches: {where}: {type(error).__name__}: {error}"))
+
+    def get_randomized_model(original):
+        def get_randomized_model(self, model_id):
+            model = original(self, model_id)
+            if isinstance(model, _Failure):
+                raise RuntimeError(model.text)
+            return model
+
+        return get_randomized_model
+
+    edits.replace_everywhere(module, "build_MjModel_from_xml_handle_job", build_MjModel_from_xml_handle_job)
+    edits.wrap(module.DomainRandomizationHandler, "get_randomized_model", get_randomized_model)
 
 
 def _probe_workers():

@@ -18,6 +18,7 @@ from mushroom_rl.core import Agent
 from mushroom_rl.policy import GaussianTorchPolicy, Policy
 
 from qi_ext.acting import Actor, save_agent
+from qi_ext.errors import UserError
 from qi_ext.imitation.agents import INPUTS
 
 # What the published agents write to TensorBoard, by our names.
@@ -42,34 +43,34 @@ class PublishedAgent(Agent):
     """
 
     def __init__(self, mdp_info, demonstrations, config, seed, device="cpu"):
-        """As `qi_ext.imitation.GAIL` takes them; config: of the backend imitation_lib."""
+        """As `qi_ext.imitation.GAIL` takes them, and refuses them; config: of the backend imitation_lib."""
         self.config = config
         self.generator = np.random.default_rng(seed)
         self.device = torch.device(device)
         self.diagnostics = {}
-        self._written = {}
+        self._curves = _Curves()
         dataset = demonstrations.dataset()
+        if not set(INPUTS[config.discriminator_input]) <= dataset.keys():
+            raise UserError(
+                f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
+            )
         with self._own_randomness():
-            self.published = _build(mdp_info, dataset, config, self.device.type == "cuda", self)
+            self.published = _build(mdp_info, dataset, config, self.device.type == "cuda", self._curves)
         self.progress = _Progress(self.published)
         # As ours begin too: the statistics are the expert's first, since acting does not fill them.
         self.published._trpo_standardizer.update_mean_std(dataset["states"])
         super().__init__(mdp_info, PublishedPolicy(self.published.policy))
 
-    def add_scalar(self, tag, value, step=None):
-        """The published agent's curves go here, in the place of a SummaryWriter's."""
-        self._written[tag] = float(value)
-
     def fit(self, dataset, **info):
         """One update from mushroom-rl's dataset. Raises FloatingPointError on numbers that are not finite."""
-        self._written = {}
+        self._curves.written.clear()
         before = self.published.policy.get_weights()
         with self._own_randomness():
             self.published.fit(dataset)
         self.policy.sync()
         moved = not np.array_equal(before, self.published.policy.get_weights())
         skipped = NOT_OF_GAIL if self.config.algorithm == "gail" else ()
-        self.diagnostics = {name: self._written.get(tag) for tag, name in CURVES.items() if tag not in skipped} | {
+        self.diagnostics = {name: self._curves.written.get(tag) for tag, name in CURVES.items() if tag not in skipped} | {
             "std": float(self.policy.actor.std.mean()),
             "line_search_step": None if moved else 0.0,  # how long it was is not told
         }
@@ -143,6 +144,16 @@ class PublishedPolicy(Policy):
     def save_agent(self, path, metadata):
         """Write the agent as of the last `sync`; see `acting.save_agent`."""
         save_agent(path, self.actor, metadata)
+
+
+class _Curves:
+    """What the published agent asks of a SummaryWriter; written: {tag: the last value}."""
+
+    def __init__(self):
+        self.written = {}
+
+    def add_scalar(self, tag, value, step=None):
+        self.written[tag] = float(value)
 
 
 class _Progress:

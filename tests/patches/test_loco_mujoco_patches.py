@@ -413,6 +413,29 @@ def test_models_are_drawn_about_the_one_that_was_loaded(joint, tmp_path):
     assert joint.stiffness == 1.0
 
 
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (None, "FileNotFoundError: .*"),
+        ("Joints: {knee: {frictionloss: {uniform_range_delta: 2.0}}}", "AssertionError: .* bigger than frictionloss.*"),
+    ],
+)
+def test_wrong_randomization_is_told_by_workers_too_however_often_one_asks(joint, tmp_path, text, why):
+    from loco_mujoco.utils.domain_randomization import DomainRandomizationHandler
+
+    path = tmp_path / "randomization.yaml"
+    if text:
+        path.write_text(text)
+    handler = DomainRandomizationHandler([joint.root], str(path), N_worker_per_xml=1)
+    try:
+        for _ in range(3):
+            with pytest.raises(RuntimeError, match=f"randomization.yaml: {why}"):
+                handler.get_randomized_model(0)
+    finally:
+        for pool in handler._pools:
+            pool.terminate()
+
+
 def test_randomized_episodes_are_decided_by_the_environments_seed(tmp_path):
     (tmp_path / "randomization.yaml").write_text("Joints: {FR_hip_joint: {damping: {uniform_range: [1.0, 2.0]}}}")
     path = str(tmp_path / "randomization.yaml")

@@ -244,10 +244,17 @@ def _command(*arguments):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+def test_where_nothing_can_be_probed_it_says_so(tiny, only, capsys):
+    only("newer", "missing")
+    assert main_module.main(["--probe"]) == 0
+    assert "none of these can be probed here" in capsys.readouterr().out
+
+
 def test_an_unknown_library_ends_with_2_and_one_line():
     done = _command("mushroom-lr", "--probe")
     assert (done.returncode, done.stdout) == (2, "")
-    expected = "patches: unknown library mushroom-lr; there are mushroom_rl, imitation_lib, loco_mujoco, experiment_launcher\n"
+    known = "mushroom_rl, imitation_lib, loco_mujoco, experiment_launcher"
+    expected = f"patches: unknown library 'mushroom-lr'; name any of {known}, one by one\n"
     assert done.stderr == expected
 
 

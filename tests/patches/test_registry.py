@@ -144,10 +144,11 @@ def test_a_patch_is_not_installed_anew_for_one_that_comes_after_it(tiny, no_warn
 @pytest.mark.parametrize(
     ("arguments", "keywords", "message"),
     [
-        (["frist"], {}, "patches: unknown library frist; there are first, second_lib, absent, unknown"),
-        ([], {"only": ["frist"]}, "patches: unknown patch frist; there are first/common, .*unknown/asked"),
-        (["first"], {"only": ["SECOND_LIB"]}, "patches: unknown patch SECOND_LIB; there are first/common, first/FIRST, "),
-        ([], {"exclude": ["first/cmomon"]}, "patches: unknown patch first/cmomon; there are "),
+        (["frist"], {}, "patches: unknown library 'frist'; name any of first, second_lib, absent, unknown"),
+        ([["first"]], {}, r"patches: unknown library \['first'\]; name any of .*, one by one"),
+        ([], {"only": ["frist"]}, "patches: unknown patch 'frist'; .*python -m patches lists them"),
+        (["first"], {"only": ["SECOND_LIB"]}, "patches: unknown patch 'SECOND_LIB'; python -m patches lists them"),
+        ([], {"exclude": ["first/cmomon"]}, "patches: unknown patch 'first/cmomon'; did you mean first/common"),
     ],
 )
 def test_an_unknown_name_is_refused_in_one_line_and_changes_nothing(tiny, no_warnings, arguments, keywords, message):
@@ -160,7 +161,7 @@ def test_an_unknown_name_is_refused_in_one_line_and_changes_nothing(tiny, no_war
 
 def test_revert_and_set_applied_refuse_unknown_names_and_change_nothing(tiny, no_warnings):
     patches.apply("first")
-    with pytest.raises(ValueError, match="^patches: unknown library frist; there are first, "):
+    with pytest.raises(ValueError, match="^patches: unknown library 'frist'; name any of first, "):
         patches.revert("frist")
     with pytest.raises(ValueError, match="^patches: unknown patch first/cmomon; python -m patches lists them$"):
         patches.set_applied(["first/asked", "first/cmomon"])

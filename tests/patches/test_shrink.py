@@ -31,8 +31,8 @@ class Standardizer(nn.Module):
         self._use_cuda = False
         self._count = np.array([len(observations) + 1e-2])
         self._sum, self._sumsq = observations.sum(0), (observations**2).sum(0) + 1e-2
-        self.mean = self._sum / self._count
-        self.std = np.sqrt(np.maximum(self._sumsq / self._count - self.mean**2, 1e-2))
+        average, squares = self._sum / self._count, self._sumsq / self._count
+        self.mean, self.std = average, np.sqrt(np.maximum(squares - average**2, 1e-2))
 
 
 class FullyConnectedNetwork(nn.Module):

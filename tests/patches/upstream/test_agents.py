@@ -223,3 +223,141 @@ def test_agents_built_from_one_set_of_parameters_share_nothing(patched):
     assert first._D.model._loss is not second._D.model._loss
     first.fit(small.dataset())
     assert second._D.model._loss._beta == 0.1
+
+
+class TestStandardizer:
+    def test_one_restored_before_its_first_update_can_be_updated(self, patched):
+        from imitation_lib.utils import Standardizer
+
+        standardizer = Standardizer()
+        standardizer.load_state_dict(Standardizer().state_dict())
+        standardizer.update_mean_std(np.ones((4, 3), np.float32))
+        assert standardizer.mean.shape == (3,)
+
+    def test_observations_that_are_whole_numbers_are_not_rounded(self, patched):
+        from imitation_lib.utils import Standardizer
+
+        whole = torch.arange(12).reshape(4, 3)
+        assert torch.equal(Standardizer()(whole), Standardizer()(whole.float()))
+
+    def test_no_observations_add_nothing(self, patched):
+        from imitation_lib.utils import Standardizer
+
+        standardizer = Standardizer()
+        standardizer.update_mean_std(np.zeros((0, 3), np.float32))
+        assert standardizer._count == 0.01
+
+    @pytest.mark.parametrize("name", ["Standardizer", "Standardizerv2"])
+    def test_with_all_patches_a_batch_is_counted_once_by_either_class(self, all_patched, name):
+        from imitation_lib.utils import networks
+
+        pieces, standardizer = small.pieces(), getattr(networks, name)()
+        for part in ("policy_params", "critic_params"):
+            pieces[part]["standardizer"] = standardizer
+        agent = small.gail(**pieces | {"trpo_standardizer": standardizer})
+        agent.draw_action(np.zeros(small.N_OBSERVATIONS))
+        agent.fit(small.dataset(rows=16))
+        assert standardizer._count == 16.01
+
+
+def test_the_critic_stops_early_as_it_is_asked_to_where_there_is_no_standardizer(patched):
+    pieces = small.pieces()
+    for part in ("policy_params", "critic_params"):
+        pieces[part]["standardizer"] = None
+    agent = small.gail(**pieces | {"trpo_standardizer": None, "critic_fit_params": {"epsilon": 1e-6, "patience": 2}})
+    losses = iter([4.0, 3.0, 2.0, 2.0, 2.0, 2.0])
+    agent._V.model._fit_epoch = lambda *arguments: next(losses)
+    agent.fit(small.dataset())
+    assert len(list(losses)) == 1  # three that are better, and two that are not
+
+
+def test_weights_of_the_loss_follow_the_networks_to_a_gpu(patched, fake_cuda):
+    from imitation_lib.utils import GailDiscriminatorLoss
+
+    loss = GailDiscriminatorLoss(entcoeff=0.0, pos_weight=torch.tensor([2.0]))
+    found = [loss(torch.zeros(4, 1, device=device), torch.ones(4, 1, device=device)).item() for device in ("cuda", "cpu")]
+    assert found == pytest.approx([2.0 * np.log(2.0)] * 2)
+
+
+def test_an_agent_of_discrete_actions_is_loaded(patched, tmp_path):
+    from mushroom_rl.core import Agent, MDPInfo
+    from mushroom_rl.policy import BoltzmannTorchPolicy
+    from mushroom_rl.utils.spaces import Discrete
+
+    pieces = small.pieces()
+    del pieces["policy_params"]["std_0"]
+    pieces["policy_params"]["beta"] = 1.0
+    info = MDPInfo(small.mdp_info().observation_space, Discrete(small.N_ACTIONS), 0.99, 10)
+    agent = small.gail(**pieces | {"mdp_info": info, "policy_class": BoltzmannTorchPolicy})
+    agent.fit([(sample[0], np.array([0]), *sample[2:]) for sample in small.dataset()])
+    agent.save(tmp_path / "agent.msh", full_save=True)
+    loaded = Agent.load(tmp_path / "agent.msh")
+    assert np.array_equal(weights(loaded), weights(agent))
+
+
+class OwnNormalizer(torch.nn.Module):
+    """Of a user's, with what GAIL asks of one."""
+
+    def forward(self, inputs):
+        return inputs
+
+    def update_mean_std(self, x):
+        pass
+
+
+def test_an_agent_with_normalizers_of_another_class_is_loaded(patched, tmp_path):
+    from mushroom_rl.core import Agent
+
+    pieces, normalizer = small.pieces(), OwnNormalizer()
+    for part in ("policy_params", "critic_params", "discriminator_params"):
+        pieces[part]["standardizer"] = normalizer
+    agent = small.gail(**pieces | {"trpo_standardizer": normalizer, "D_standardizer": normalizer})
+    agent.save(tmp_path / "agent.msh", full_save=True)
+    with torch.serialization.safe_globals([OwnNormalizer]):
+        loaded = Agent.load(tmp_path / "agent.msh")
+    assert np.array_equal(weights(loaded), weights(agent))
+
+
+@pytest.mark.parametrize("save_all", [False, True])
+def test_the_saver_leaves_replay_memories_out_only_where_it_did(patched, tmp_path, save_all):
+    from imitation_lib.utils import BestAgentSaver
+
+    class Saved:
+        _replay_memory = "memory"
+
+        def save(self, path, full_save):
+            path.write_text(str(self._replay_memory))
+
+    agent, saving = Saved(), BestAgentSaver(str(tmp_path), save_replay_memory=save_all)
+    saving.save(agent, 1.0)
+    saving.save_agent(agent, 2.0)
+    found = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    kept = "memory" if save_all else "None"
+    assert found == {"agent_epoch_0_J_1.000000.msh": kept, "agent_J_2.000000.msh": "memory"}
+    assert agent._replay_memory == "memory"
+
+
+def test_what_a_subclass_writes_besides_is_left_as_it_is(patched):
+    from imitation_lib.imitation import GAIL_TRPO
+
+    class Writer(small.Writer):
+        histograms = 0
+
+        def add_histogram(self, tag, values, step):
+            self.histograms += 1
+
+        def add_scalar(self, tag, scalar_value, global_step=None, walltime=None):
+            super().add_scalar(tag, scalar_value, (global_step, walltime))
+
+    class Subclass(GAIL_TRPO):
+        def discrim_output(self, *inputs, **keywords):
+            outputs = super().discrim_output(*inputs, **keywords)
+            self._sw.add_histogram("outputs", outputs, self._iter)
+            self._sw.add_scalar("mean", scalar_value=outputs.mean(), global_step=77, walltime=1.0)
+            return outputs
+
+    agent = Subclass(**small.pieces() | {"sw": Writer()})
+    agent.fit(small.dataset())
+    assert agent._sw.histograms == len(agent._sw.scalars["mean"]) > 1
+    assert {step for step, _ in agent._sw.scalars["mean"]} == {(77, 1.0)}
+    assert {step for step, _ in agent._sw.scalars["kl"]} == {(1, None)}

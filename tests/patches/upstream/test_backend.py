@@ -107,3 +107,34 @@ def test_its_policy_acts_as_the_published_network_does(tmp_path):
     with torch.no_grad():
         expected = network(torch.from_numpy(observations)).numpy()
     np.testing.assert_allclose(agent.policy.actor.mean(observations), expected, atol=1e-5)
+
+
+def test_a_discriminator_of_actions_refuses_demonstrations_without_them():
+    from dataclasses import replace
+
+    from qi_ext.commands import task_commands
+    from qi_ext.demonstrations import load_demonstrations
+    from qi_ext.errors import UserError
+    from qi_ext.imitation.backends import agent_class
+    from qi_ext.training.config import make_config
+
+    config = make_config(**TINY | {"discriminator_input": "action"})
+    demonstrations = replace(load_demonstrations("trot", task_commands("simple")), actions=None)
+    with pytest.raises(UserError, match="--discriminator_input"):
+        agent_class(config)(None, demonstrations, config, np.random.SeedSequence(0))
+
+
+@both
+def test_a_run_may_change_between_cpu_and_gpu(algorithm, tmp_path, fake_cuda, monkeypatch):
+    import contextlib
+
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())  # there is but the one that is pretended
+    settings = TINY | {"algorithm": algorithm, "results_dir": str(tmp_path), "n_steps": 64, "device": "cuda"}
+    agent = run(settings).agent
+    assert agent.published.policy._log_sigma.device.type == "cuda"
+    for n_steps, device in ((128, "cpu"), (192, "cuda")):
+        agent = run({"n_steps": n_steps, "device": device}, resume=tmp_path / "0").agent
+        assert agent.published.policy._log_sigma.device.type == device
+    assert len(rows(tmp_path / "0")) == 3
