@@ -143,11 +143,11 @@ def _best_agent(edits):
         if self.n_epochs_save == -1:
             return
         if self.best_J_since_last_save < J:
+            path = Path(self.save_path) / f"agent_epoch_{self.epoch_counter}_J_{J:f}.msh"
+            write(agent, path, set() if self.save_replay_memory else {"_replay_memory"})
             before = vars(self).get("_written")
-            self._written = Path(self.save_path) / f"agent_epoch_{self.epoch_counter}_J_{J:f}.msh"
-            self.best_J_since_last_save = J
-            write(agent, self._written, set() if self.save_replay_memory else {"_replay_memory"})
-            if before not in (None, self._written):
+            self._written, self.best_J_since_last_save = path, J
+            if before not in (None, path):
                 before.unlink(missing_ok=True)
         if self.epoch_counter >= self.last_save + self.n_epochs_save:
             self.save_curr_best_agent()

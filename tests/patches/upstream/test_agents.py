@@ -189,6 +189,9 @@ class TestBestAgentSaver:
             saving.save(agent, 2.0)
         assert self.scores(tmp_path) == [1.0]
         assert agent._demonstrations is not None
+        del agent._save_attributes["unsaved"]
+        saving.save(agent, 1.5)
+        assert self.scores(tmp_path) == [1.5]
 
 
 def threading_lock():
