@@ -14,7 +14,7 @@ class Writer:
         self.scalars = {}
 
     def add_scalar(self, tag, value, step=None):
-        self.scalars.setdefault(tag, []).append((step, float(value)))
+        self.scalars.setdefault(tag, []).append((step, value.item() if hasattr(value, "item") else float(value)))
 
 
 def mdp_info():

@@ -153,7 +153,7 @@ class _Curves:
         self.written = {}
 
     def add_scalar(self, tag, value, step=None):
-        self.written[tag] = float(value)
+        self.written[tag] = value.item() if isinstance(value, torch.Tensor) else float(value)
 
 
 class _Progress:
