@@ -130,6 +130,16 @@ def test_training_goes_on_from_a_file_as_if_it_had_not_been_away(patched, algori
     assert np.array_equal(*found)
 
 
+def test_a_loaded_agent_logs_the_loss_that_it_trains_whatever_the_file_says(tmp_path):
+    from mushroom_rl.core import Agent
+
+    patches.apply("imitation_lib")
+    patches.apply("mushroom_rl", exclude="shared-modules")
+    learned("vail").save(tmp_path / "agent.msh")
+    loaded = Agent.load(tmp_path / "agent.msh")
+    assert loaded._loss is loaded._D.model._loss
+
+
 @both
 def test_a_pickled_or_copied_agent_acts_the_same_and_has_no_writer(patched, algorithm):
     agent = learned(algorithm)
