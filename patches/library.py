@@ -106,6 +106,11 @@ class Edits:
         _exchange(original, value)
         self._undo.append((None, original, value))
 
+    def wrap_everywhere(self, module, name, make):
+        """Replace a function in every module that has it by make(what it was), which keeps its name and documentation."""
+        original = getattr(module, name)
+        self.replace_everywhere(module, name, wraps(original)(make(original)))
+
     def undo(self):
         """Take back all changes, the last one first."""
         while self._undo:
@@ -123,6 +128,17 @@ def _exchange(old, new):
         for name, value in list(getattr(module, "__dict__", {}).items()):
             if value is old and not name.startswith("__"):
                 setattr(module, name, new)
+
+
+class Seen:
+    """A module as a library is to see it: with some of its attributes exchanged, and as it is for all others."""
+
+    def __init__(self, module, **exchanged):
+        self._module = module
+        vars(self).update(exchanged)
+
+    def __getattr__(self, name):
+        return getattr(self._module, name)
 
 
 def crash(function, *arguments, **keywords):

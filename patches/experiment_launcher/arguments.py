@@ -12,8 +12,8 @@ import sys
 from shlex import quote
 
 from patches.experiment_launcher import LIBRARY
+from patches.experiment_launcher.attributes import attributes
 from patches.experiment_launcher.reading import named_parameters, read_type, takes_any_keyword
-from patches.experiment_launcher.seen import attributes
 from patches.experiment_launcher.trial import launch
 
 _EXACT = re.compile(r"--([^=]+)=json:(.*)", re.DOTALL)

@@ -4,8 +4,8 @@ import traceback
 from copy import deepcopy
 
 from patches.experiment_launcher import LIBRARY
-from patches.experiment_launcher.seen import Seen
 from patches.experiment_launcher.trial import launch
+from patches.library import Seen
 
 _FAIL = "raise RuntimeError('as asked')"
 

@@ -5,8 +5,7 @@ import tempfile
 from types import SimpleNamespace
 
 from patches.experiment_launcher import LIBRARY
-from patches.experiment_launcher.seen import Seen
-from patches.library import crash
+from patches.library import Seen, crash
 
 
 def _probe():

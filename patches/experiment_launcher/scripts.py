@@ -5,8 +5,9 @@ from shlex import quote
 
 from patches.experiment_launcher import LIBRARY
 from patches.experiment_launcher.arguments import Quoted, written_by
-from patches.experiment_launcher.seen import Seen, attributes
+from patches.experiment_launcher.attributes import attributes
 from patches.experiment_launcher.trial import launch
+from patches.library import Seen
 
 
 def _probe_interpreter():

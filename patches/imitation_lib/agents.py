@@ -9,7 +9,6 @@ from patches.imitation_lib.library import LIBRARY
 from patches.library import crash
 
 _GAIL = "imitation_lib.imitation:GAIL_TRPO"
-_VAIL = "imitation_lib.imitation:VAIL_TRPO"
 
 INFO_CONSTRAINT, LR_BETA = 1.0, 1e-5  # as published for UnitreeA1.simple, loco-mujoco's examples/imitation_learning/confs.yaml
 

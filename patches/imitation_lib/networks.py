@@ -1,12 +1,11 @@
 """Networks and their initial weights."""
 
-import contextlib
-import functools
 import inspect
 
 import numpy as np
 
 from patches.imitation_lib import small
+from patches.imitation_lib.blocks import Block
 from patches.imitation_lib.library import LIBRARY
 from patches.library import crash
 
@@ -156,27 +155,20 @@ def _mean_code(edits):
     from imitation_lib.imitation import VAIL_TRPO
     from imitation_lib.utils import networks
 
-    sample, depth = networks.reparameterize, 0
+    output = Block()
 
-    @functools.wraps(sample)
-    def reparameterize(mu, logvar):
-        return mu if depth else sample(mu, logvar)
+    def code(sample):
+        def reparameterize(mu, logvar):
+            return mu if output else sample(mu, logvar)
 
-    @contextlib.contextmanager
-    def mean():
-        nonlocal depth
-        depth += 1
-        try:
-            yield
-        finally:
-            depth -= 1
+        return reparameterize
 
     def make(original):
         def discrim_output(self, *inputs, **keywords):
-            with mean():
+            with output:
                 return original(self, *inputs, **keywords)
 
         return discrim_output
 
-    edits.replace_everywhere(networks, "reparameterize", reparameterize)
+    edits.wrap_everywhere(networks, "reparameterize", code)
     edits.wrap(VAIL_TRPO, "discrim_output", make)

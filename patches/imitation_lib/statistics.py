@@ -5,7 +5,7 @@ import io
 
 import numpy as np
 
-from patches.imitation_lib.freezing import standing_still
+from patches.imitation_lib.blocks import frozen
 from patches.imitation_lib.library import LIBRARY
 from patches.library import crash
 
@@ -149,7 +149,7 @@ def _standardizer_device(edits):
     from imitation_lib.utils import networks
 
     def forward(self, inputs):
-        if not standing_still():
+        if not frozen:
             observed = inputs.detach().cpu()
             self.update_mean_std(observed.numpy())
         # In float64 and then rounded, which gives the bits that the networks' own .float() has always given.

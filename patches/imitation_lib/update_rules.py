@@ -1,17 +1,15 @@
 """When the statistics of Standardizer change, and when they stand still."""
 
-import contextlib
-
 import numpy as np
 
 from patches.imitation_lib import small
-from patches.imitation_lib.freezing import frozen, standing_still
+from patches.imitation_lib.blocks import Block, frozen
 from patches.imitation_lib.library import LIBRARY
 
 
 def _in_frozen(method):
     def wrapper(*arguments, **keywords):
-        with frozen():
+        with frozen:
             return method(*arguments, **keywords)
 
     return wrapper
@@ -61,7 +59,7 @@ def _frozen_statistics(edits):
 
     def make(original):
         def update_mean_std(self, x):
-            if self.training and not standing_still():
+            if self.training and not frozen:
                 original(self, x)
 
         return update_mean_std
@@ -103,7 +101,7 @@ def _statistics_once_per_batch(edits):
 
     def forward(original):
         def wrapper(self, inputs):
-            with rule.nothing_counts():
+            with rule.forward_pass:
                 return original(self, inputs)
 
         return wrapper
@@ -143,15 +141,7 @@ class _UpdateRule:
     """Of the calls to update_mean_std, which count."""
 
     def __init__(self):
-        self.depth, self.seen, self.waiting = 0, None, None
-
-    @contextlib.contextmanager
-    def nothing_counts(self):
-        self.depth += 1
-        try:
-            yield
-        finally:
-            self.depth -= 1
+        self.forward_pass, self.seen, self.waiting = Block(), None, None
 
     def begin_fit(self, waiting):
         """waiting: the standardizer that waits for the end of the policy step."""
@@ -161,7 +151,7 @@ class _UpdateRule:
         self.seen = self.waiting = None
 
     def counts(self, standardizer):
-        if self.depth or standardizer is self.waiting:
+        if self.forward_pass or standardizer is self.waiting:
             return False
         if self.seen is None:  # outside of fit, whoever calls it means it
             return True

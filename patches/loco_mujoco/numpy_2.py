@@ -1,11 +1,8 @@
 """Lets loco-mujoco run with numpy 1.24 and later, where ragged arrays, np.Inf and arrays in "%f" are gone."""
 
-import types
-from functools import wraps
-
 import numpy as np
 
-from patches.library import crash
+from patches.library import Seen, crash
 from patches.loco_mujoco.library import LIBRARY
 from patches.loco_mujoco.synthetic import a1
 
@@ -58,18 +55,18 @@ def _install_rotation(edits):
     import loco_mujoco.environments  # noqa: F401  (imports the function by name)
     from loco_mujoco.utils import math
 
-    original = math.rotate_obs
+    def make(original):
+        def rotate_obs(state, *arguments, **keywords):
+            if len({np.shape(entry) for entry in state}) > 1:
+                entries = list(state)
+                state = np.empty(len(entries), dtype=object)
+                for i, entry in enumerate(entries):
+                    state[i] = entry
+            return original(state, *arguments, **keywords)
 
-    @wraps(original)
-    def rotate_obs(state, *arguments, **keywords):
-        if len({np.shape(entry) for entry in state}) > 1:
-            entries = list(state)
-            state = np.empty(len(entries), dtype=object)
-            for i, entry in enumerate(entries):
-                state[i] = entry
-        return original(state, *arguments, **keywords)
+        return rotate_obs
 
-    edits.replace_everywhere(math, "rotate_obs", rotate_obs)
+    edits.wrap_everywhere(math, "rotate_obs", make)
 
 
 def _probe_infinity():
@@ -92,4 +89,4 @@ def _install_infinity(edits):
     import loco_mujoco  # noqa: F401  (it and its submodule import each other)
     from loco_mujoco.utils import domain_randomization
 
-    edits.replace(domain_randomization, "np", types.SimpleNamespace(**vars(np) | {"Inf": np.inf}))
+    edits.replace(domain_randomization, "np", Seen(np, Inf=np.inf))

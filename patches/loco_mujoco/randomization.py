@@ -4,9 +4,9 @@ import multiprocessing
 import tempfile
 import time
 import zlib
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 
 import numpy as np
@@ -59,14 +59,13 @@ def _probe_drift():
     probe=_probe_drift,
 )
 def _install_drift(edits):
-    module = _module()
-    original = module.build_MjModel_from_xml_handle
+    def make(original):
+        def build_MjModel_from_xml_handle(xml_handle, path_domain_rand_conf):
+            return original(deepcopy(xml_handle), path_domain_rand_conf)
 
-    @wraps(original)
-    def build_MjModel_from_xml_handle(xml_handle, path_domain_rand_conf):
-        return original(deepcopy(xml_handle), path_domain_rand_conf)
+        return build_MjModel_from_xml_handle
 
-    edits.replace_everywhere(module, "build_MjModel_from_xml_handle", build_MjModel_from_xml_handle)
+    edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle", make)
 
 
 _DRAWN_FROM_NORMAL = ("frictionloss", "armature", "stiffness")
@@ -96,24 +95,23 @@ def _probe_uniform():
     probe=_probe_uniform,
 )
 def _install_uniform(edits):
-    module = _module()
-    original = module.set_joint_conf
+    def make(original):
+        def set_joint_conf(conf, jh):
+            before = {name: getattr(jh, name) for name in _DRAWN_FROM_NORMAL}
+            result = original(conf, jh)
+            for name, asked in conf.items():
+                if name not in before or "sigma" in asked:
+                    continue
+                if "uniform_range" in asked:
+                    low, high = asked["uniform_range"]
+                else:
+                    low, high = before[name] - asked["uniform_range_delta"], before[name] + asked["uniform_range_delta"]
+                setattr(jh, name, np.random.uniform(low, high))  # noqa: NPY002
+            return result
 
-    @wraps(original)
-    def set_joint_conf(conf, jh):
-        before = {name: getattr(jh, name) for name in _DRAWN_FROM_NORMAL}
-        result = original(conf, jh)
-        for name, asked in conf.items():
-            if name not in before or "sigma" in asked:
-                continue
-            if "uniform_range" in asked:
-                low, high = asked["uniform_range"]
-            else:
-                low, high = before[name] - asked["uniform_range_delta"], before[name] + asked["uniform_range_delta"]
-            setattr(jh, name, np.random.uniform(low, high))  # noqa: NPY002
-        return result
+        return set_joint_conf
 
-    edits.replace_everywhere(module, "set_joint_conf", set_joint_conf)
+    edits.wrap_everywhere(_module(), "set_joint_conf", make)
 
 
 @dataclass(frozen=True)
@@ -123,21 +121,28 @@ class _Failure:
     text: str
 
 
-def _probe_errors():
+@contextmanager
+def _asked(path):
+    """A worker that was asked for a model, and the queue that it puts it in. path: of its configuration file."""
     fork = multiprocessing.get_context("fork")
-    with tempfile.TemporaryDirectory() as directory:
-        path = str(Path(directory) / "missing.yaml")
-        models, orders = fork.Queue(), fork.Queue()
-        worker = fork.Process(target=_module().build_MjModel_from_xml_handle_job, args=(_knee(), path, models, orders))
-        worker.start()
+    models, orders = fork.Queue(), fork.Queue()
+    worker = fork.Process(target=_module().build_MjModel_from_xml_handle_job, args=(_knee(), str(path), models, orders))
+    worker.start()
+    try:
         orders.put("get")
+        yield worker, models
+    finally:
+        worker.terminate()
+        worker.join()
+
+
+def _probe_errors():
+    with tempfile.TemporaryDirectory() as directory, _asked(Path(directory) / "missing.yaml") as (worker, models):
         for _ in range(300):
             if not models.empty() or not worker.is_alive():
                 break
             time.sleep(0.1)
         answered = not models.empty()
-        worker.terminate()
-        worker.join()
     return "" if answered else "without its configuration file, a worker ends and sends nothing, for which reset waits"
 
 
@@ -152,16 +157,17 @@ def _probe_errors():
 )
 def _install_errors(edits):
     module = _module()
-    original = module.build_MjModel_from_xml_handle_job
 
-    @wraps(original)
-    def build_MjModel_from_xml_handle_job(xml_handle, path_domain_rand_conf, sq, rq):
-        while True:  # it goes on, as the environment may ask again; what ends it is no Exception
-            try:
-                original(xml_handle, path_domain_rand_conf, sq, rq)
-            except Exception as error:
-                where = f"domain randomization, {path_domain_rand_conf}"
-                sq.put(_Failure(f"patches: {where}: {type(error).__name__}: {error}"))
+    def job(original):
+        def build_MjModel_from_xml_handle_job(xml_handle, path_domain_rand_conf, sq, rq):
+            while True:  # it goes on, as the environment may ask again; what ends it is no Exception
+                try:
+                    original(xml_handle, path_domain_rand_conf, sq, rq)
+                except Exception as error:
+                    where = f"domain randomization, {path_domain_rand_conf}"
+                    sq.put(_Failure(f"patches: {where}: {type(error).__name__}: {error}"))
+
+        return build_MjModel_from_xml_handle_job
 
     def get_randomized_model(original):
         def get_randomized_model(self, model_id):
@@ -172,25 +178,18 @@ def _install_errors(edits):
 
         return get_randomized_model
 
-    edits.replace_everywhere(module, "build_MjModel_from_xml_handle_job", build_MjModel_from_xml_handle_job)
+    edits.wrap_everywhere(module, "build_MjModel_from_xml_handle_job", job)
     edits.wrap(module.DomainRandomizationHandler, "get_randomized_model", get_randomized_model)
 
 
 def _probe_workers():
-    module = _module()
-    fork = multiprocessing.get_context("fork")
     dampings = []
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "randomization.yaml"
         path.write_text("Joints: {knee: {damping: {uniform_range: [1.0, 2.0]}}}\n")
         for _ in range(2):
-            models, orders = fork.Queue(), fork.Queue()
-            worker = fork.Process(target=module.build_MjModel_from_xml_handle_job, args=(_knee(), str(path), models, orders))
-            worker.start()
-            orders.put("get")
-            dampings.append(float(models.get(timeout=30).dof_damping[0]))
-            worker.terminate()
-            worker.join()
+            with _asked(path) as (_, models):
+                dampings.append(float(models.get(timeout=30).dof_damping[0]))
     return "" if dampings[0] != dampings[1] else f"two workers both drew {dampings[0]:.4f}"
 
 
@@ -203,15 +202,13 @@ def _probe_workers():
     probe=_probe_workers,
 )
 def _install_workers(edits):
-    module = _module()
-    original = module.build_MjModel_from_xml_handle_job
+    def make(original):
+        def build_MjModel_from_xml_handle_job(*arguments):
+            inherited = np.random.randint(2**32, dtype=np.uint32)  # noqa: NPY002
+            name = multiprocessing.current_process().name
+            np.random.seed([inherited, zlib.crc32(name.encode())])  # noqa: NPY002
+            original(*arguments)
 
-    # Wrapped, it has the original's name, by which it can be sent to processes that do not inherit it.
-    @wraps(original)
-    def build_MjModel_from_xml_handle_job(*arguments):
-        inherited = np.random.randint(2**32, dtype=np.uint32)  # noqa: NPY002
-        name = multiprocessing.current_process().name
-        np.random.seed([inherited, zlib.crc32(name.encode())])  # noqa: NPY002
-        original(*arguments)
+        return build_MjModel_from_xml_handle_job
 
-    edits.replace_everywhere(module, "build_MjModel_from_xml_handle_job", build_MjModel_from_xml_handle_job)
+    edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle_job", make)

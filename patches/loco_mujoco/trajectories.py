@@ -1,11 +1,8 @@
 """Mends the A1's demonstrations: velocities and directions that are not those of the recording."""
 
-import types
-from functools import wraps
-
 import numpy as np
 
-from patches.library import crash
+from patches.library import Seen, crash
 from patches.loco_mujoco.library import LIBRARY
 from patches.loco_mujoco.synthetic import PERFECT_SIMPLE, SPEED, a1, data_sets, perfect_set, quiet, real_set
 
@@ -15,11 +12,6 @@ _QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 def _direction(observation):
     """deg, of the goal in an A1 observation."""
     return float(np.degrees(np.arctan2(observation[35], observation[34])))
-
-
-def _replace_static(edits, owner, name, make):
-    original = getattr(owner, name)
-    edits.replace(owner, name, staticmethod(wraps(original)(make(original))))
 
 
 def _probe_first_velocity():
@@ -49,7 +41,7 @@ def _install_first_velocity(edits):
 
         return interpolate_remap
 
-    _replace_static(edits, UnitreeA1, "_interpolate_remap", interpolate_remap)
+    edits.wrap(UnitreeA1, "_interpolate_remap", interpolate_remap)
 
 
 def _probe_arrow():
@@ -87,7 +79,7 @@ def _install_arrow(edits):
 
         return interpolate_map
 
-    _replace_static(edits, UnitreeA1, "_interpolate_map", interpolate_map)
+    edits.wrap(UnitreeA1, "_interpolate_map", interpolate_map)
 
 
 def _perfect_episode(**keywords):
@@ -177,6 +169,6 @@ def _install_single(edits):
     from loco_mujoco.environments import base
     from loco_mujoco.environments.quadrupeds import unitreeA1
 
-    numpy_for_them = types.SimpleNamespace(**vars(np) | {"squeeze": lambda array: np.atleast_1d(np.squeeze(array))})
+    numpy_for_them = Seen(np, squeeze=lambda array: np.atleast_1d(np.squeeze(array)))
     for module in (base, unitreeA1):
         edits.replace(module, "np", numpy_for_them)

@@ -29,18 +29,16 @@ def _probe_gae():
     probe=_probe_gae,
 )
 def _gae_boundaries(edits):
-    from functools import wraps
-
     import numpy as np
     from mushroom_rl.utils import value_functions
 
-    original = value_functions.compute_gae
+    def make(original):
+        def compute_gae(V, s, ss, r, absorbing, last, gamma, lam):
+            last = np.array(last, dtype=bool)
+            leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
+            last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
+            return original(V, s, ss, r, absorbing, last, gamma, lam)
 
-    @wraps(original)
-    def compute_gae(V, s, ss, r, absorbing, last, gamma, lam):
-        last = np.array(last, dtype=bool)
-        leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
-        last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
-        return original(V, s, ss, r, absorbing, last, gamma, lam)
+        return compute_gae
 
-    edits.replace_everywhere(value_functions, "compute_gae", compute_gae)
+    edits.wrap_everywhere(value_functions, "compute_gae", make)

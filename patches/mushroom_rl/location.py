@@ -3,7 +3,7 @@
 import tempfile
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import cache, wraps
+from functools import cache
 from pathlib import Path
 
 from patches.library import crash
@@ -79,19 +79,20 @@ def _map_location(edits):
     from mushroom_rl.core import Serializable
 
     _register()
-    original = vars(Serializable)["load_zip"].__func__
 
-    @wraps(original)
-    def load_zip(cls, *arguments, **keywords):
-        token = _loading.set(True)
-        try:
-            loaded = original(cls, *arguments, **keywords)
-        finally:
-            _loading.reset(token)
-        _correct_flags(loaded)
-        return loaded
+    def make(original):
+        def load_zip(cls, *arguments, **keywords):
+            token = _loading.set(True)
+            try:
+                loaded = original(cls, *arguments, **keywords)
+            finally:
+                _loading.reset(token)
+            _correct_flags(loaded)
+            return loaded
 
-    edits.replace(Serializable, "load_zip", classmethod(load_zip))
+        return load_zip
+
+    edits.wrap(Serializable, "load_zip", make)
 
 
 @cache

@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import wraps
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -56,23 +55,23 @@ def _shared_modules(edits):
 
         return save
 
-    original = vars(Serializable)["load"].__func__
+    def loading(original):
+        def load(cls, path):
+            loaded = original(cls, path)
+            with ZipFile(path) as zip_file:
+                groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
+            try:
+                _tie(loaded, groups)
+            except (TypeError, AttributeError) as error:
+                raise ValueError(
+                    f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
+                ) from None
+            return loaded
 
-    @wraps(original)
-    def load(cls, path):
-        loaded = original(cls, path)
-        with ZipFile(path) as zip_file:
-            groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
-        try:
-            _tie(loaded, groups)
-        except (TypeError, AttributeError) as error:
-            raise ValueError(
-                f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
-            ) from None
-        return loaded
+        return load
 
     edits.wrap(Serializable, "save", saving)
-    edits.replace(Serializable, "load", classmethod(load))
+    edits.wrap(Serializable, "load", loading)
 
 
 @dataclass(frozen=True)

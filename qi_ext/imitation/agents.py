@@ -14,6 +14,16 @@ from qi_ext.imitation.trpo import TRPO, adam
 INPUTS = {"next_state": ("states", "next_states"), "state": ("states",), "action": ("states", "actions")}
 
 
+def discriminator_inputs(config, demonstrations):
+    """The keys of the demonstrations' dataset that the discriminator sees. Raises UserError where it lacks one."""
+    inputs = INPUTS[config.discriminator_input]
+    if "actions" in inputs and demonstrations.actions is None:
+        raise UserError(
+            f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
+        )
+    return inputs
+
+
 class GAIL(TRPO):
     """Generative adversarial imitation learning: by default from states alone, (state, next state) against the demonstrated.
 
@@ -34,11 +44,7 @@ class GAIL(TRPO):
         policy = GaussianPolicy(*sizes, config.initial_std, policy_seed, device)
         super().__init__(mdp_info, policy, config, trpo_seed)
         dataset = demonstrations.dataset()
-        self._inputs = INPUTS[config.discriminator_input]
-        if not set(self._inputs) <= dataset.keys():
-            raise UserError(
-                f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
-            )
+        self._inputs = discriminator_inputs(config, demonstrations)
         expert = torch.cat([torch.from_numpy(dataset[key]).float() for key in self._inputs], dim=1)
         self._expert = expert.to(device)
         self._torch_generator = seeded_generator(discriminator_seed)

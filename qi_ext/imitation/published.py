@@ -18,8 +18,7 @@ from mushroom_rl.core import Agent
 from mushroom_rl.policy import GaussianTorchPolicy, Policy
 
 from qi_ext.acting import Actor, save_agent
-from qi_ext.errors import UserError
-from qi_ext.imitation.agents import INPUTS
+from qi_ext.imitation.agents import discriminator_inputs
 
 # What the published agents write to TensorBoard, by our names.
 CURVES = {
@@ -50,12 +49,9 @@ class PublishedAgent(Agent):
         self.diagnostics = {}
         self._curves = _Curves()
         dataset = demonstrations.dataset()
-        if not set(INPUTS[config.discriminator_input]) <= dataset.keys():
-            raise UserError(
-                f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
-            )
+        inputs = discriminator_inputs(config, demonstrations)
         with self._own_randomness():
-            self.published = _build(mdp_info, dataset, config, self.device.type == "cuda", self._curves)
+            self.published = _build(mdp_info, dataset, inputs, config, self.device.type == "cuda", self._curves)
         self.progress = _Progress(self.published)
         # As ours begin too: the statistics are the expert's first, since acting does not fill them.
         self.published._trpo_standardizer.update_mean_std(dataset["states"])
@@ -172,7 +168,7 @@ class _Progress:
             self._agent._D.model._loss._beta = float(state["beta"])
 
 
-def _build(mdp_info, dataset, config, use_cuda, writer):
+def _build(mdp_info, dataset, inputs, config, use_cuda, writer):
     """The agent, put together as loco-mujoco's examples/imitation_learning do it."""
     n_observations, n_actions = mdp_info.observation_space.shape[0], mdp_info.action_space.shape[0]
     standardizer = Standardizer(use_cuda=use_cuda)
@@ -190,7 +186,6 @@ def _build(mdp_info, dataset, config, use_cuda, writer):
             "use_cuda": use_cuda,
         } | more
 
-    inputs = INPUTS[config.discriminator_input]
     seen = Standardizer(use_cuda=use_cuda)
     judge = {
         "optimizer": _adam(config.discriminator_learning_rate),

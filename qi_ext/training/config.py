@@ -21,19 +21,18 @@ def _setting(default, text, low=-math.inf, high=math.inf, choices=None, may_chan
     the last bits, on the device).
     """
     metadata = {"help": text, "low": low, "high": high, "choices": choices, "may_change": may_change}
-    if isinstance(default, list):
-        return field(default_factory=lambda: list(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return _field(default, metadata)
 
 
 def _default(name, value, of=None):
     """The same field as in the dataclass `of`, `SimpleGail` where it is not given, with another default."""
-    metadata = (of or SimpleGail).__dataclass_fields__[name].metadata
-    return (
-        field(default_factory=lambda: list(value), metadata=metadata)
-        if isinstance(value, list)
-        else field(default=value, metadata=metadata)
-    )
+    return _field(value, (of or SimpleGail).__dataclass_fields__[name].metadata)
+
+
+def _field(default, metadata):
+    if isinstance(default, list):
+        return field(default_factory=lambda: list(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(kw_only=True)

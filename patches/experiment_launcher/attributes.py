@@ -1,17 +1,6 @@
-"""What the library sees in the place of something of others, which stays as it is for all others."""
+"""Attributes of one object that are others for a while."""
 
 from contextlib import contextmanager
-
-
-class Seen:
-    """A module as the library is to see it: with some of its attributes exchanged."""
-
-    def __init__(self, module, **exchanged):
-        self._module = module
-        vars(self).update(exchanged)
-
-    def __getattr__(self, name):
-        return getattr(self._module, name)
 
 
 @contextmanager
