@@ -3,12 +3,14 @@
     python launchers/evaluate.py --agent runs/hard-gail/0/agent.safetensors --episodes 10
 
 prints return (of at most 1000), length, velocity error and falls per direction, the agent acting deterministically and
-stochastically. Episodes start from the demonstrations that the agent was trained on, unless --demonstrations names others.
+stochastically; then how it walks beside the trot controller. --robustness adds pushes, action noise, directions between those
+trained on and other speeds. Episodes start from the demonstrations that the agent was trained on, unless --demonstrations names
+others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mushroom-rl's own Core, in this process.
 """
 
 from contextlib import closing
 
-from qi_ext import load_agent
+from qi_ext import a1, load_agent
 from qi_ext.errors import UserError
 from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
@@ -18,11 +20,18 @@ from qi_ext.training.config import SimpleGail
 def main(arguments=None):
     """Parse, evaluate, print, write. Returns None; raises UserError for the user's mistakes."""
     parser = Parser("evaluate.py", __doc__)
-    parser.add_argument("--agent", type=str, required=True, help="an agent.safetensors of a run", metavar="FILE")
+    text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
+    parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
     parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
     parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")
     starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
+    text = "another agent to evaluate, deterministic, such as one that was only cloned"
+    parser.add_argument("--beside", type=str, default="", help=text, metavar="FILE")
+    text = "also evaluate under pushes, action noise and other commands"
+    parser.add_argument("--robustness", action="store_true", help=text)
+    text = "ours, or stock: loco-mujoco's UnitreeA1 in mushroom-rl's Core [ours]"
+    parser.add_argument("--env", type=str, default="ours", help=text, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
     for name in ("n_workers", "pool", "scheduler"):
         setting = SimpleGail.__dataclass_fields__[name]
@@ -34,13 +43,14 @@ def main(arguments=None):
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    _check_env(options)
     if options.json:
         require_output(options.json, "--json")
-    agent = load_agent(options.agent)
+    agent, beside = _load(options.agent), _load(options.beside) if options.beside else None
     settings, lanes_per_block, seed, step = _run_of(agent, options.agent)
     seed = seed if options.seed is None else options.seed
 
-    from qi_ext.evaluation import compare, table
+    from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures, gait_table, robustness_table, table
     from qi_ext.sampling.batched import BatchedSampler
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.display import Display
@@ -53,17 +63,70 @@ def main(arguments=None):
         if options.demonstrations:
             raise
         raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
+    if options.env == "stock":
+        results = _evaluate_stock(agent, environment, options.episodes, seed, step)
+        if options.json:
+            write_json(options.json, results)
+        return
     sampler = BatchedSampler(environment, lanes_per_block, config.pool, config.n_workers, config.scheduler)
-    with closing(sampler), Display("evaluating", 4 * options.episodes * len(environment.commands), "episodes") as display:
+    per_policy = options.episodes * len(environment.commands)
+    n_episodes = (5 if beside else 4) * per_policy
+    if options.robustness:
+        n_episodes += len(conditions(environment.commands)) * (3 if beside else 2) * per_policy
+    with closing(sampler), Display("evaluating", n_episodes, "episodes") as display:
         trained = f"{step:,} steps" if "step" in agent.metadata else agent.metadata.get("origin", "of unknown origin")
         display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {trained}")
+        if beside:
+            display.say(f"agent beside: {options.beside}")
         found = environment.demonstrations.content_hash()
         if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
             display.say(f"note: {name} has changed since the agent was trained on it")
-        results = compare(sampler, agent, options.episodes, seed, step, display.advance)
+        evaluated = (sampler, agent, options.episodes, seed, step, display.advance, beside)
+        results = compare(*evaluated, gait_measures(environment, seed, step))
         display.console.print(table(results, environment.demonstrations.source))
+        display.console.print(gait_table(results))
+        if options.robustness:
+            results["robustness"] = compare_robustness(*evaluated)
+            display.console.print(robustness_table(results["robustness"]))
     if options.json:
         write_json(options.json, results)
+
+
+def _check_env(options):
+    """Refuse what only our environment can do, rather than leave it undone."""
+    if options.env not in ("ours", "stock"):
+        raise UserError(f"--env: must be ours or stock, not {options.env!r}")
+    defaults = {"beside": "", "robustness": False}
+    defaults |= {name: SimpleGail.__dataclass_fields__[name].default for name in ("n_workers", "pool", "scheduler")}
+    asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]
+    if options.env == "stock" and asked:
+        raise UserError(f"{asked[0]}: not with --env stock, which runs one episode at a time in this process; leave it out")
+
+
+def _evaluate_stock(agent, environment, episodes, seed, step):
+    """Evaluate in the stock environment, with the commands and demonstrations of ours, and print the table."""
+    from qi_ext.evaluation import table
+    from qi_ext.evaluation.stock import compare_stock, stock_versions
+    from qi_ext.training.display import Display
+
+    with Display("evaluating", 3 * episodes * len(environment.commands), "episodes") as display:
+        display.say(f"{stock_versions()}; no patches")
+        demonstrations = environment.demonstrations
+        results = compare_stock(agent, demonstrations, environment.commands, episodes, seed, step, display.advance)
+        display.console.print(table(results, demonstrations.source))
+    return results
+
+
+def _load(path):
+    """The agent in a file, which must be of the A1."""
+    agent = load_agent(path)
+    shape = (agent.observation_mean.shape[0], agent.std.shape[0])
+    if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):
+        raise UserError(
+            f"agent: {path}: it takes {shape[0]} numbers and gives {shape[1]}; the task's are {a1.N_OBSERVATIONS} "
+            f"and {a1.N_ACTIONS}"
+        )
+    return agent
 
 
 def _run_of(agent, path):

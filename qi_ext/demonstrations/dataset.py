@@ -119,10 +119,13 @@ class InitialStates:
             self.states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
         self.states = {direction: np.concatenate(parts) for direction, parts in self.states.items()}
 
-    def draw(self, command, generator):
-        """A state, (37,), of the command's direction, or of the nearest demonstrated one; goal features are the recording's."""
+    def of(self, command):
+        """The states, (n, 37), of the command's direction, or of the nearest demonstrated one; goals are the recording's."""
         if not self.states:
             raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
-        nearest = min(self.states, key=lambda direction: angle_between(direction, command.direction_deg))
-        states = self.states[nearest]
+        return self.states[min(self.states, key=lambda direction: angle_between(direction, command.direction_deg))]
+
+    def draw(self, command, generator):
+        """One of the states `of` the command, (37,)."""
+        states = self.of(command)
         return states[generator.integers(len(states))]

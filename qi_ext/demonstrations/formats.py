@@ -80,17 +80,23 @@ def write_loco_mujoco_real(path, demonstrations):
     parts = [_resampled(demonstrations.states[demonstrations.segment(i)]) for i in range(demonstrations.n_segments)]
     length = len(parts[0][0])
     positions, velocities = (np.concatenate(column) for column in zip(*parts, strict=True))
+    write_npz(path, **loco_mujoco_trajectories(positions, velocities, demonstrations.commands, length))
+
+
+def loco_mujoco_trajectories(positions, velocities, commands, length):
+    """The arrays of loco-mujoco's real format, at whatever frequency, for its `Trajectory` (utils/trajectory.py).
+
+    positions, velocities: (S length, 18), of `a1.JOINTS`. commands: S, one for each `length` rows, which are a trajectory.
+    """
     arrays = {f"q_{joint}": positions[:, j] for j, joint in enumerate(a1.JOINTS)}
     arrays |= {f"dq_{joint}": velocities[:, j] for j, joint in enumerate(a1.JOINTS)}
-    angles = [(np.pi / 2, 0.0, command.direction + np.pi / 2) for command in demonstrations.commands]
+    angles = [(np.pi / 2, 0.0, command.direction + np.pi / 2) for command in commands]
     arrows = Rotation.from_euler("xyz", angles).as_matrix().reshape(-1, 9)
-    write_npz(
-        path,
-        **arrays,
-        dir_arrow=np.repeat(arrows, length, axis=0),
-        goal_speed=np.repeat([command.speed for command in demonstrations.commands], length),
-        split_points=np.arange(demonstrations.n_segments + 1) * length,
-    )
+    return arrays | {
+        "dir_arrow": np.repeat(arrows, length, axis=0),
+        "goal_speed": np.repeat([command.speed for command in commands], length),
+        "split_points": np.arange(len(commands) + 1) * length,
+    }
 
 
 def write_loco_mujoco_perfect(path, demonstrations):

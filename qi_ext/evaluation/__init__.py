@@ -1,6 +1,16 @@
 """Evaluation: what an agent does in each direction, beside the expert and chance."""
 
 from qi_ext.evaluation.episodes import evaluate
-from qi_ext.evaluation.report import compare, table
+from qi_ext.evaluation.report import compare, gait_measures, gait_table, robustness_table, table
+from qi_ext.evaluation.robustness import compare_robustness, conditions
 
-__all__ = ["compare", "evaluate", "table"]
+__all__ = [
+    "compare",
+    "compare_robustness",
+    "conditions",
+    "evaluate",
+    "gait_measures",
+    "gait_table",
+    "robustness_table",
+    "table",
+]

@@ -1,38 +1,64 @@
-"""An agent beside the trot controller and chance: the figures, and the table a person reads."""
+"""An agent beside the trot controller and chance: the figures, and the tables a person reads."""
+
+from functools import partial
 
 from rich.table import Table
 from rich.text import Text
 
+from qi_ext.evaluation.distance import StateDistance
 from qi_ext.evaluation.episodes import evaluate
+from qi_ext.evaluation.gait import Contacts, Gait
+from qi_ext.evaluation.motion import Motion
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 
+NAMES = {"beside": "agent beside", "expert": "trot controller", "random": "random torques"}
 
-def compare(sampler, actor, episodes, seed, step=0, progress=lambda n: None):
+# Heading, figure, format.
+GAIT_COLUMNS = (
+    ("along\nm/s", "velocity_error_along", "+.3f"),
+    ("across\nm/s", "velocity_error_across", "+.3f"),
+    ("yaw\ndeg/s", "yaw_drift", ".2f"),
+    ("energy\nJ/m", "energy_per_metre", ".0f"),
+    ("torque\nlimit", "torque_saturation", ".1%"),
+    ("stride\nHz", "stride_frequency", ".2f"),
+    ("duty\nfactor", "duty_factor", ".3f"),
+    ("clearance\nm", "foot_clearance", ".3f"),
+    ("state\ndistance", "state_distance", ".2f"),
+)
+
+
+def compare(sampler, actor, episodes, seed, step=0, progress=lambda n: None, beside=None, measures=()):
     """Evaluate `actor` deterministic and stochastic, the trot controller (`expert`) and uniform torques (`random`).
 
-    Returns {name: result of `evaluate`}. progress(n) is called as n of the 4 episodes |directions| episodes are done.
+    beside: another `Actor`, evaluated deterministic. measures: as `evaluate` takes them; uniform torques are not measured.
+    Returns {name: result of `evaluate`}. progress(n) is called as n of the |names| episodes |directions| episodes are done.
     """
-    controllers = {
-        "deterministic": PolicyController(actor, deterministic=True),
-        "stochastic": PolicyController(actor),
-        "expert": ExpertController(),
-        "random": RandomController(),
+    controllers = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
+    if beside is not None:
+        controllers["beside"] = PolicyController(beside, deterministic=True)
+    controllers |= {"expert": ExpertController(), "random": RandomController()}
+    measured = dict.fromkeys(controllers, measures) | {"random": ()}
+    return {
+        name: evaluate(sampler, controller, episodes, seed, step, progress, measures=measured[name])
+        for name, controller in controllers.items()
     }
-    return {name: evaluate(sampler, controller, episodes, seed, step, progress) for name, controller in controllers.items()}
+
+
+def gait_measures(environment, seed, step=0):
+    """What `gait_table` shows, for `compare`: `Motion`, `Gait` and `StateDistance` in a `QuadrupedDirection`."""
+    distance = StateDistance(environment.demonstrations, seed, step)
+    return Motion, partial(Gait, Contacts(environment.model)), distance
 
 
 def table(results, source=""):
     """The results of `compare` as a rich table. source: of the demonstrations that episodes started from, named below it."""
-    rendered = Table(title="return of at most 1000 (mean +- std over episodes)")
-    if source:
-        rendered.caption = Text(f"demonstrations: {source}")
+    rendered = _table("return of at most 1000 (mean +- std over episodes)", source and f"demonstrations: {source}")
     for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
-    names = {"expert": "trot controller", "random": "random torques"}
     for name, result in results.items():
         for row in result["directions"]:
             rendered.add_row(
-                names.get(name, name),
+                NAMES.get(name, name),
                 f"{row['direction_deg']:g}",
                 f"{row['return_mean']:.1f} +- {row['return_std']:.1f}",
                 f"{row['length_mean']:.0f}",
@@ -40,6 +66,52 @@ def table(results, source=""):
                 f"{row['falls']}/{row['episodes']}",
             )
         if len(result["directions"]) > 1:
-            rendered.add_row(names.get(name, name), "mean", f"{result['return_mean']:.1f}", "", "", "")
+            rendered.add_row(NAMES.get(name, name), "mean", f"{result['return_mean']:.1f}", "", "", "")
         rendered.add_section()
     return rendered
+
+
+def gait_table(results):
+    """What `gait_measures` found in the results of `compare`, each policy beside the trot controller in each direction."""
+    caption = "velocity less the commanded, along it and to its left; distance of states from the demonstrated ones"
+    rendered = _table("how it walks", f"{caption}, of which the trot controller's own is the floor")
+    for heading in ("direction", "policy", *(heading for heading, *_ in GAIT_COLUMNS)):
+        rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
+    measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
+    directions = [f"{row['direction_deg']:g}" for row in next(iter(measured.values()))["directions"]]
+    for i, direction in enumerate(directions):
+        for name, result in measured.items():
+            rendered.add_row(direction, name, *_gait(result["directions"][i]))
+        rendered.add_section()
+    if len(directions) > 1:
+        for name, result in measured.items():
+            rendered.add_row("mean", name, *_gait(result["mean"]))
+    return rendered
+
+
+def robustness_table(results):
+    """The results of `compare_robustness` as a rich table: mean return (that of the lowest direction), and falls."""
+    rendered = _table("return (of the lowest direction), falls")
+    rendered.add_column("condition")
+    names = [name for name in results[0] if name != "condition"]
+    for name in names:
+        rendered.add_column(NAMES.get(name, name), justify="right")
+        rendered.add_column("falls", justify="right")
+    for row in results:
+        cells = []
+        for name in names:
+            directions = row[name]["directions"]
+            lowest = min(direction["return_mean"] for direction in directions)
+            falls, episodes = (sum(direction[key] for direction in directions) for key in ("falls", "episodes"))
+            cells += [f"{row[name]['return_mean']:.1f} ({lowest:.1f})", f"{falls}/{episodes}"]
+        rendered.add_row(row["condition"], *cells)
+    return rendered
+
+
+def _table(title, caption=""):
+    # As text, because a path may hold what rich takes for markup.
+    return Table(title=title, caption=Text(caption) if caption else None)
+
+
+def _gait(figures):
+    return ["-" if figures[name] is None else format(figures[name], form) for _, name, form in GAIT_COLUMNS]

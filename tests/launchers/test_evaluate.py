@@ -10,7 +10,7 @@ import pytest
 
 from qi_ext import load_agent
 from qi_ext.errors import UserError
-from qi_ext.evaluation import evaluate
+from qi_ext.evaluation import evaluate, gait_measures
 from qi_ext.imitation import GAIL
 from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.sampling.batched import BatchedSampler
@@ -51,8 +51,31 @@ def test_prints_and_writes_every_policy_in_every_direction(main, agent, tmp_path
     assert results["expert"]["directions"][0]["falls"] == 0
     assert results["random"]["return_mean"] < 100.0
     printed = capsys.readouterr().out
-    for words in ("deterministic", "stochastic", "trot controller", "random torques", "synthetic"):
+    for words in ("deterministic", "stochastic", "trot controller", "random torques", "synthetic", "how it walks"):
         assert words in printed
+    rows = [line for line in printed.splitlines() if "│" in line]
+    assert max(map(len, rows)) <= 120
+    (mean,) = (line for line in rows if "mean" in line and "trot controller" in line and "2.5" in line)
+    assert f"{results['expert']['mean']['duty_factor']:.3f}" in mean
+
+
+def test_robustness_and_another_agent_beside(main, agent, tmp_path, capsys, monkeypatch):
+    for name, fewer in (("PUSHES", (60.0,)), ("NOISES", ()), ("SPEEDS", (0.7,))):
+        monkeypatch.setattr(f"qi_ext.evaluation.robustness.{name}", fewer)
+    path = agent(task="simple")
+    main(["--agent", path, "--beside", path, "--robustness", "--episodes", "1", "--json", str(tmp_path / "out.json")])
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert list(results) == ["deterministic", "stochastic", "beside", "expert", "random", "robustness"]
+    assert results["beside"] == results["deterministic"]
+    for row in results["robustness"]:
+        assert list(row) == ["condition", "deterministic", "beside", "expert"]
+    for name in ("deterministic", "expert"):
+        undisturbed = results["robustness"][0][name]["directions"][0]
+        assert undisturbed == {key: results[name]["directions"][0][key] for key in undisturbed}
+    printed = capsys.readouterr().out
+    for words in ("pushes of 60 N", "speed 0.7 m/s", "agent beside", path):
+        assert words in printed
+    assert "turned" not in printed
 
 
 def test_repeats_the_evaluation_of_the_run(main, agent, tmp_path):
@@ -60,9 +83,12 @@ def test_repeats_the_evaluation_of_the_run(main, agent, tmp_path):
     path = agent(task="simple", seed="3", step="128", lanes_per_block="2")
     main(["--agent", path, "--episodes", "2", "--pool", "serial", "--json", str(tmp_path / "out.json")])
     results = json.loads((tmp_path / "out.json").read_text())
-    with closing(BatchedSampler(QuadrupedDirection("simple"), 2, "serial")) as sampler:
-        for name, controller in (("stochastic", PolicyController(load_agent(path))), ("random", RandomController())):
-            assert results[name] == evaluate(sampler, controller, 2, seed=3, step=128)
+    environment = QuadrupedDirection("simple")
+    measures = gait_measures(environment, seed=3, step=128)
+    with closing(BatchedSampler(environment, 2, "serial")) as sampler:
+        stochastic = evaluate(sampler, PolicyController(load_agent(path)), 2, seed=3, step=128, measures=measures)
+        assert results["stochastic"] == stochastic
+        assert results["random"] == evaluate(sampler, RandomController(), 2, seed=3, step=128)
 
 
 def test_the_pool_and_its_size_are_not_in_the_results(main, agent, tmp_path):
@@ -71,6 +97,33 @@ def test_the_pool_and_its_size_are_not_in_the_results(main, agent, tmp_path):
         main(["--agent", agent(task="simple"), "--episodes", "1", *options, "--json", str(tmp_path / "out.json")])
         results.append(json.loads((tmp_path / "out.json").read_text()))
     assert results[0] == results[1]
+
+
+def test_in_the_stock_environment_the_agent_is_evaluated_both_ways_beside_the_expert(main, agent, tmp_path, capsys):
+    main(["--agent", agent(task="simple"), "--episodes", "1", "--env", "stock", "--json", str(tmp_path / "out.json")])
+    results = json.loads((tmp_path / "out.json").read_text())
+    assert list(results) == ["deterministic", "stochastic", "expert"]
+    assert results["expert"]["return_mean"] > 900.0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert results["expert"]["environment"] in printed
+    for words in ("stock UnitreeA1 of loco-mujoco", "no patches", "trot controller", "synthetic"):
+        assert words in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--env", "theirs"], "--env: must be ours or stock, not 'theirs'"),
+        (["--env", "stock", "--robustness"], "--robustness: not with --env stock"),
+        (["--env", "stock", "--pool", "serial"], "--pool: not with --env stock"),
+        (["--env", "stock", "--demonstrations", "missing.npz"], "missing.npz"),
+    ],
+)
+def test_a_mistake_about_the_environment_is_one_line(main, agent, options, named):
+    with pytest.raises(UserError) as caught:
+        main(["--agent", agent(), *options])
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_an_agent_saved_by_mushroom_rl_can_be_evaluated(main, tmp_path, capsys):
@@ -106,6 +159,7 @@ def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
         ({}, ["--scheduler", "tcp://here:1"], "--scheduler"),
         ({}, ["--pool", "dask"], "--scheduler"),
         ({}, ["--colour", "red"], "--colour"),
+        ({}, ["--beside", "missing.safetensors"], "missing.safetensors"),
     ],
 )
 def test_a_mistake_is_one_line(main, agent, metadata, options, named):
@@ -118,3 +172,11 @@ def test_a_mistake_is_one_line(main, agent, metadata, options, named):
 def test_a_missing_agent_is_one_line(main, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         main(["--agent", str(tmp_path / "none.safetensors")])
+
+
+def test_an_agent_of_another_robot_is_one_line(main, agent, tmp_path):
+    path = tmp_path / "other.safetensors"
+    GaussianPolicy(30, 12, [16], 0.7, np.random.SeedSequence(0)).save_agent(path, {"task": "hard"})
+    for options in (["--agent", str(path)], ["--agent", agent(), "--beside", str(path)]):
+        with pytest.raises(UserError, match=r"other\.safetensors: it takes 30 numbers"):
+            main(options)

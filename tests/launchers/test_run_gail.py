@@ -140,9 +140,14 @@ def test_evaluating_the_agent_again_repeats_the_result(finished, tmp_path):
     main = runpy.run_path(str(ROOT / "launchers" / "evaluate.py"))["main"]
     options = ["--episodes", "1", "--pool", "serial", "--json", str(tmp_path / "again.json")]
     main(["--agent", str(directory / "agent.safetensors"), *options])
-    assert (
-        json.loads((tmp_path / "again.json").read_text()) == json.loads((directory / "result.json").read_text())["evaluation"]
-    )
+    again = json.loads((tmp_path / "again.json").read_text())
+    evaluation = json.loads((directory / "result.json").read_text())["evaluation"]
+    assert list(again) == list(evaluation)
+    for name, result in evaluation.items():
+        # The launcher measures more.
+        assert again[name]["return_mean"] == result["return_mean"]
+        for row, known in zip(again[name]["directions"], result["directions"], strict=True):
+            assert row | known == row
 
 
 def test_the_table_of_the_evaluation_is_printed(finished):

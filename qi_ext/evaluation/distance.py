@@ -1,0 +1,87 @@
+"""How far the states that an agent visits are from those that were demonstrated."""
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+from scipy.spatial.distance import cdist
+
+from qi_ext import a1
+from qi_ext.sampling.lanes import EVALUATION, seed_of
+
+SAMPLES = 500
+MOTION = slice(0, a1.GOAL.start)
+
+
+def wasserstein(states, others):
+    """The exact 2-Wasserstein distance between two samples, (n, k) each: the root of the least mean squared distance over all
+    ways to pair them. Returns 0 or more. Raises ValueError where the samples are not of one size."""
+    cost = cdist(states, others, "sqeuclidean")
+    if cost.shape[0] != cost.shape[1]:
+        raise ValueError(f"wasserstein: samples must be of one size, not {cost.shape[0]} and {cost.shape[1]}")
+    return float(np.sqrt(cost[linear_sum_assignment(cost)].mean()))
+
+
+class StateDistance:
+    """A measure of `evaluate`: the distance between states visited and demonstrated under the same command.
+
+    state_distance: `wasserstein` between `state_samples` states of the episodes and as many nominal states of the
+    demonstrations, drawn without replacement; None where that direction was not demonstrated. A state is the 34 positions and
+    velocities (all but the goal features) in standard deviations of all nominal states demonstrated. Yaw varies least of them,
+    by milliradians: an agent that lets it drift is far away.
+
+    Two samples of one distribution are not at distance 0 either: by their finite size each point's partner is some way off, the
+    more so the more dimensions the states fill. What the demonstrator in closed loop gets here is that floor, together with
+    what it does in recovering from the episodes' starts: read an agent's distance beside it, not beside 0.
+
+    Source: Dadashi et al. 2021, Primal Wasserstein Imitation Learning (arXiv 2006.04678), where the Wasserstein distance to the
+    demonstrations evaluates imitation; there with actions, here with states alone.
+    """
+
+    def __init__(self, demonstrations, seed, step=0, samples=SAMPLES):
+        """demonstrations: `Demonstrations`; all of it where no segment is nominal. seed, step: as of `evaluate`."""
+        nominal = [i for i, kind in enumerate(demonstrations.kind) if kind == "nominal"]
+        self.demonstrations = demonstrations.select(nominal) if nominal else demonstrations
+        self.seed, self.step, self.samples = seed, step, samples
+        states = self.demonstrations.states[:, MOTION]
+        self._mean, std = states.mean(axis=0), states.std(axis=0)
+        self._std = np.where(std > 0.0, std, 1.0)
+
+    def __call__(self, command, episodes):
+        return _OfDirection(self, command)
+
+    def generator(self, command, *keys):
+        """Of the drawing of states: of the demonstrations, or of an episode."""
+        direction = round(command.direction_deg * 1000)
+        # One more key than an episode's own seed has, or one less.
+        return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, direction, *keys))
+
+    def demonstrated(self, command):
+        """The nominal states of a direction, (n, 34)."""
+        if command not in self.demonstrations.commands:
+            return np.empty((0, MOTION.stop))
+        return self.demonstrations.of(command).states[:, MOTION]
+
+    def standardized(self, states):
+        return (states - self._mean) / self._std
+
+
+class _OfDirection:
+    def __init__(self, distance, command):
+        self._distance, self._command = distance, command
+        self._keys, self._states = np.empty(0), np.empty((0, MOTION.stop))
+
+    def add(self, episode, rollouts):
+        states = rollouts.observations[0][:, MOTION]
+        # The states of the smallest random keys are a fair sample of all, whatever order the episodes come in.
+        keys = np.concatenate([self._keys, self._distance.generator(self._command, episode, 0).random(len(states))])
+        smallest = np.argsort(keys)[: self._distance.samples]
+        self._keys, self._states = keys[smallest], np.concatenate([self._states, states])[smallest]
+
+    def figures(self):
+        distance = self._distance
+        demonstrated = distance.demonstrated(self._command)
+        n = min(len(self._states), len(demonstrated))
+        if not n:
+            return {"state_distance": None, "state_samples": 0}
+        drawn = distance.generator(self._command).choice(demonstrated, n, replace=False)
+        samples = (distance.standardized(states) for states in (self._states[:n], drawn))
+        return {"state_distance": wasserstein(*samples), "state_samples": n}

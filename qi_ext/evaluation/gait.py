@@ -1,0 +1,114 @@
+"""The gait: when each foot bears on the floor, how often it steps, and how high."""
+
+import mujoco
+import numpy as np
+from scipy.ndimage import median_filter
+
+from qi_ext import a1
+
+DEBOUNCE = 5  # samples of 10 ms
+
+
+class Contacts:
+    """When and where the feet are, found by MuJoCo from observations and actions."""
+
+    def __init__(self, model):
+        """model: `mujoco.MjModel` of the A1, its floor named `floor`."""
+        self.model, self.data = model, mujoco.MjData(model)
+        joints = [model.joint(name) for name in a1.JOINTS]
+        self._qpos = np.array([joint.qposadr[0] for joint in joints[2:]])
+        self._qvel = np.array([joint.dofadr[0] for joint in joints])
+        self._actuators = np.array([model.actuator(name).id for name in a1.ACTUATORS])
+        self._feet = np.array([model.geom(f"{leg}_foot").id for leg in a1.LEGS])
+        self._floor = model.geom("floor").id
+        self._leg_of_geom = np.full(model.ngeom, len(a1.LEGS))
+        for leg, foot in enumerate(self._feet):
+            self._leg_of_geom[model.geom_bodyid == model.geom_bodyid[foot]] = leg
+
+    def __call__(self, observations, actions):
+        """Vertical forces of the floor on the four feet and heights of their centres, both (T, 4), in N and m.
+
+        observations: (T, 37). actions: (T, 12), those taken there. A foot is the foot's sphere and the capsules of the calf:
+        the sphere is so soft that the capsule in it bears most of the load.
+        """
+        data = self.data
+        # The solver goes on from the state before; a sequence must not depend on the one before it.
+        mujoco.mj_resetData(self.model, data)
+        forces, heights = np.zeros((len(observations), len(a1.LEGS) + 1)), np.zeros((len(observations), len(a1.LEGS)))
+        for t, (observation, action) in enumerate(zip(observations, actions, strict=True)):
+            data.qpos[self._qpos] = observation[a1.POSITION]
+            data.qvel[self._qvel] = observation[a1.VELOCITY]
+            data.ctrl[self._actuators] = action
+            mujoco.mj_forward(self.model, data)
+            contacts = data.contact
+            # The floor is no calf: of the two geoms that touch, the other says whose foot it is.
+            of_floor = ((contacts.geom1 == self._floor) | (contacts.geom2 == self._floor)) & (contacts.efc_address >= 0)
+            legs = np.minimum(self._leg_of_geom[contacts.geom1], self._leg_of_geom[contacts.geom2])[of_floor]
+            # The friction cone is elliptic: a contact's first row is the normal force.
+            forces[t] = np.bincount(legs, data.efc_force[contacts.efc_address[of_floor]], minlength=forces.shape[1])
+            heights[t] = data.geom_xpos[self._feet, 2]
+        return forces[:, :-1], heights
+
+
+def stances(forces):
+    """Whether each foot is in stance, (T, 4): it bears a load, by a median over 50 ms, so that phases under 30 ms are none.
+
+    forces: (T, 4), N. A touch alone is no stance: while it lifts off, the foot's soft sphere is in the floor for 20 to 30 ms
+    after it has ceased to push.
+    """
+    return median_filter(forces > 0.0, size=(DEBOUNCE, 1), mode="nearest")
+
+
+def clearances(stance, heights):
+    """Of each whole swing of a foot, how much higher it gets than where it lifts off and touches down on average, m.
+
+    stance: (T,), bool. heights: (T,), m, of the foot's centre. A swing that the episode's start or end cuts off is left out.
+    """
+    change = np.diff(stance.astype(int))
+    last_on, first_on = np.flatnonzero(change == -1), np.flatnonzero(change == 1) + 1
+    first_on = first_on[first_on > last_on[0]] if len(last_on) else first_on[:0]
+    return [
+        heights[begin : end + 1].max() - (heights[begin] + heights[end]) / 2
+        for begin, end in zip(last_on, first_on, strict=False)
+    ]
+
+
+class Gait:
+    """A measure of `evaluate`, by foot and as the mean over the four.
+
+    stride_frequency: Hz, touch-downs over the duration of all episodes.
+    duty_factor: share of the steps in stance, see `stances`.
+    foot_clearance: m, mean of `clearances`; None where there was no whole swing, and left out of the mean over feet.
+    feet: the same three for each of FR, FL, RR, RL.
+    """
+
+    def __init__(self, contacts, command, episodes):
+        self._contacts = contacts
+        self._sums = np.zeros((episodes, 5, len(a1.LEGS)))
+
+    def add(self, episode, rollouts):
+        forces, heights = self._contacts(rollouts.observations[0], rollouts.actions[0])
+        stance = stances(forces)
+        swings = [clearances(*foot) for foot in zip(stance.T, heights.T, strict=True)]
+        self._sums[episode] = (
+            np.full(len(a1.LEGS), len(stance)),
+            np.count_nonzero(~stance[:-1] & stance[1:], axis=0),
+            np.count_nonzero(stance, axis=0),
+            [len(foot) for foot in swings],
+            [sum(foot) for foot in swings],
+        )
+
+    def figures(self):
+        feet = {}
+        for leg, foot in zip(a1.LEGS, self._sums.sum(axis=0).T.tolist(), strict=True):
+            steps, touchdowns, in_stance, swings, clearance = foot
+            feet[leg] = {
+                "stride_frequency": touchdowns / (steps * a1.CONTROL_DT),
+                "duty_factor": in_stance / steps,
+                "foot_clearance": clearance / swings if swings else None,
+            }
+        means = {}
+        for name in feet[a1.LEGS[0]]:
+            values = [foot[name] for foot in feet.values() if foot[name] is not None]
+            means[name] = float(np.mean(values)) if values else None
+        return means | {"feet": feet}

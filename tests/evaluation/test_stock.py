@@ -1,0 +1,272 @@
+"""The stock environment: it is what loco-mujoco makes, it agrees with ours, and the figures are what happened."""
+
+import contextlib
+import importlib.metadata
+import random
+from contextlib import closing
+
+import mujoco
+import numpy as np
+import pytest
+from mushroom_rl.core import Agent, Core
+
+from patches.loco_mujoco import synthetic
+from qi_ext import a1
+from qi_ext.acting import Actor
+from qi_ext.commands import Command, task_commands
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.errors import SamplingError
+from qi_ext.evaluation import evaluate, table
+from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, compare_stock, evaluate_stock, stock_environment
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.tasks import QuadrupedDirection
+
+COMMANDS = task_commands("hard")
+TWO = task_commands("hard", 2)  # 0 and 180 degrees
+
+
+@pytest.fixture(scope="module")
+def trot():
+    """The embedded demonstrations of 8 directions."""
+    return load_demonstrations("trot", COMMANDS)
+
+
+@pytest.fixture(scope="module")
+def stander(trot):
+    """A linear policy that stays on its feet for a whole episode: a spring and a damper in each joint."""
+    stiffness, damping = 80.0 / a1.MAX_TORQUE, 2.0 / a1.MAX_TORQUE  # Nm/rad, Nms/rad
+    weight = np.zeros((a1.N_ACTIONS, a1.N_OBSERVATIONS), dtype=np.float32)
+    weight[:, a1.LEG_POSITION] = -stiffness * np.eye(a1.N_ACTIONS)
+    weight[:, a1.LEG_VELOCITY] = -damping * np.eye(a1.N_ACTIONS)
+    bias = (stiffness * trot.states[:, a1.LEG_POSITION].mean(axis=0)).astype(np.float32)
+    zeros = np.zeros(a1.N_OBSERVATIONS, dtype=np.float32)
+    return Actor([(weight, bias)], zeros, zeros + 1.0, np.full(a1.N_ACTIONS, -3.0, dtype=np.float32))
+
+
+class Tumbler:
+    """An actor that soon falls, and holds what it saw and did: a list of (observation, action) for each episode's steps."""
+
+    def __init__(self):
+        self.steps = []
+
+    def act(self, observation, deterministic=True, generator=None):
+        action = np.full(a1.N_ACTIONS, 0.3 if observation[a1.TRUNK_VX] > 0.0 else -0.3)
+        if not deterministic:
+            action = action + generator.standard_normal(a1.N_ACTIONS)
+        self.steps.append((observation.copy(), action))
+        return action
+
+
+def tumble(demonstrations, commands=TWO[:1], episodes=1, seed=0, step=0):
+    return evaluate_stock(ActorPolicy(Tumbler(), deterministic=False), demonstrations, commands, episodes, seed, step)
+
+
+@pytest.fixture(scope="module")
+def tumbled(trot):
+    """The result of one episode in each of the two directions."""
+    return tumble(trot, TWO)
+
+
+# The environment
+
+
+def plain(environment):
+    """What an environment is set to: its attributes that are numbers, texts and arrays."""
+    kinds = (bool, int, float, str, np.ndarray, type(None))
+    state = ("_obs", "_dataset")
+    return {name: value for name, value in vars(environment).items() if isinstance(value, kinds) and name not in state}
+
+
+@pytest.fixture(scope="module")
+def made():
+    """`LocoEnv.make("UnitreeA1.simple")`, on a made-up set."""
+    from loco_mujoco import LocoEnv
+
+    with synthetic.data_sets({synthetic.REAL_SIMPLE: synthetic.real_set()}):
+        return LocoEnv.make("UnitreeA1.simple")
+
+
+def test_it_is_the_environment_that_loco_mujoco_makes(made, trot):
+    ours = stock_environment(trot.of(COMMANDS[0]).states, COMMANDS[0])
+    assert type(ours) is type(made)
+    assert type(ours._reward_function) is type(made._reward_function)
+    assert plain(ours).keys() == plain(made).keys()
+    for name, value in plain(ours).items():
+        np.testing.assert_array_equal(value, plain(made)[name], err_msg=name)
+    assert (ours.info.horizon, ours.info.gamma, ours.dt) == (made.info.horizon, made.info.gamma, made.dt)
+    for name in ("body_mass", "geom_friction", "geom_solimp", "dof_damping", "actuator_gear", "actuator_ctrlrange"):
+        np.testing.assert_array_equal(getattr(ours._model, name), getattr(made._model, name))
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.direction_deg:g}")
+def test_an_episode_starts_in_the_demonstrated_state_with_the_commanded_goal(trot, command):
+    # One state only, as the first of a trajectory is where upstream's resampling would set all velocities to 0.
+    state = trot.of(command).states[0]
+    observation = stock_environment(state[None], command).reset()
+    np.testing.assert_allclose(observation[: a1.GOAL.start], state[: a1.GOAL.start], rtol=0.0, atol=1e-12)
+    np.testing.assert_allclose(observation[a1.GOAL], command.features, rtol=0.0, atol=1e-12)
+
+
+def test_episodes_start_in_any_of_the_states(trot):
+    states = trot.of(COMMANDS[1]).states[:4]
+    environment = stock_environment(states, COMMANDS[1])
+    state = np.random.get_state()  # noqa: NPY002 (upstream draws from it)
+    environment.seed(0)
+    heights = {round(float(environment.reset()[a1.TRUNK_Z]), 9) for _ in range(60)}
+    np.random.set_state(state)  # noqa: NPY002
+    assert heights == {round(float(height), 9) for height in states[:, a1.TRUNK_Z]}
+
+
+# Beside ours
+
+
+@pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: f"{command.direction_deg:g}")
+def test_each_step_is_that_of_our_environment_from_the_same_start(hard, trot, stander, command):
+    environment = stock_environment(trot.of(command).states[100:101], command)
+    core = Core(Agent(environment.info, ActorPolicy(stander)), environment)
+    dataset = core.evaluate(n_steps=200, quiet=True)
+    observation = hard.reset(obs=dataset[0][0])
+    for state, _, reward, next_state, absorbing, _ in dataset:
+        np.testing.assert_allclose(observation, state, rtol=0.0, atol=1e-9)
+        observation, our_reward, our_absorbing, _ = hard.step(stander.act(observation))
+        np.testing.assert_allclose(observation, next_state, rtol=0.0, atol=1e-9)
+        assert float(reward) == pytest.approx(float(our_reward), rel=0.0, abs=1e-9)
+        assert absorbing == our_absorbing
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    """0 and 180 degrees."""
+    with closing(BatchedSampler(QuadrupedDirection("hard", 2), 2, pool="serial")) as sampler:
+        yield sampler
+
+
+def assert_agree(stock, ours):
+    for row, expected in zip(stock["directions"], ours["directions"], strict=True):
+        assert row["direction_deg"] == expected["direction_deg"]
+        assert row["length_mean"] == expected["length_mean"] == a1.HORIZON
+        assert row["falls"] == expected["falls"] == 0
+        assert row["return_mean"] == pytest.approx(expected["return_mean"], rel=0.03)
+        assert row["velocity_error_mean"] == pytest.approx(expected["velocity_error_mean"], rel=0.05)
+    assert stock["return_mean"] == pytest.approx(ours["return_mean"], rel=0.03)
+
+
+def test_the_return_of_a_policy_is_that_in_our_environment(sampler, trot, stander):
+    stock = evaluate_stock(ActorPolicy(stander), trot, TWO, episodes=1, seed=0)
+    assert_agree(stock, evaluate(sampler, PolicyController(stander, deterministic=True), episodes=1, seed=0))
+
+
+def test_the_return_of_the_trot_controller_is_that_in_our_environment(sampler, trot):
+    stock = evaluate_stock(ExpertPolicy(), trot, TWO[:1], episodes=1, seed=0)
+    assert stock["return_mean"] > 900.0
+    assert_agree(stock, evaluate(sampler, ExpertController(), episodes=1, seed=0, commands=TWO[:1]))
+
+
+# Figures
+
+
+def test_result_holds_what_is_documented(tumbled):
+    assert list(tumbled) == ["return_mean", "directions", "environment"]
+    assert [row["direction_deg"] for row in tumbled["directions"]] == [0.0, 180.0]
+    names = "direction_deg episodes return_mean return_std length_mean falls velocity_error_mean"
+    for row in tumbled["directions"]:
+        assert list(row) == names.split()
+    for part in ("stock UnitreeA1", importlib.metadata.version("loco-mujoco"), mujoco.__version__):
+        assert part in tumbled["environment"]
+
+
+def test_figures_are_those_of_the_observations_that_were_seen(trot):
+    watched = Tumbler()
+    result = evaluate_stock(ActorPolicy(watched), trot, TWO, episodes=3, seed=0)
+    seen = np.array([observation for observation, _ in watched.steps])
+    directions = np.sign(seen[:, 34])
+    assert result["return_mean"] == pytest.approx(np.mean([row["return_mean"] for row in result["directions"]]))
+    for row, direction in zip(result["directions"], (1.0, -1.0), strict=True):
+        here = seen[directions == direction]
+        assert (row["episodes"], row["falls"]) == (3, 3)
+        assert 0.0 < row["return_std"] < row["return_mean"]
+        assert 3 * row["length_mean"] == pytest.approx(len(here))
+        assert 3 * row["return_mean"] == pytest.approx(a1.environment_reward(here).sum())
+        assert row["velocity_error_mean"] == pytest.approx(a1.velocity_error(here).mean())
+
+
+def test_a_direction_that_was_never_demonstrated_starts_from_the_nearest_and_is_commanded(gliding):
+    watched = Tumbler()
+    demonstrations = gliding((0.0, 90.0))
+    result = evaluate_stock(ActorPolicy(watched), demonstrations, [Command(60.0)], episodes=1, seed=0)
+    assert [row["direction_deg"] for row in result["directions"]] == [60.0]
+    observation, _ = watched.steps[0]
+    np.testing.assert_allclose(observation[a1.TRUNK_VX : a1.TRUNK_VY + 1], [0.0, 0.5], atol=1e-9)
+    np.testing.assert_allclose(observation[a1.GOAL], Command(60.0).features, atol=1e-12)
+
+
+def test_the_agent_is_evaluated_both_ways_beside_the_expert(trot, stander):
+    said = []
+    # A state that has fallen ends its episode after one step.
+    fallen = trot.select([0])
+    fallen.states[:, a1.TRUNK_Z] = -0.5
+    results = compare_stock(stander, fallen, TWO[:1], episodes=2, seed=0, progress=said.append)
+    assert list(results) == ["deterministic", "stochastic", "expert"]
+    assert sum(said) == 3 * 2
+    assert [result["directions"][0]["falls"] for result in results.values()] == [2, 2, 2]
+
+
+def test_the_table_of_all_policies_shows_it(tumbled):
+    assert table({"deterministic": tumbled}).row_count == 3  # two directions and their mean
+
+
+# Random numbers
+
+
+def test_stochastic_actions_are_the_deterministic_ones_and_noise(trot):
+    watched = Tumbler()
+    evaluate_stock(ActorPolicy(watched, deterministic=False), trot, TWO[:1], episodes=8, seed=0)
+    noise = [action - np.where(observation[a1.TRUNK_VX] > 0.0, 0.3, -0.3) for observation, action in watched.steps]
+    assert np.size(noise) > 300
+    assert np.mean(noise) == pytest.approx(0.0, abs=0.2)
+    assert np.std(noise) == pytest.approx(1.0, abs=0.1)
+
+
+def test_evaluating_again_gives_the_same_whatever_was_drawn_between(trot, tumbled):
+    np.random.seed(5)  # noqa: NPY002 (what upstream draws from)
+    assert tumble(trot, TWO) == tumbled
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"step": 1}])
+def test_another_seed_or_step_gives_other_episodes(trot, tumbled, other):
+    assert tumble(trot, **other)["directions"] != tumbled["directions"][:1]
+
+
+def test_a_direction_does_not_depend_on_the_others(trot, tumbled):
+    assert tumble(trot, TWO[1:])["directions"] == tumbled["directions"][1:]
+
+
+def test_an_episode_does_not_depend_on_those_before_it(trot):
+    one, three = Tumbler(), Tumbler()
+    evaluate_stock(ActorPolicy(one, deterministic=False), trot, TWO[:1], episodes=1, seed=0)
+    evaluate_stock(ActorPolicy(three, deterministic=False), trot, TWO[:1], episodes=3, seed=0)
+    for alone, among in zip(one.steps, three.steps, strict=False):
+        np.testing.assert_array_equal(alone[0], among[0])
+        np.testing.assert_array_equal(alone[1], among[1])
+
+
+def global_state():
+    kind, keys, *rest = np.random.get_state()  # noqa: NPY002 (the global generator is what is watched)
+    return kind, keys.tobytes(), *rest, random.getstate()
+
+
+def test_the_global_generators_are_left_as_they_were(trot):
+    before = global_state()
+    tumble(trot)
+    assert global_state() == before
+
+
+def test_a_blow_up_is_named_and_leaves_no_file_and_the_global_generators_alone(trot, tmp_path):
+    hurled = trot.select([0])
+    hurled.states[:, a1.VELOCITY] = 1e11
+    before = global_state()
+    with contextlib.chdir(tmp_path), pytest.raises(SamplingError, match="stock environment: direction 0, episode 0: "):
+        tumble(hurled, TWO[:1])
+    assert global_state() == before
+    assert list(tmp_path.iterdir()) == []

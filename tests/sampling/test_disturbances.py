@@ -1,0 +1,135 @@
+"""Pushes and noise, as the simulation and another controller see them."""
+
+import numpy as np
+import pytest
+
+from qi_ext import a1
+from qi_ext.commands import Command
+from qi_ext.demonstrations import recording
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.controllers import ExpertController, RandomController
+from qi_ext.sampling.disturbances import PUSH_EVERY_STEPS, PUSH_STEPS, DisturbedController
+from qi_ext.tasks import QuadrupedDirection
+
+HORIZON = 300
+
+
+class Watching(DisturbedController):
+    """The same, with the forces on all bodies that each step is taken with."""
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        self.forces = []
+
+    def actions(self, block, observations, lanes):
+        actions = super().actions(block, observations, lanes)
+        self.forces.append(np.array([data.xfrc_applied for data in block.datas]))
+        return actions
+
+
+class Still:
+    """No torques at all."""
+
+    def begin(self, block, lane):
+        pass
+
+    def actions(self, block, observations, lanes):
+        return np.zeros((len(observations), a1.N_ACTIONS), dtype=np.float32)
+
+
+@pytest.fixture(scope="module")
+def make_sampler():
+    """make_sampler(lanes_per_block=2): one direction, episodes of at most 3 s."""
+    environment = QuadrupedDirection("simple", horizon=HORIZON)
+    made = []
+
+    def make(lanes_per_block=2):
+        made.append(BatchedSampler(environment, lanes_per_block, pool="serial"))
+        return made[-1]
+
+    yield make
+    for sampler in made:
+        sampler.close()
+
+
+def run(sampler, controller, seeds=(0, 1)):
+    lanes = sampler.lanes([np.random.SeedSequence(seed) for seed in seeds])
+    sampler.command(lanes, [Command(0.0)] * len(seeds))
+    return [rollouts for _, rollouts in sampler.episodes(lanes, controller)]
+
+
+def same(first, second):
+    return all(
+        np.array_equal(one.observations, other.observations) and np.array_equal(one.actions, other.actions)
+        for one, other in zip(first, second, strict=True)
+    )
+
+
+def test_pushes_are_those_of_the_demonstrations_but_of_one_size():
+    assert PUSH_STEPS * a1.CONTROL_DT == recording.PUSH_SECONDS
+    assert PUSH_EVERY_STEPS * a1.CONTROL_DT == recording.PUSH_EVERY_SECONDS
+
+
+@pytest.mark.parametrize("controller", [ExpertController, RandomController])
+def test_without_a_disturbance_nothing_changes(make_sampler, controller):
+    sampler = make_sampler()
+    assert same(run(sampler, DisturbedController(controller())), run(sampler, controller()))
+
+
+def test_the_trunk_is_pushed_once_in_each_window_and_let_go(make_sampler):
+    watching = Watching(ExpertController(), push=30.0)
+    run(make_sampler(), watching)
+    forces = np.array(watching.forces)
+    trunk = make_sampler().specification.model.body("trunk").id
+    assert not np.delete(forces, trunk, axis=2).any()
+    forces = forces[:, :, trunk]
+    assert len(forces) == HORIZON, "the trot controller does not fall"
+    assert not forces[..., 2:].any()
+    sizes = np.linalg.norm(forces[..., :2], axis=-1)
+    np.testing.assert_allclose(sizes[sizes > 0.0], 30.0)
+    for begin in range(0, HORIZON - PUSH_EVERY_STEPS, PUSH_EVERY_STEPS):
+        for lane in range(2):
+            (pushed,) = np.nonzero(sizes[begin : begin + PUSH_EVERY_STEPS, lane])
+            np.testing.assert_array_equal(pushed, pushed[0] + np.arange(PUSH_STEPS))
+    assert not np.array_equal(forces[:, 0], forces[:, 1]), "each lane has its own"
+
+
+def test_a_push_moves_the_trunk_as_newton_says(make_sampler):
+    """Impulse is change of momentum, to what legs and floor take up in the 0.1 s."""
+    sampler = make_sampler()
+    watching = Watching(ExpertController(), push=60.0)
+    pushed, calm = run(sampler, watching, seeds=[0])[0], run(sampler, ExpertController(), seeds=[0])[0]
+    forces = np.array(watching.forces)[:, 0, sampler.specification.model.body("trunk").id, :2]
+    first = int(np.flatnonzero(forces.any(axis=1))[0])
+    np.testing.assert_array_equal(pushed.observations[0, : first + 1], calm.observations[0, : first + 1])
+    xy = slice(a1.TRUNK_VX, a1.TRUNK_VY + 1)
+    change = (pushed.next_observations - calm.next_observations)[0, first, xy]
+    direction = forces[first] / 60.0
+    free = 60.0 * a1.CONTROL_DT / sampler.specification.model.body_subtreemass[0]
+    assert 0.2 * free < change @ direction < 3.0 * free
+
+
+def test_pushes_and_starts_are_the_same_for_all_that_draw_nothing(make_sampler):
+    sampler, forces, episodes = make_sampler(), [], []
+    for controller in (ExpertController(), Still()):
+        watching = Watching(controller, push=60.0)
+        episodes.append(run(sampler, watching))
+        forces.append(np.array(watching.forces))
+    for lane, pair in enumerate(zip(*episodes, strict=True)):
+        np.testing.assert_array_equal(*(rollouts.observations[0, 0] for rollouts in pair))
+        both = min(rollouts.n_steps for rollouts in pair)
+        np.testing.assert_array_equal(*(force[:both, lane] for force in forces))
+
+
+def test_disturbances_do_not_depend_on_who_shares_a_block_or_came_before(make_sampler):
+    for settings in ({"push": 60.0}, {"noise": 0.1}):
+        controller = DisturbedController(ExpertController(), **settings)
+        together, alone = run(make_sampler(2), controller), run(make_sampler(1), controller)
+        assert same(together, alone)
+
+
+def test_noise_has_the_standard_deviation_that_was_asked_for(make_sampler):
+    for rollouts in run(make_sampler(), DisturbedController(Still(), noise=0.1)):
+        noise = rollouts.actions[0]
+        assert noise.std() == pytest.approx(0.1, rel=0.15)
+        assert noise.mean() == pytest.approx(0.0, abs=0.03)
