@@ -11,7 +11,12 @@ from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.imitation.trpo import TRPO, adam
 
 # What the discriminator sees, by the config's name for it: keys of the demonstrations' dataset.
-INPUTS = {"next_state": ("states", "next_states"), "state": ("states",), "action": ("states", "actions")}
+INPUTS = {
+    "tracking": ("states", "next_states"),
+    "next_state": ("states", "next_states"),
+    "state": ("states",),
+    "action": ("states", "actions"),
+}
 
 
 def discriminator_inputs(config, demonstrations):
@@ -22,6 +27,16 @@ def discriminator_inputs(config, demonstrations):
             f"--discriminator_input: {demonstrations.source} holds no actions; use next_state, or --demonstrations trot"
         )
     return inputs
+
+
+def tracking_error(observations):
+    """Velocity of the trunk less the commanded one, in the command's frame, (n, 2), m/s: along it, and across to its left.
+
+    observations: (n, 37).
+    """
+    velocity_x, velocity_y = observations[:, a1.TRUNK_VX], observations[:, a1.TRUNK_VY]
+    cosine, sine, speed = observations[:, a1.GOAL].unbind(dim=1)
+    return torch.stack([velocity_x * cosine + velocity_y * sine - speed, velocity_y * cosine - velocity_x * sine], dim=1)
 
 
 class GAIL(TRPO):
@@ -45,10 +60,9 @@ class GAIL(TRPO):
         super().__init__(mdp_info, policy, config, trpo_seed)
         dataset = demonstrations.dataset()
         self._inputs = discriminator_inputs(config, demonstrations)
-        expert = torch.cat([torch.from_numpy(dataset[key]).float() for key in self._inputs], dim=1)
-        self._expert = expert.to(device)
+        self._expert = self._seen({key: torch.from_numpy(dataset[key]).float().to(device) for key in self._inputs})
         self._torch_generator = seeded_generator(discriminator_seed)
-        self.discriminator = self.discriminator_class(expert.shape[1], config, self._torch_generator).to(device)
+        self.discriminator = self.discriminator_class(self._expert.shape[1], config, self._torch_generator).to(device)
         self.discriminator_optimizer = adam(self.discriminator, config.discriminator_learning_rate)
         # Both start from what the expert does; the policy's batches then add what it does itself.
         self.discriminator.normalizer.update(self._expert)
@@ -56,7 +70,11 @@ class GAIL(TRPO):
         policy.sync()
 
     def rewards(self, batch):
-        """Imitation rewards of the batch's transitions, (N,)."""
+        """Rewards of the batch's transitions, (N,): the discriminator's, but for baselines."""
+        if self.config.reward == "constant":
+            return torch.ones_like(batch.rewards)
+        if self.config.reward == "environment":
+            return batch.rewards
         with torch.no_grad():
             return imitation_reward(self.discriminator(self._transitions(batch)))
 
@@ -71,7 +89,14 @@ class GAIL(TRPO):
         # Clipped, as the actuators do, because the demonstrated actions never exceed the limits and would give the expert away.
         actions = batch.actions.clamp(-1.0, 1.0)
         columns = {"states": batch.observations, "next_states": batch.next_observations, "actions": actions}
-        return torch.cat([columns[key] for key in self._inputs], dim=1)
+        return self._seen(columns)
+
+    def _seen(self, columns):
+        """What the discriminator sees of transitions, {name: (n, ...)}, as (n, k)."""
+        parts = [columns[key] for key in self._inputs]
+        if self.config.discriminator_input == "tracking":
+            parts += [tracking_error(columns[key]) for key in self._inputs]
+        return torch.cat(parts, dim=1)
 
     def _fit_rest(self, batch, targets):
         """Fit the critic, then the discriminator."""

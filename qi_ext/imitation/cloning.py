@@ -12,15 +12,15 @@ def check_actions(demonstrations):
     """Raise UserError where the demonstrations have no actions to clone."""
     if demonstrations.actions is None:
         raise UserError(
-            f"--warm_start: {demonstrations.source} holds no actions to clone; leave --warm_start out, "
-            "or use --demonstrations trot"
+            f"--warm_start: {demonstrations.source} holds no actions to clone; use --warm_start_actions inferred, "
+            "or --demonstrations trot, or leave --warm_start out"
         )
 
 
 def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, loss: None):
     """Fit the policy's mean to the demonstrated actions by least squares, in place; returns the last epoch's mean loss.
 
-    Sets the policy's std to config.warm_start_std: an A1 under torque control hardly walks with more noise.
+    Sets the policy's std, and the bound on it, to config.warm_start_std.
     progress(epoch, loss) is called after each epoch.
     seed: a `numpy.random.SeedSequence`. Raises UserError where the demonstrations have no actions.
     """
@@ -49,7 +49,6 @@ def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, l
         schedule.step()
         loss = float(torch.stack(losses).mean())
         progress(epoch + 1, loss)
-    with torch.no_grad():
-        policy.log_std.fill_(math.log(config.warm_start_std))
+    policy.set_std(config.warm_start_std)
     policy.sync()
     return loss

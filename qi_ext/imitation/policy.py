@@ -28,6 +28,7 @@ class GaussianPolicy(TorchPolicy):
         self.normalizer = Normalizer(n_observations).to(device)
         self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01).to(device)
         self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std), device=device))
+        self.max_log_std = np.array(math.log(initial_std))  # numpy's, because it is the same on any device
         self.deterministic = False
         self.seed(acting)
         self.sync()
@@ -94,6 +95,19 @@ class GaussianPolicy(TorchPolicy):
         """Copy a flat vector, on the policy's device, into the parameters; it does not act with them before `sync`."""
         for parameter, piece in zip(self.parameters(), unflatten(vector, self.parameters()), strict=True):
             parameter.copy_(piece)
+
+    @torch.no_grad()
+    def set_std(self, std):
+        """Make `std` the standard deviation of every action, and the bound on it."""
+        self.log_std.fill_(math.log(std))
+        self.max_log_std[...] = math.log(std)
+
+    @torch.no_grad()
+    def lower_max_std(self, halvings, final):
+        """Halve the bound on the standard deviations so many times, a real number, but not to below `final`."""
+        lower = max(self.max_log_std - halvings * math.log(2.0), math.log(final))
+        self.max_log_std[...] = min(self.max_log_std, lower)
+        self.log_std.clamp_(max=float(self.max_log_std))
 
     def save_agent(self, path, metadata):
         """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""

@@ -32,6 +32,8 @@ def restore(agent, arrays):
 
 
 def _read(part):
+    if isinstance(part, np.ndarray):
+        return {"value": part.copy()}
     if isinstance(part, np.random.Generator):
         return {"state": pack_generator(part)}
     if isinstance(part, torch.Generator):
@@ -45,6 +47,10 @@ def _read(part):
 
 
 def _write(part, arrays):
+    if isinstance(part, np.ndarray):
+        _require_shape("value", arrays["value"], part.shape)
+        part[...] = arrays["value"]
+        return
     if isinstance(part, np.random.Generator):
         part.bit_generator.state = unpack_generator(arrays["state"]).bit_generator.state
         return
@@ -72,5 +78,5 @@ def _array(tensor):
 
 
 def _require_shape(name, tensor, shape):
-    if tensor.shape != torch.Size(shape):
+    if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(shape)}")

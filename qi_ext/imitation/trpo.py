@@ -71,6 +71,7 @@ class TRPO(Agent):
             advantages, targets = self._advantages(batch, rewards)
             spread, mean = torch.std_mean(advantages, correction=0)
         self._policy_step(batch, ((advantages - mean) / (spread + 1e-8)).float())
+        self.policy.lower_max_std(len(batch) / self.config.std_half_life, self.config.final_std)
         self._update_statistics(batch.observations)
         self.policy.sync()
         ready()
@@ -89,10 +90,11 @@ class TRPO(Agent):
         return batch.rewards
 
     def parts(self):
-        """All that learning goes on from, by name: modules, parameters, optimizers and generators."""
+        """All that learning goes on from, by name: modules, parameters, arrays, optimizers and generators."""
         return {
             "policy.network": self.policy.network,
             "policy.log_std": self.policy.log_std,
+            "policy.max_log_std": self.policy.max_log_std,
             "policy.normalizer": self.policy.normalizer,
             "policy.generator": self.policy.generator,
             "critic": self.critic,
@@ -132,7 +134,7 @@ class TRPO(Agent):
     def _policy_step(self, batch, advantages):
         config, policy, parameters = self.config, self.policy, self.policy.parameters()
         linearized = Linearized(policy, batch.observations)
-        old_mean, old_log_std = linearized.mean, policy.log_std.detach()
+        old_mean, old_log_std, max_log_std = linearized.mean, policy.log_std.detach(), float(policy.max_log_std)
         old_log_prob = log_probability(batch.actions, old_mean, old_log_std)
         before = advantages.mean() + config.entropy_coefficient * entropy(old_log_std)
         start = nn.utils.parameters_to_vector(parameters).detach()
@@ -141,7 +143,7 @@ class TRPO(Agent):
         def trial(halvings):
             """The parameters after so many halvings of the step, and how the mean KL and the surrogate then change."""
             vector = start + 0.5**halvings * full_step
-            vector[-len(old_log_std) :].clamp_(math.log(config.min_std), math.log(config.max_std))
+            vector[-len(old_log_std) :].clamp_(math.log(config.min_std), max_log_std)
             *weights, log_std = unflatten(vector, parameters)
             new_mean = forward_pass(as_layers(weights), linearized.inputs)
             ratio = torch.exp(log_probability(batch.actions, new_mean, log_std) - old_log_prob)

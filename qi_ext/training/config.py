@@ -57,7 +57,9 @@ class SimpleGail:
     compat: str = _setting(
         "task", "task, or upstream (keep the goal features as they were recorded)", choices=("task", "upstream")
     )
-    n_steps: int = _setting(1_000_000, "environment steps to train for, rounded up to whole batches", 1, may_change=True)
+    n_steps: int = _setting(
+        1_500_000, "environment steps to train for, in whole batches; 0 for the warm start alone", 0, may_change=True
+    )
     minutes: float = _setting(
         0.0, "end after so many minutes of training, resumed ones included; 0 for no limit", 0.0, may_change=True
     )
@@ -85,10 +87,16 @@ class SimpleGail:
     )
     scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
 
-    # Small batches and a wide first policy learn fastest while every episode still ends in a fall.
+    reward: str = _setting(
+        "imitation",
+        "what is learned from: imitation (the discriminator); to compare with, constant (survival) or environment (the task's)",
+        choices=("imitation", "constant", "environment"),
+    )
+    # Small batches learn fastest while every episode still ends in a fall.
     batch_size: int = _setting(4096, "environment steps a TRPO update", 16)
-    gamma: float = _setting(0.99, "discount", 0.0, 1.0)
-    gae_lambda: float = _setting(0.97, "lambda of generalized advantage estimation", 0.0, 1.0)
+    # A stride takes 40 steps. With 0.99 staying up pays more than walking well, and the robot stands for long.
+    gamma: float = _setting(0.97, "discount", 0.0, 1.0)
+    gae_lambda: float = _setting(0.95, "lambda of generalized advantage estimation", 0.0, 1.0)
     max_kl: float = _setting(0.01, "trust region, nats", 1e-8, 10.0)
     entropy_coefficient: float = _setting(0.0, "weight of the policy's entropy in the surrogate", 0.0, 10.0)
     cg_iterations: int = _setting(10, "iterations of conjugate gradient", 1, 1000)
@@ -97,31 +105,39 @@ class SimpleGail:
     cg_fraction: float = _setting(0.1, "share of the batch's states in Fisher products; 1 is all", 1e-6, 1.0)
     line_search_steps: int = _setting(10, "lengths of the step that are tried, each half of the one before", 1, 100)
     policy_hidden: list = _setting([512, 256], "hidden layers of the policy", 1, 4096)
-    initial_std: float = _setting(0.7, "initial standard deviation of the actions", 1e-3, 10.0)
+    # An A1 under torque control hardly walks with a noise over 0.1, and learns nothing without any: the bound falls on the way.
+    initial_std: float = _setting(0.3, "standard deviation of the actions at first, and the bound on it", 1e-3, 10.0)
+    std_half_life: int = _setting(500_000, "environment steps in which the bound on the standard deviation halves", 1)
+    final_std: float = _setting(0.05, "what that bound falls to", 1e-4, 10.0)
     min_std: float = _setting(0.01, "what the policy's standard deviations may not fall below", 1e-4, 10.0)
-    max_std: float = _setting(2.0, "what the policy's standard deviations may not exceed", 1e-4, 10.0)
     critic_hidden: list = _setting([512, 256], "hidden layers of the critic", 1, 4096)
     critic_learning_rate: float = _setting(3e-4, "Adam's, of the critic", 1e-8, 1.0)
     critic_epochs: int = _setting(5, "passes over the batch to fit the critic", 1, 1000)
     critic_batch_size: int = _setting(256, "minibatch of the critic", 1)
 
-    # Cross entropy with a penalty on the discriminator's slope keeps the robot moving, where a saturated one lets it stand.
+    # Cross entropy with a penalty on the discriminator's slope keeps the robot moving, where a saturated one lets it stand. A
+    # larger penalty and fewer fits learn to stay up sooner, and end with a walk that is further off the commanded velocity.
     discriminator_input: str = _setting(
-        "next_state",
-        "what it sees: next_state (state and next state), state, or action (state and action)",
-        choices=("next_state", "state", "action"),
+        "tracking",
+        "what it sees: state, next_state (with state), tracking (and how both miss the command), or action (with state)",
+        choices=("tracking", "next_state", "state", "action"),
     )
     discriminator_hidden: list = _setting([512, 256], "hidden layers of the discriminator", 1, 4096)
-    discriminator_learning_rate: float = _setting(1e-4, "Adam's, of the discriminator", 1e-8, 1.0)
-    discriminator_updates: int = _setting(2, "minibatches of each side an update", 0, 1000)
+    discriminator_learning_rate: float = _setting(2e-4, "Adam's, of the discriminator", 1e-8, 1.0)
+    discriminator_updates: int = _setting(6, "minibatches of each side an update", 0, 1000)
     discriminator_batch_size: int = _setting(2048, "minibatch of each side of the discriminator", 1)
-    gradient_penalty: float = _setting(0.5, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
+    gradient_penalty: float = _setting(0.2, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
 
-    # Cloned from clean actions along disturbed states; an A1 under torque control hardly walks with more noise than 0.05.
-    warm_start_std: float = _setting(0.05, "standard deviation of the actions after a warm start", 1e-3, 10.0)
+    # More than the cloned policy can walk with: what it then learns is to keep its feet, and the bound falls as above.
+    warm_start_std: float = _setting(0.1, "standard deviation of the actions after a warm start, and bound", 1e-3, 10.0)
     warm_start_learning_rate: float = _setting(1e-3, "Adam's, of the warm start, falling to 0 on a cosine", 1e-8, 1.0)
     warm_start_nominal_weight: float = _setting(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
     warm_start_batch_size: int = _setting(256, "minibatch of the warm start", 1)
+    warm_start_actions: str = _setting(
+        "auto",
+        "what is cloned: recorded actions, those inferred from states, or auto (recorded where there are any)",
+        choices=("auto", "recorded", "inferred"),
+    )
 
     # Settings that agents of the backend do not know: they cannot be given, and say what those agents do.
     absent = frozenset()
@@ -130,12 +146,11 @@ class SimpleGail:
         self.n_workers = checked_workers(self.n_workers)
         for item in dataclasses.fields(self):
             setattr(self, item.name, checked(item, getattr(self, item.name)))
-        if self.min_std > self.max_std:
-            raise UserError(f"--min_std: must be at most --max_std, {self.max_std:g}, not {self.min_std:g}")
-        for name in ("initial_std", "warm_start_std"):
-            if not self.min_std <= getattr(self, name) <= self.max_std:
-                limits = f"between --min_std, {self.min_std:g}, and --max_std, {self.max_std:g}"
-                raise UserError(f"--{name}: must be {limits}, not {getattr(self, name):g}")
+        if self.final_std > self.initial_std:
+            raise UserError(f"--final_std: must be at most --initial_std, {self.initial_std:g}, not {self.final_std:g}")
+        for name in ("initial_std", "final_std", "warm_start_std"):
+            if getattr(self, name) < self.min_std:
+                raise UserError(f"--{name}: must be at least --min_std, {self.min_std:g}, not {getattr(self, name):g}")
         if not self.results_dir:
             suffix = "" if self.backend == "native" else f"-{self.backend}"
             self.results_dir = f"runs/{self.task}-{self.algorithm}{suffix}"
@@ -183,20 +198,36 @@ class PublishedSimpleGail(SimpleGail):
     batch_size: int = _default("batch_size", 10_240)
     max_kl: float = _default("max_kl", 5e-3)
     entropy_coefficient: float = _default("entropy_coefficient", 1e-3)
+    gamma: float = _default("gamma", 0.99)
+    gae_lambda: float = _default("gae_lambda", 0.97)
     cg_iterations: int = _default("cg_iterations", 25)
     initial_std: float = _default("initial_std", 1.0)
     critic_learning_rate: float = _default("critic_learning_rate", 1e-4)
     discriminator_learning_rate: float = _default("discriminator_learning_rate", 5e-5)
+    discriminator_input: str = _setting(
+        "next_state",
+        "what it sees: next_state (state and next state), state, or action (state and action)",
+        choices=("next_state", "state", "action"),
+    )
     discriminator_every: int = _setting(6, "updates of the policy for each fit of the discriminator", 1, 1000)
 
     cg_fraction: float = _default("cg_fraction", 1.0)
     gradient_penalty: float = _default("gradient_penalty", 0.0)
     discriminator_updates: int = _default("discriminator_updates", 1)
+    final_std: float = _default("final_std", 1e-4)
     min_std: float = _default("min_std", 1e-4)
-    max_std: float = _default("max_std", 10.0)
-    absent = frozenset({"cg_fraction", "gradient_penalty", "discriminator_updates", "min_std", "max_std", "initial_beta"}) | {
-        name for name in SimpleGail.__dataclass_fields__ if name.startswith("warm_start")
-    }
+    absent = frozenset(
+        {
+            "cg_fraction",
+            "gradient_penalty",
+            "discriminator_updates",
+            "initial_beta",
+            "std_half_life",
+            "final_std",
+            "min_std",
+            "reward",
+        }
+    ) | {name for name in SimpleGail.__dataclass_fields__ if name.startswith("warm_start")}
 
 
 @dataclass(kw_only=True)

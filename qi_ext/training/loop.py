@@ -16,6 +16,7 @@ from qi_ext.evaluation import compare, table
 from qi_ext.imitation.backends import agent_class
 from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.imitation.device import choose_device
+from qi_ext.imitation.inverse_dynamics import with_inferred_actions
 from qi_ext.sampling import ParallelCore
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
@@ -64,7 +65,7 @@ class Training:
         self._hash = self.env.demonstrations.content_hash()
         # Of the states that episodes start from, and of those learned from, where they are others.
         self._content = "-".join(dict.fromkeys([self._hash, self.demonstrations.content_hash()]))
-        if config.warm_start:
+        if config.warm_start and config.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         self.agent = make_agent(self.env.info, self.demonstrations, config, for_agent, self.device)
         self.counter = EpisodeCounter()
@@ -163,15 +164,25 @@ class Training:
         epochs = self.config.warm_start
         if not epochs:
             return
+        demonstrations = self.demonstrations
+        if self.config.warm_start_actions == "inferred" or demonstrations.actions is None:
+            demonstrations = self._with_inferred_actions()
         with Display("cloning", epochs, "epochs") as display:
             clone(
                 self.agent.policy,
-                self.demonstrations,
+                demonstrations,
                 epochs,
                 self.config,
                 self._for_cloning,
                 lambda epoch, loss: display.update(epoch, f"error {loss:.5f}"),
             )
+
+    def _with_inferred_actions(self):
+        demonstrations, n_threads = self.demonstrations, self.core.path.sampler.pool.n_workers
+        with Display("inferring actions", len(demonstrations.states), "states") as display:
+            inferred = with_inferred_actions(demonstrations, self.env.model, n_threads, display.advance)
+            display.say(inferred.notes[-1])
+        return inferred
 
     def _learn(self):
         """Train to the end, or until it is stopped, and save."""
@@ -181,7 +192,7 @@ class Training:
                     self._last_note = time.monotonic()
                     n_steps = self.n_steps - self.counter.steps
                     self.core.learn(n_steps=n_steps, n_steps_per_fit=self.config.batch_size, quiet=True)
-            elif not self.counter.steps:
+            elif self.n_steps and not self.counter.steps:
                 say("the warm start took all of --minutes; nothing is trained")
             self._save()
         except (KeyboardInterrupt, Terminated, SamplingError):

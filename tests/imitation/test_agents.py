@@ -6,10 +6,12 @@ import pytest
 import torch
 from mushroom_rl.core import Core
 
-from qi_ext import load_agent
+from qi_ext import a1, load_agent
+from qi_ext.commands import Command
 from qi_ext.errors import UserError
 from qi_ext.evaluation import evaluate
 from qi_ext.imitation import GAIL
+from qi_ext.imitation.agents import tracking_error
 from qi_ext.imitation.cloning import clone
 from qi_ext.imitation.trust_region import Linearized, conjugate_gradient, gauss_newton_product
 from qi_ext.sampling.controllers import PolicyController
@@ -81,7 +83,7 @@ def test_statistics_begin_as_those_of_the_demonstrations(make_agent, demonstrati
     agent, dataset = make_agent(algorithm), demonstrations.dataset()
     expected = np.concatenate([dataset["states"], dataset["next_states"]], axis=1).mean(axis=0)
     np.testing.assert_allclose(agent.policy.normalizer.mean, expected[:37], atol=1e-6)
-    np.testing.assert_allclose(agent.discriminator.normalizer.mean, expected, atol=1e-6)
+    np.testing.assert_allclose(agent.discriminator.normalizer.mean[:74], expected, atol=1e-6)
 
 
 @both
@@ -129,11 +131,19 @@ def test_the_environments_reward_is_not_learned_from(make_agent, make_dataset, a
 
 
 @both
+def test_baselines_learn_from_survival_alone_or_from_the_environments_reward(make_agent, make_batch, algorithm):
+    batch = make_batch(make_agent(algorithm).policy)
+    assert torch.equal(make_agent(algorithm, reward="environment").rewards(batch), batch.rewards)
+    assert torch.equal(make_agent(algorithm, reward="constant").rewards(batch), torch.ones(len(batch)))
+
+
+@both
 @pytest.mark.parametrize(
     ("name", "seen"),
     [
         ("state", {"observations"}),
         ("next_state", {"observations", "next_observations"}),
+        ("tracking", {"observations", "next_observations"}),
         ("action", {"observations", "actions"}),
     ],
 )
@@ -144,6 +154,24 @@ def test_rewards_depend_on_what_the_discriminator_is_to_see_and_on_nothing_else(
     for column in ("observations", "next_observations", "actions", "rewards"):
         moved = replace(batch, **{column: 0.5 * getattr(batch, column)})
         assert torch.equal(agent.rewards(moved), rewards) == (column not in seen), column
+
+
+@pytest.mark.parametrize("direction_deg", [0.0, 90.0, 225.0])
+def test_tracking_error_is_along_and_across_the_command(direction_deg):
+    command = Command(direction_deg, speed=0.5)
+    along, left = command.features[:2], np.array([-command.features[1], command.features[0]])
+    observations = torch.zeros(3, 37)
+    observations[:, a1.GOAL] = torch.from_numpy(command.features).float()
+    moves = [0.5 * along, np.zeros(2), 0.7 * along + 0.1 * left]
+    observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = torch.from_numpy(np.array(moves)).float()
+    np.testing.assert_allclose(tracking_error(observations), [[0.0, 0.0], [-0.5, 0.0], [0.2, 0.1]], atol=1e-6)
+
+
+def test_a_discriminator_of_tracking_sees_the_errors_of_both_states(make_agent, demonstrations):
+    agent, dataset = make_agent(discriminator_input="tracking"), demonstrations.dataset()
+    states, next_states = (torch.from_numpy(dataset[key]).float() for key in ("states", "next_states"))
+    expected = torch.cat([states, next_states, tracking_error(states), tracking_error(next_states)], dim=1)
+    assert torch.equal(agent._expert, expected)
 
 
 def test_the_discriminator_sees_actions_as_the_actuators_take_them(make_agent, make_batch):

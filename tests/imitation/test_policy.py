@@ -182,3 +182,35 @@ def test_saving_leaves_one_file(policy, tmp_path):
 def test_entropy_of_one_action_in_closed_form(make_policy):
     policy = make_policy(n_observations=2, n_actions=1, initial_std=0.3)
     assert policy.entropy_t().item() == pytest.approx(0.5 * math.log(2.0 * math.pi * math.e * 0.09), rel=1e-6)
+
+
+# The bound on the standard deviation
+
+
+def test_the_bound_on_the_standard_deviation_halves_down_to_the_final_one(make_policy):
+    policy = make_policy(initial_std=0.4)
+    bounds = []
+    for _ in range(8):
+        policy.lower_max_std(0.5, final=0.05)
+        bounds.append(policy.log_std.exp().max().item())
+    np.testing.assert_allclose(bounds, np.maximum(0.4 * 0.5 ** (np.arange(1, 9) / 2), 0.05), rtol=1e-6)
+
+
+def test_a_policy_that_is_within_the_bound_keeps_its_standard_deviations(make_policy):
+    policy = make_policy(initial_std=0.4)
+    policy.log_std.data[:6] = math.log(0.1)
+    policy.lower_max_std(1.0, final=0.05)
+    np.testing.assert_allclose(policy.log_std.detach().exp(), [0.1] * 6 + [0.2] * 6, rtol=1e-6)
+
+
+def test_a_bound_below_the_final_one_stays(make_policy):
+    policy = make_policy(initial_std=0.03)
+    policy.lower_max_std(1.0, final=0.05)
+    np.testing.assert_allclose(policy.log_std.detach().exp(), 0.03, rtol=1e-6)
+
+
+def test_setting_the_standard_deviation_sets_the_bound(make_policy):
+    policy = make_policy(initial_std=0.4)
+    policy.set_std(0.1)
+    policy.lower_max_std(1.0, final=0.01)
+    np.testing.assert_allclose(policy.log_std.detach().exp(), 0.05, rtol=1e-6)

@@ -248,3 +248,12 @@ def test_at_a_cut_the_value_is_that_of_the_state_that_was_reached(make_trpo, mak
     assert batch.cuts.tolist() == [15, 31, 47, 63]
     expected = (batch.rewards[batch.cuts] + 0.9 * next_value - value).double()
     torch.testing.assert_close(advantages[batch.cuts], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_update_lowers_the_bound_on_the_standard_deviation_by_its_steps(make_trpo, make_batch):
+    agent = make_trpo(initial_std=0.5, std_half_life=128, final_std=0.2)
+    for bound in (0.5 / 2**0.5, 0.25, 0.2, 0.2):  # batches of 64 steps
+        agent.update(make_batch(agent.policy, n=64))
+        assert float(np.exp(agent.policy.max_log_std)) == pytest.approx(bound)
+        assert agent.policy.log_std.exp().max() <= bound * (1.0 + 1e-6)
+        np.testing.assert_allclose(agent.policy.actor.std, agent.policy.log_std.detach().exp(), rtol=1e-6)

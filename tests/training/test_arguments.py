@@ -51,7 +51,7 @@ def test_of_an_option_given_twice_the_last_counts():
         (["--policy_hidden"], ["--policy_hidden"]),
         (["--n_steps", "abc"], ["--n_steps", "whole number", "abc"]),
         (["--n_steps", "2.5"], ["--n_steps", "whole number", "2.5"]),
-        (["--n_steps", "0"], ["--n_steps", "at least 1"]),
+        (["--n_steps", "-1"], ["--n_steps", "at least 0"]),
         (["--gamma", "nan"], ["--gamma", "number", "nan"]),
         (["--gamma", "1.5"], ["--gamma", "at most 1"]),
         (["--policy_hidden", "16", "x"], ["--policy_hidden", "whole number", "x"]),

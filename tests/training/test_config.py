@@ -157,6 +157,7 @@ def test_any_other_number_of_workers_is_refused_by_name(value):
         ("compat", "task, upstream"),
         ("discriminator_input", "next_state, state, action"),
         ("pool", "loky, serial, dask"),
+        ("warm_start_actions", "auto, recorded, inferred"),
     ],
 )
 def test_an_unknown_choice_is_refused_with_those_there_are(name, known):

@@ -233,11 +233,52 @@ def test_a_warm_start_is_saved_as_step_0(tiny, run):
     assert load_agent(agent_at(training.directory, 0)).std == pytest.approx(training.config.warm_start_std)
 
 
-def test_a_warm_start_without_actions_is_refused_before_anything_is_created(tiny, without_actions, tmp_path, run):
-    config = tiny(warm_start=1, demonstrations=str(without_actions))
-    with pytest.raises(UserError, match="actions"):
-        run(config)
+def test_a_warm_start_alone_is_a_run_of_no_steps(tiny, run):
+    alone = run(tiny(warm_start=2, n_steps=0, evaluation_episodes=1))
+    assert alone.result["steps"] == 0
+    assert set(alone.result["evaluation"]) == {"deterministic", "stochastic", "expert", "random"}
+    followed = run(tiny(warm_start=2, results_dir=f"{alone.config.results_dir}-2"))
+    assert load_agent(alone.directory.agent).act(np.zeros(37)).tolist() == pytest.approx(
+        load_agent(agent_at(followed.directory, 0)).act(np.zeros(37)).tolist(), abs=0.0
+    )
+
+
+def test_recorded_actions_where_there_are_none_are_refused_before_anything_is_created(tiny, without_actions, tmp_path, build):
+    with pytest.raises(UserError, match="holds no actions"):
+        build(tiny(warm_start=1, warm_start_actions="recorded", demonstrations=str(without_actions)))
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.fixture
+def cloned(run, tiny, capsys):
+    """cloned(demonstrations, warm_start_actions): what a warm start of one epoch leaves, and whether it inferred actions."""
+
+    def of(demonstrations, warm_start_actions):
+        settings = {"warm_start": 1, "warm_start_actions": warm_start_actions, "n_steps": 64}
+        training = run(
+            tiny(demonstrations=str(demonstrations), **settings, results_dir=f"{demonstrations}-{warm_start_actions}")
+        )
+        return tensors(agent_at(training.directory, 0)), "actions inferred from consecutive states" in capsys.readouterr().out
+
+    return of
+
+
+def test_a_warm_start_clones_recorded_actions_or_else_inferred_ones(cloned, without_actions, gliding, tmp_path):
+    formats.write(tmp_path / "recorded.npz", gliding((0.0,)))
+    recorded, said = cloned(tmp_path / "recorded.npz", "recorded")
+    assert not said
+    assert cloned(tmp_path / "recorded.npz", "auto") == (recorded, False)
+    inferred, said = cloned(tmp_path / "recorded.npz", "inferred")
+    assert said
+    assert inferred != recorded
+    from_states, said = cloned(without_actions, "inferred")
+    assert said
+    assert cloned(without_actions, "auto") == (from_states, True)
+
+
+def test_the_discriminator_never_sees_inferred_actions(tiny, without_actions, build):
+    with pytest.raises(UserError, match="discriminator_input"):
+        build(tiny(warm_start=1, discriminator_input="action", demonstrations=str(without_actions)))
 
 
 def test_states_alone_are_enough_to_learn_from(tiny, without_actions, run):

@@ -259,7 +259,7 @@ def test_a_refusal_is_exit_code_2(finished, capsys):
     assert caught.value.code == 2
     captured = capsys.readouterr().err
     assert captured == (
-        f"run_gail.py: --gamma: the run in {finished} has 0.99, and cannot go on with 0.5; leave it out, or start a new run\n"
+        f"run_gail.py: --gamma: the run in {finished} has 0.97, and cannot go on with 0.5; leave it out, or start a new run\n"
     )
 
 
@@ -329,7 +329,7 @@ def test_a_run_that_was_killed_before_its_first_checkpoint_starts_over(
             training.run()
     with pytest.raises(UserError, match="--resume auto goes on"):
         build(tiny())
-    with pytest.raises(UserError, match="^--gamma: the run in .* has 0.99, and cannot go on with 0.5"):
+    with pytest.raises(UserError, match="^--gamma: the run in .* has 0.97, and cannot go on with 0.5"):
         build(tiny(gamma=0.5), "auto")
     again = run(tiny(), "auto") if how == "auto" else run({}, training.directory.path)
     assert ends_as(again, alone())

@@ -17,7 +17,13 @@ from qi_ext.training.config import make_config
 
 TOLERANCE = 1e-4
 HIDDEN, CODE, ROWS = [24, 16], 5, 256
-SHARED = {"policy_hidden": HIDDEN, "critic_hidden": HIDDEN, "discriminator_hidden": HIDDEN, "batch_size": ROWS}
+SHARED = {
+    "discriminator_input": "next_state",
+    "policy_hidden": HIDDEN,
+    "critic_hidden": HIDDEN,
+    "discriminator_hidden": HIDDEN,
+    "batch_size": ROWS,
+}
 
 pytestmark = pytest.mark.usefixtures("all_patched")
 both = pytest.mark.parametrize("algorithm", ["gail", "vail"])
