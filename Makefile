@@ -14,7 +14,7 @@ RESULTS_DIR ?=
 # Of test-upstream: a checkout of imitation-lib; empty where it is installed.
 IMITATION_LIB ?=
 
-.PHONY: help setup train test test-slow test-gpu test-upstream lint format clean
+.PHONY: help setup train test test-slow test-gpu test-upstream reproduce lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-slow   install, run the experiments (minutes each)"
 	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
+	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
 	@echo "make setup       install into $(VENV)"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
@@ -62,6 +63,9 @@ test-gpu: setup
 
 test-upstream: setup
 	IMITATION_LIB="$(IMITATION_LIB)" $(BIN)/python -m pytest tests/patches/upstream
+
+reproduce: setup
+	$(BIN)/python benchmarks/results.py check
 
 clean:
 	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info

@@ -44,14 +44,19 @@ def say(text):
     print(text, file=sys.stderr, flush=True)
 
 
+def processor():
+    """The processor's model."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return model
+
+
 def machine(packages):
     """Processor, and versions of `packages`: two lines."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in packages)
-    processor = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        processor = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), processor)
-    return f"{available_cpus()} CPUs available: {processor}\nPython {platform.python_version()}, {versions}"
+    return f"{available_cpus()} CPUs available: {processor()}\nPython {platform.python_version()}, {versions}"
 
 
 def table(measures, values, columns, judged):

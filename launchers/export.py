@@ -9,7 +9,7 @@ nothing is written unless its actions are the agent's to 1e-5.
 
 from pathlib import Path
 
-from qi_ext import load_agent
+from qi_ext.acting import PRETRAINED, agent_path, load_agent
 from qi_ext.errors import UserError
 from qi_ext.export import export_onnx
 from qi_ext.files import require_output
@@ -19,15 +19,17 @@ from qi_ext.training.arguments import Parser, run_command
 def main(arguments=None):
     """Parse, export, print. Returns None; raises UserError for the user's mistakes."""
     parser = Parser("export.py", __doc__)
-    parser.add_argument("--agent", type=str, required=True, help="an agent.safetensors of a run", metavar="FILE")
     parser.add_argument(
-        "--output", type=str, default="", help="the ONNX file to write [that of the agent, .onnx]", metavar="FILE"
+        "--agent", type=str, required=True, help="an agent.safetensors of a run, or pretrained/hard", metavar="FILE"
     )
+    text = "the ONNX file to write [that of the agent, .onnx; of a pretrained one, here]"
+    parser.add_argument("--output", type=str, default="", help=text, metavar="FILE")
     options = parser.parse_args(arguments)
-    agent = load_agent(options.agent)
-    output = Path(options.output or Path(options.agent).with_suffix(".onnx"))
+    agent, path = load_agent(options.agent), agent_path(options.agent)
+    beside = Path(path.name) if path.parent == PRETRAINED else path
+    output = Path(options.output or beside.with_suffix(".onnx"))
     require_output(output, "--output")
-    if output.exists() and output.samefile(options.agent):
+    if output.exists() and output.samefile(path):
         raise UserError(f"--output: {output} is the agent itself; choose another")
     difference = export_onnx(agent, output)
     print(f"{output}: {output.stat().st_size / 1000:.0f} kB")

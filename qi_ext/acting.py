@@ -1,5 +1,6 @@
 """A trained agent that acts: the policy's forward pass in numpy, read from a small safe file."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
 
 FORMAT_VERSION = "1"
+PRETRAINED = Path(__file__).with_name("pretrained")
 
 
 class Actor:
@@ -66,12 +68,29 @@ def save_agent(path, actor, metadata):
         file.write(save(tensors, metadata=metadata))
 
 
+def agent_path(name):
+    """The file of an agent: `name` itself, or, where there is no such file, the package's own of `pretrained/simple` or such.
+
+    Raises UserError where the package has no agent of that name.
+    """
+    path = Path(name)
+    # Not Path's own is_file, which raises where a name is too long.
+    if path.parts[:-1] != (PRETRAINED.name,) or os.path.isfile(path):
+        return path
+    there = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
+    if path.name not in there:
+        names = ", ".join(f"{PRETRAINED.name}/{stem}" for stem in there) or "none"
+        raise UserError(f"agent: no such file: {path}, and no pretrained agent of that name; there are: {names}")
+    return there[path.name]
+
+
 def load_agent(path):
     """The agent saved at `path`, an `Actor`; `metadata` holds task, algorithm, step, demonstrations and versions.
 
-    Needs numpy only (no torch). Raises UserError where the file is missing, damaged, or not an agent of ours.
+    path: of a file, or `pretrained/simple`, `pretrained/hard`, which come with the package. Needs numpy only (no torch). Raises
+    UserError where the file is missing, damaged, or not an agent of ours.
     """
-    path = Path(path)
+    path = agent_path(path)
     try:
         if not path.is_file():
             raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
