@@ -52,7 +52,8 @@ def pair(mdp_info, demonstrations):
             settings |= {"code_size": CODE, "beta_learning_rate": 0.01, "information_constraint": 0.5}
         config = make_config("simple", algorithm, **settings)
         ours = {"gail": GAIL, "vail": VAIL}[algorithm](mdp_info, demonstrations, config, np.random.SeedSequence(3))
-        # What is not to be compared here: our clipping, and statistics that differ between a state and the next.
+        ours.policy.max_log_std[...] = np.log(10.0)
+        # What is not to be compared here: that bound, our clipping, and statistics that differ between a state and the next.
         ours.discriminator.normalizer.clip = np.inf
         for name in ("mean", "variance"):
             columns = getattr(ours.discriminator.normalizer, name)
