@@ -19,6 +19,7 @@ TOLERANCE = 1e-4
 HIDDEN, CODE, ROWS = [24, 16], 5, 256
 SHARED = {
     "discriminator_input": "next_state",
+    "gamma": 0.99,
     "policy_hidden": HIDDEN,
     "critic_hidden": HIDDEN,
     "discriminator_hidden": HIDDEN,
