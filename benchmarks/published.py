@@ -12,9 +12,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+from experiments import EVALUATION
 from safetensors.numpy import load
 from tables import processor
 
+from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.evaluation.report import GAIT_COLUMNS
 from qi_ext.files import write_atomically
@@ -66,7 +68,7 @@ def publish(experiment, seed, directory, made, folder):
 
 def publication(experiment, seed, directory, made):
     """What `publish` writes: the dict of result.json, and the text of curve.csv."""
-    run, evaluation = (json.loads((directory / name).read_text()) for name in ("result.json", "evaluation.json"))
+    run, evaluation = (json.loads((directory / name).read_text()) for name in ("result.json", EVALUATION))
     rows = progress(directory / "progress.csv", run["training_seconds"])
     robustness = evaluation.pop("robustness", [])
     # As they would be typed, wherever the run was.
@@ -178,8 +180,6 @@ def agent_hashes(path):
 
 
 def _synthetic(experiment):
-    from qi_ext.commands import task_commands
-
     config = experiment.config
     commands = task_commands(config.task, config.n_directions, config.speed)
     return load_demonstrations(config.demonstrations, commands, config.compat).synthetic

@@ -17,9 +17,10 @@ import tempfile
 from pathlib import Path
 
 from experiments import RUNS, read_experiments
+from published import ROOT
 from reproduction import POLICIES, exact_differences, far_off, same_machine
 from result_tables import read_results, written_anew
-from running import ROOT, require_beside, run_one
+from running import require_beside, run_one
 from tables import say
 
 from patches.imitation_lib.library import COMMIT, found_commit

@@ -8,15 +8,13 @@ from contextlib import suppress
 from pathlib import Path
 
 from experiments import EVALUATION, agent_path
-from published import note_made_with, publish
+from published import ROOT, note_made_with, publish
 from tables import say
 
 from qi_ext.errors import UserError
 from qi_ext.training.config import given_settings, may_change
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.signals import Signals
-
-ROOT = Path(__file__).parents[1]
 
 
 def run_one(experiment, seed, runs, folder):

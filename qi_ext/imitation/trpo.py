@@ -134,7 +134,8 @@ class TRPO(Agent):
     def _policy_step(self, batch, advantages):
         config, policy, parameters = self.config, self.policy, self.policy.parameters()
         linearized = Linearized(policy, batch.observations)
-        old_mean, old_log_std, max_log_std = linearized.mean, policy.log_std.detach(), float(policy.max_log_std)
+        old_mean, old_log_std = linearized.mean, policy.log_std.detach()
+        max_log_std = float(policy.max_log_std)
         old_log_prob = log_probability(batch.actions, old_mean, old_log_std)
         before = advantages.mean() + config.entropy_coefficient * entropy(old_log_std)
         start = nn.utils.parameters_to_vector(parameters).detach()
