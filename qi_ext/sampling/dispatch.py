@@ -63,17 +63,17 @@ class _Backend(ParallelBackendBase):
 
 @contextlib.contextmanager
 def _signals_held():
-    """Ctrl-C and SIGTERM wait for the end, so that no process is left half started; processes started here never see Ctrl-C.
+    """Ctrl-C and SIGTERM wait for the end, so that no process is left half started; processes started here see neither.
 
-    A terminal sends it to all of them, and what becomes of them is this process's business.
+    A terminal and Slurm send them to all processes, and what becomes of the workers is this process's business.
     """
     resource_tracker.ensure_running()  # because it lets the signal through where it starts
-    held, handlers = [], {}
+    numbers, held, handlers = (signal.SIGINT, signal.SIGTERM), [], {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in numbers:
             if signal.getsignal(number) is not None:  # one that Python knows nothing of cannot be put back
                 handlers[number] = signal.signal(number, lambda number, frame: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
     finally:

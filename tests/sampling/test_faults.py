@@ -326,18 +326,19 @@ def test_a_signal_stops_everything_without_a_word(script, moment, send, number, 
         nothing_is_left(process, descendants)
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("moment", ["starting", "working"])
-def test_workers_leave_ctrl_c_to_the_main_process(script, moment):
+def test_workers_leave_signals_to_the_main_process(script, moment, number):
     with script(moment) as (process, descendants):
         workers = [each for each in descendants if "LokyProcess" in " ".join(command_line(each))]
         assert len(workers) == 2
         for worker in workers:
-            worker.send_signal(signal.SIGINT)
+            worker.send_signal(number)
         if moment == "starting":
             assert process.stdout.readline() == "batch\n"
         before = {worker.pid: busy(worker.pid) for worker in workers}
         wait_until(lambda: all(busy(pid) > before[pid] + 0.1 for pid in before))
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         assert process.communicate(timeout=DEADLINE)[1] == ""
 
 
