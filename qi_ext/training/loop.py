@@ -81,6 +81,7 @@ class Training:
             n_workers=config.n_workers,
             scheduler=config.scheduler,
             seed=config.seed,
+            push=config.push,
             undisturbed=self._signals.held,
         )
         # Every lane takes as many steps a batch, and a run as many batches as it needs.

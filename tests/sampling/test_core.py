@@ -210,6 +210,24 @@ def test_an_agent_with_fit_rollouts_gets_arrays(make_core, short, sampler, bits)
     assert bits(rollouts) == bits(sampler.fragment(lanes, agent.policy.actor, 10)[1])
 
 
+def test_pushes_are_for_learning_and_not_for_evaluating(make_core, short, sampler):
+    made = []
+    for push in (0.0, 90.0):
+        agent = Recorder(short.info)
+        core = make_core(agent, push=push)
+        lanes, evaluated = core.path.lanes, numbers(core.evaluate(n_episodes=2, quiet=True))
+        core.learn(n_steps=300, n_steps_per_fit=300, quiet=True)
+        fragment = numbers(agent.datasets[0])
+        expected = sampler.fragment(lanes, agent.policy.actor, 50, push=push)[1]
+        np.testing.assert_array_equal(fragment, numbers(expected.dataset()))
+        core.learn(n_episodes=2, n_episodes_per_fit=2, quiet=True)
+        made.append((evaluated, fragment, numbers(agent.datasets[1])))
+    calm, pushed = made
+    np.testing.assert_array_equal(calm[0], pushed[0])
+    for fragment, other in zip(calm[1:], pushed[1:], strict=True):
+        assert not np.array_equal(fragment, other)
+
+
 def test_arrays_and_dataset_teach_the_same(make_core, make_agent, short, learned):
     """The advantages of lanes side by side are those of lanes one after the other."""
     agent, other = make_agent(short), make_agent(short)

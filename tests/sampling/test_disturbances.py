@@ -6,16 +6,17 @@ import pytest
 from qi_ext import a1
 from qi_ext.commands import Command
 from qi_ext.demonstrations import recording
+from qi_ext.sampling import worker
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import ExpertController, RandomController
-from qi_ext.sampling.disturbances import PUSH_EVERY_STEPS, PUSH_STEPS, DisturbedController
+from qi_ext.sampling.disturbances import PUSH_EVERY_STEPS, PUSH_STEPS, DisturbedController, PushedController
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 300
 
 
-class Watching(DisturbedController):
-    """The same, with the forces on all bodies that each step is taken with."""
+class Watch:
+    """The forces on all bodies that each step is taken with."""
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
@@ -25,6 +26,14 @@ class Watching(DisturbedController):
         actions = super().actions(block, observations, lanes)
         self.forces.append(np.array([data.xfrc_applied for data in block.datas]))
         return actions
+
+
+class Watching(Watch, DisturbedController):
+    pass
+
+
+class WatchingPushes(Watch, PushedController):
+    pass
 
 
 class Still:
@@ -133,3 +142,50 @@ def test_noise_has_the_standard_deviation_that_was_asked_for(make_sampler):
         noise = rollouts.actions[0]
         assert noise.std() == pytest.approx(0.1, rel=0.15)
         assert noise.mean() == pytest.approx(0.0, abs=0.03)
+
+
+def pushed_forces(sampler, push, n_lanes, n_steps):
+    """Forces on the trunk of robots that act with no torques, (steps, lanes, 2), while a fragment is run."""
+    key, watching = sampler._key, WatchingPushes(Still(), push)
+    lanes = sampler.lanes(np.random.SeedSequence(4).spawn(n_lanes))
+    _, rollouts = worker.fragment(key, lanes, n_lanes, watching, n_steps)
+    forces = np.array(watching.forces)
+    trunk = sampler.specification.model.body("trunk").id
+    assert not np.delete(forces, trunk, axis=2).any()
+    assert not forces[:, :, trunk, 2:].any()
+    return forces[:, :, trunk, :2], rollouts
+
+
+def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_of_all_sizes_and_directions(make_sampler):
+    forces, rollouts = pushed_forces(make_sampler(), 80.0, 16, 1000)
+    sizes = np.linalg.norm(forces, axis=-1)
+    starts = np.concatenate([np.ones((16, 1), dtype=bool), rollouts.last[:, :-1]], axis=1).T
+    assert starts.sum() > 50, "robots without torques fall"
+    pushed, before = sizes > 0.0, np.roll(sizes > 0.0, 1, axis=0) & ~starts
+    begun = pushed & ~before
+    assert begun.sum() / (~before).sum() == pytest.approx(1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS), rel=0.2)
+    assert (before & ~pushed).sum() / before.sum() == pytest.approx(1.0 / PUSH_STEPS, rel=0.2)
+    drawn, angles = sizes[begun], np.arctan2(forces[..., 1], forces[..., 0])[begun]
+    assert 70.0 < drawn.max() <= 80.0
+    assert drawn.mean() == pytest.approx(40.0, rel=0.1)
+    assert abs(np.exp(1j * angles).mean()) < 0.2
+    assert (forces[1:] == forces[:-1])[pushed[1:] & before[1:]].all(), "a push is one force"
+
+
+def test_training_under_pushes_depends_on_no_batch_and_no_block(make_sampler, make_actor):
+    def run(lanes_per_block, *parts):
+        sampler = make_sampler(lanes_per_block)
+        lanes, rollouts = sampler.lanes(np.random.SeedSequence(0).spawn(4)), []
+        for n_steps in parts:
+            lanes, part = sampler.fragment(lanes, make_actor(), n_steps, push=90.0)
+            rollouts.append(part)
+        return lanes, np.concatenate([part.next_observations for part in rollouts], axis=1)
+
+    whole, expected = run(2, 200)
+    parts, found = run(2, 90, 3, 107)
+    np.testing.assert_array_equal(found, expected)
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(parts.arrays()[name], array, err_msg=name)
+    calm = make_sampler(2)
+    _, undisturbed = calm.fragment(calm.lanes(np.random.SeedSequence(0).spawn(4)), make_actor(), 200)
+    assert not np.array_equal(undisturbed.next_observations, expected)

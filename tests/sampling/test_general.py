@@ -430,6 +430,8 @@ def test_an_agent_that_cannot_be_sent_is_refused(make_core, recorder):
 
 def test_an_environment_that_was_not_to_be_built_elsewhere_is_refused():
     environment = Linear()
+    with pytest.raises(ValueError, match="Linear .*; leave push out"):
+        make_core(recorder, push=60.0)
     with pytest.raises(ValueError, match="Linear .*; give make_environment"):
         ParallelCore(Recorder(environment.info), environment, pool="serial")
 
