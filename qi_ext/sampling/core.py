@@ -51,10 +51,10 @@ class ParallelCore(Core):
         make_environment: a function without arguments that builds an environment like `mdp`; for the general path only.
         n_envs: lanes, or tasks that share the episodes; part of the result. lanes_per_block: of the batched path; part of the
         result. pool: loky (processes), serial (in this process) or dask, with the address of its scheduler. n_workers: "auto"
-        or a number; not part of the result. seed: of everything that is drawn while acting, an int. push: N, the
-        largest of the pushes that `learn` has robots walk under (`PushedController`), or 0 for none; batched path. overlap: whether workers
-        gather the next batch as soon as the policy is ready, while the agent fits what does not act (if it is made so, as ours
-        are, by `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
+        or a number; not part of the result. seed: of everything that is drawn while acting, an int. push: N, the largest of
+        the pushes that `learn` has robots walk under (`PushedController`), or 0 for none; of the batched path. overlap: whether
+        workers gather the next batch as soon as the policy is ready, while the agent fits what does not act (if it is made so,
+        as ours are, by `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
         undisturbed(): a context manager, entered for each update and its callbacks, after which agent, lanes and counters fit
         together.
         Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment or is to push.
