@@ -10,6 +10,7 @@ from qi_ext.errors import UserError
 from qi_ext.tensor_file import read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
+NAMED = 3  # of those that cannot be gone on from
 
 
 @dataclass
@@ -81,7 +82,8 @@ class Checkpoints:
             self._scores[step] = checkpoint.data["score"]
             found = found or checkpoint
         if found is None:
-            why = "; ".join(reasons) or f"{self.path} holds none"
+            more = [f"and {len(reasons) - NAMED} older ones"] if len(reasons) > NAMED else []
+            why = "; ".join(reasons[:NAMED] + more) or f"{self.path} holds none"
             raise UserError(f"--resume: no checkpoint to go on from: {why}")
         for reason in reasons:
             say(f"passed over: {reason}")

@@ -181,6 +181,17 @@ def test_where_none_is_sound_all_are_named_in_one_line_and_nothing_is_lost(three
     assert sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()) == before
 
 
+def test_of_many_of_another_run_a_few_are_named(checkpoints):
+    for step in range(64, 704, 64):
+        checkpoints.write(make(step), save_agent, keep=10)
+    with pytest.raises(UserError) as caught:
+        checkpoints.newest(foreign=lambda config: "of a stranger")
+    message = str(caught.value)
+    assert message.count("of a stranger") == 3
+    assert message.endswith("; and 7 older ones")
+    assert str(checkpoints.directory(640) / FILE) in message
+
+
 def test_where_there_is_none_that_is_said(checkpoints):
     with pytest.raises(UserError, match="^--resume: no checkpoint to go on from: .*/checkpoints holds none$"):
         checkpoints.newest()
