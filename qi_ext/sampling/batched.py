@@ -5,8 +5,9 @@ import uuid
 import numpy as np
 
 from qi_ext.sampling import worker
+from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.derive import nearest_range, specification
-from qi_ext.sampling.disturbances import training_controller
+from qi_ext.sampling.disturbances import UNDISTURBED
 from qi_ext.sampling.lanes import Lanes
 from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.rollouts import Rollouts
@@ -33,17 +34,17 @@ class BatchedSampler:
         """Lanes before their first episode, one for each `numpy.random.SeedSequence`."""
         return Lanes.fresh(seeds, self.specification.state_size)
 
-    def fragment(self, lanes, actor, n_steps, name=None, deterministic=False, push=0.0):
+    def fragment(self, lanes, actor, n_steps, name=None, deterministic=False, disturbances=UNDISTURBED):
         """Step all `lanes` on by `n_steps`, acting as `actor`; returns the lanes as they are then, and `Rollouts`.
 
-        name(lane): for messages. push: N, as `PushedController` takes it, or 0 for none. Raises SamplingError.
+        name(lane): for messages. disturbances: `TrainingDisturbances`. Raises SamplingError.
         """
-        return self.start(lanes, actor, n_steps, name, deterministic, push).wait()
+        return self.start(lanes, actor, n_steps, name, deterministic, disturbances).wait()
 
-    def start(self, lanes, actor, n_steps, name=None, deterministic=False, push=0.0):
+    def start(self, lanes, actor, n_steps, name=None, deterministic=False, disturbances=UNDISTURBED):
         """What `fragment` does, sent to the workers but not waited for: a `Fragment`."""
         blocks = self._blocks(len(lanes))
-        controller = training_controller(actor, deterministic, push)
+        controller = disturbances.around(PolicyController(actor, deterministic))
         tasks = [(self._key, lanes[block], self.lanes_per_block, controller, n_steps) for block in blocks]
         return Fragment(self.pool.run(worker.fragment, tasks, _namer(blocks, name)), len(tasks))
 

@@ -9,6 +9,7 @@ from mushroom_rl.core import Core
 from tqdm import tqdm
 
 from qi_ext.errors import SamplingError
+from qi_ext.sampling.disturbances import UNDISTURBED
 from qi_ext.sampling.general import acts_its_own_way, collected
 from qi_ext.sampling.paths import BatchedPath, GeneralPath
 
@@ -42,7 +43,7 @@ class ParallelCore(Core):
         n_workers="auto",
         scheduler="",
         seed=0,
-        push=0.0,
+        disturbances=UNDISTURBED,
         overlap=True,
         undisturbed=contextlib.nullcontext,
     ):
@@ -51,25 +52,26 @@ class ParallelCore(Core):
         make_environment: a function without arguments that builds an environment like `mdp`; for the general path only.
         n_envs: lanes, or tasks that share the episodes; part of the result. lanes_per_block: of the batched path; part of the
         result. pool: loky (processes), serial (in this process) or dask, with the address of its scheduler. n_workers: "auto"
-        or a number; not part of the result. seed: of everything that is drawn while acting, an int. push: N, the largest of
-        the pushes that `learn` has robots walk under (`PushedController`), or 0 for none; of the batched path. overlap: whether
-        workers gather the next batch as soon as the policy is ready, while the agent fits what does not act (if it is made so,
-        as ours are, by `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
+        or a number; not part of the result. seed: of everything that is drawn while acting, an int. disturbances:
+        `TrainingDisturbances` that `learn` has robots walk under, on the batched path. overlap: whether workers gather the next
+        batch as soon as the policy is ready, while the agent fits what does not act (if it is made so, as ours are, by
+        `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
         undisturbed(): a context manager, entered for each update and its callbacks, after which agent, lanes and counters fit
         together.
-        Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment or is to push.
+        Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment or has
+        disturbances.
         """
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)
         reason = _why_general(agent, mdp)
         pool = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
         if reason is None:
-            self.path = BatchedPath(mdp, n_envs, lanes_per_block, seed, push, **pool)
+            self.path = BatchedPath(mdp, n_envs, lanes_per_block, seed, disturbances, **pool)
+        elif disturbances:
+            raise ValueError(f"ParallelCore: {reason}; leave disturbances out")
         elif make_environment is None:
             raise ValueError(
                 f"ParallelCore: {reason}; give make_environment, a function that builds the environment in a worker"
             )
-        elif push:
-            raise ValueError(f"ParallelCore: {reason}; leave push out")
         else:
             self.path = GeneralPath(mdp, make_environment, n_envs, seed, **pool)
         self.overlap = overlap

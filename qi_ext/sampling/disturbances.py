@@ -1,9 +1,10 @@
 """What makes walking harder for whatever acts: pushes on the trunk, and noise in the actions. Numpy and MuJoCo only."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from qi_ext import a1
-from qi_ext.sampling.controllers import PolicyController
 
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s
@@ -52,37 +53,64 @@ class DisturbedController:
         return forces
 
 
-class PushedController:
-    """Acts as another controller does, and pushes the robot now and then, to train it: a batch may end in mid-episode.
+@dataclass(frozen=True)
+class TrainingDisturbances:
+    """What robots are trained under, so that they keep their feet; the learner does not see it.
 
     push: N, the largest of the pushes: horizontal, on the trunk, direction and size drawn evenly. They begin and end by chance,
-    as often and as long on average as those of an evaluation. A push is remembered by the lane's simulation, and random numbers
-    are the lane's own, so that a lane goes on in the next batch as if there were no end of this one.
+    as often and as long on average as those of an evaluation. torque_noise: standard deviation of a torque that is added at
+    each joint in each step, in units of 34 Nm.
     """
 
-    def __init__(self, controller, push):
+    push: float = 0.0
+    torque_noise: float = 0.0
+
+    def __bool__(self):
+        return self.push > 0.0 or self.torque_noise > 0.0
+
+    def around(self, controller):
+        """`controller` itself where there are none."""
+        return TrainedController(controller, self) if self else controller
+
+
+UNDISTURBED = TrainingDisturbances()
+
+
+class TrainedController:
+    """Acts as another controller does, under `TrainingDisturbances`.
+
+    Forces are remembered by the lane's simulation, and random numbers are the lane's own, so that a lane goes on in the next
+    batch as if there were no end of this one.
+    """
+
+    def __init__(self, controller, disturbances):
         self.controller = controller
-        self.push = push
+        self.disturbances = disturbances
 
     def begin(self, block, lane):
         self.controller.begin(block, lane)
 
     def actions(self, block, observations, lanes):
         actions = self.controller.actions(block, observations, lanes)
-        trunk = block.specification.model.body("trunk").id
+        specification, push = block.specification, self.disturbances.push
+        trunk = specification.model.body("trunk").id
+        joints = specification.velocity_index[-a1.N_ACTIONS :]
+        torque = self.disturbances.torque_noise * a1.MAX_TORQUE
         for lane in lanes:
-            force, generator = block.datas[lane].xfrc_applied[trunk], block.generators[lane]
-            chance = generator.random()
-            if force.any():
-                if chance < 1.0 / PUSH_STEPS:
-                    force[:] = 0.0
-            elif chance < 1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS):
-                angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.0, self.push)
-                force[:2] = size * np.cos(angle), size * np.sin(angle)
+            data, generator = block.datas[lane], block.generators[lane]
+            if push:
+                _push_by_chance(data.xfrc_applied[trunk], push, generator)
+            if torque:
+                data.qfrc_applied[joints] = torque * generator.standard_normal(a1.N_ACTIONS)
         return actions
 
 
-def training_controller(actor, deterministic=False, push=0.0):
-    """Acts as `actor`, under pushes where there are to be any."""
-    controller = PolicyController(actor, deterministic)
-    return PushedController(controller, push) if push else controller
+def _push_by_chance(force, largest, generator):
+    """Begin or end a push, or leave it: force, (6,), of the simulation."""
+    chance = generator.random()
+    if force.any():
+        if chance < 1.0 / PUSH_STEPS:
+            force[:] = 0.0
+    elif chance < 1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS):
+        angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.0, largest)
+        force[:2] = size * np.cos(angle), size * np.sin(angle)

@@ -5,7 +5,6 @@ import numpy as np
 
 from qi_ext import a1
 from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.disturbances import training_controller
 from qi_ext.sampling.general import GeneralSampler, collected
 from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, named, seed_of
 from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
@@ -15,10 +14,10 @@ from qi_ext.sampling.specification import STATE
 class BatchedPath:
     """Lanes of the loco-mujoco A1, as values."""
 
-    def __init__(self, mdp, n_envs, lanes_per_block, seed, push, pool, n_workers, scheduler):
+    def __init__(self, mdp, n_envs, lanes_per_block, seed, disturbances, pool, n_workers, scheduler):
         from qi_ext.sampling.batched import BatchedSampler  # imports loco_mujoco
 
-        self._push = push
+        self._disturbances = disturbances
         self.sampler = BatchedSampler(mdp, lanes_per_block, pool, n_workers, scheduler)
         self._seed = seed
         self._lane_seeds = [seed_of(seed, LANES, lane) for lane in range(n_envs)]
@@ -46,7 +45,7 @@ class BatchedPath:
             -(-n_steps // len(self.lanes)),
             _namer("lane", self._lane_seeds),
             getattr(agent.policy, "deterministic", False),
-            self._push,
+            self._disturbances,
         )
 
     def gather(self, agent, n_steps, n_episodes):
@@ -117,7 +116,7 @@ class BatchedPath:
     def _whole_episodes(self, agent, n_episodes):
         numbers = range(self._n_whole, self._n_whole + n_episodes)
         seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
-        controller = training_controller(agent.policy.actor, push=self._push)
+        controller = self._disturbances.around(PolicyController(agent.policy.actor))
         results = dict(self.sampler.episodes(self.sampler.lanes(seeds), controller, _namer("episode", seeds, numbers.start)))
         return [results[lane] for lane in range(n_episodes)]
 

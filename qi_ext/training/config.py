@@ -88,6 +88,9 @@ class SimpleGail:
     scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
 
     push: float = _setting(0.0, "largest of the pushes that robots are trained under, N; 0 is none", 0.0, 1000.0)
+    torque_noise: float = _setting(
+        0.0, "standard deviation of the noise at the joints that robots are trained under, in units of 34 Nm", 0.0, 10.0
+    )
     reward: str = _setting(
         "imitation",
         "what is learned from: imitation (the discriminator); to compare with, constant (survival) or environment (the task's)",

@@ -18,6 +18,7 @@ from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.imitation.device import choose_device
 from qi_ext.imitation.inverse_dynamics import with_inferred_actions
 from qi_ext.sampling import ParallelCore
+from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
@@ -81,7 +82,7 @@ class Training:
             n_workers=config.n_workers,
             scheduler=config.scheduler,
             seed=config.seed,
-            push=config.push,
+            disturbances=TrainingDisturbances(config.push, config.torque_noise),
             undisturbed=self._signals.held,
         )
         # Every lane takes as many steps a batch, and a run as many batches as it needs.

@@ -18,6 +18,7 @@ from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.imitation.trpo import TRPO
 from qi_ext.sampling import ParallelCore
 from qi_ext.sampling.controllers import PolicyController
+from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.sampling.paths import BatchedPath
 from qi_ext.sampling.specification import STATE
 
@@ -210,15 +211,15 @@ def test_an_agent_with_fit_rollouts_gets_arrays(make_core, short, sampler, bits)
     assert bits(rollouts) == bits(sampler.fragment(lanes, agent.policy.actor, 10)[1])
 
 
-def test_pushes_are_for_learning_and_not_for_evaluating(make_core, short, sampler):
+def test_disturbances_are_for_learning_and_not_for_evaluating(make_core, short, sampler):
     made = []
-    for push in (0.0, 90.0):
+    for disturbances in (TrainingDisturbances(), TrainingDisturbances(push=90.0, torque_noise=0.1)):
         agent = Recorder(short.info)
-        core = make_core(agent, push=push)
+        core = make_core(agent, disturbances=disturbances)
         lanes, evaluated = core.path.lanes, numbers(core.evaluate(n_episodes=2, quiet=True))
         core.learn(n_steps=300, n_steps_per_fit=300, quiet=True)
         fragment = numbers(agent.datasets[0])
-        expected = sampler.fragment(lanes, agent.policy.actor, 50, push=push)[1]
+        expected = sampler.fragment(lanes, agent.policy.actor, 50, disturbances=disturbances)[1]
         np.testing.assert_array_equal(fragment, numbers(expected.dataset()))
         core.learn(n_episodes=2, n_episodes_per_fit=2, quiet=True)
         made.append((evaluated, fragment, numbers(agent.datasets[1])))

@@ -9,22 +9,29 @@ from qi_ext.demonstrations import recording
 from qi_ext.sampling import worker
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import ExpertController, RandomController
-from qi_ext.sampling.disturbances import PUSH_EVERY_STEPS, PUSH_STEPS, DisturbedController, PushedController
+from qi_ext.sampling.disturbances import (
+    PUSH_EVERY_STEPS,
+    PUSH_STEPS,
+    DisturbedController,
+    TrainedController,
+    TrainingDisturbances,
+)
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 300
 
 
 class Watch:
-    """The forces on all bodies that each step is taken with."""
+    """The forces on all bodies, and on all degrees of freedom, that each step is taken with."""
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
-        self.forces = []
+        self.forces, self.torques = [], []
 
     def actions(self, block, observations, lanes):
         actions = super().actions(block, observations, lanes)
         self.forces.append(np.array([data.xfrc_applied for data in block.datas]))
+        self.torques.append(np.array([data.qfrc_applied for data in block.datas]))
         return actions
 
 
@@ -32,7 +39,7 @@ class Watching(Watch, DisturbedController):
     pass
 
 
-class WatchingPushes(Watch, PushedController):
+class WatchingTraining(Watch, TrainedController):
     pass
 
 
@@ -146,7 +153,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for(make_sampler):
 
 def pushed_forces(sampler, push, n_lanes, n_steps):
     """Forces on the trunk of robots that act with no torques, (steps, lanes, 2), while a fragment is run."""
-    key, watching = sampler._key, WatchingPushes(Still(), push)
+    key, watching = sampler._key, WatchingTraining(Still(), TrainingDisturbances(push))
     lanes = sampler.lanes(np.random.SeedSequence(4).spawn(n_lanes))
     _, rollouts = worker.fragment(key, lanes, n_lanes, watching, n_steps)
     forces = np.array(watching.forces)
@@ -172,12 +179,27 @@ def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_of_all
     assert (forces[1:] == forces[:-1])[pushed[1:] & before[1:]].all(), "a push is one force"
 
 
-def test_training_under_pushes_depends_on_no_batch_and_no_block(make_sampler, make_actor):
+def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sampler):
+    sampler, watching = make_sampler(), WatchingTraining(Still(), TrainingDisturbances(torque_noise=0.05))
+    lanes = sampler.lanes(np.random.SeedSequence(5).spawn(4))
+    _, rollouts = worker.fragment(sampler._key, lanes, 4, watching, 300)
+    torques, model = np.array(watching.torques), sampler.specification.model
+    assert not np.array(watching.forces).any()
+    driven = np.isin(np.arange(model.nv), model.jnt_dofadr[model.actuator_trnid[:, 0]])
+    assert not torques[:, :, ~driven].any()
+    np.testing.assert_allclose(torques[:, :, driven].std(axis=(0, 1)), 0.05 * 34.0, rtol=0.1)
+    correlations = np.corrcoef(torques[:, :, driven].reshape(-1, 12).T) - np.eye(12)
+    assert np.abs(correlations).max() < 0.15
+    assert not rollouts.actions.any(), "what was learned from are the policy's own actions"
+
+
+@pytest.mark.parametrize("disturbances", [TrainingDisturbances(push=90.0), TrainingDisturbances(torque_noise=0.1)])
+def test_training_under_disturbances_depends_on_no_batch_and_no_block(make_sampler, make_actor, disturbances):
     def run(lanes_per_block, *parts):
         sampler = make_sampler(lanes_per_block)
         lanes, rollouts = sampler.lanes(np.random.SeedSequence(0).spawn(4)), []
         for n_steps in parts:
-            lanes, part = sampler.fragment(lanes, make_actor(), n_steps, push=90.0)
+            lanes, part = sampler.fragment(lanes, make_actor(), n_steps, disturbances=disturbances)
             rollouts.append(part)
         return lanes, np.concatenate([part.next_observations for part in rollouts], axis=1)
 

@@ -27,6 +27,7 @@ from qi_ext import imitation
 from qi_ext.errors import SamplingError
 from qi_ext.imitation.policy import GaussianPolicy
 from qi_ext.sampling import ParallelCore
+from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.sampling.paths import GeneralPath
 from qi_ext.tasks import QuadrupedDirection
 
@@ -430,8 +431,9 @@ def test_an_agent_that_cannot_be_sent_is_refused(make_core, recorder):
 
 def test_an_environment_that_was_not_to_be_built_elsewhere_is_refused():
     environment = Linear()
-    with pytest.raises(ValueError, match="Linear .*; leave push out"):
-        make_core(recorder, push=60.0)
+    with pytest.raises(ValueError, match="Linear .*; leave disturbances out"):
+        disturbances = TrainingDisturbances(push=60.0)
+        ParallelCore(Recorder(environment.info), environment, pool="serial", disturbances=disturbances)
     with pytest.raises(ValueError, match="Linear .*; give make_environment"):
         ParallelCore(Recorder(environment.info), environment, pool="serial")
 

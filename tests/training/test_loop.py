@@ -198,12 +198,15 @@ def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, c
     assert "64 simulations blew up; their episodes ended as falls (step 128)" in capsys.readouterr().out
 
 
-def test_robots_are_pushed_if_asked_for(tiny, tmp_path, run, rows):
-    calm, pushed = (
-        run(tiny(push=push, n_steps=256, batch_size=256, results_dir=str(tmp_path / str(push)))) for push in (0.0, 120.0)
+@pytest.mark.parametrize("disturbance", [{"push": 120.0}, {"torque_noise": 0.1}])
+def test_robots_are_disturbed_if_asked_for(tiny, tmp_path, run, disturbance):
+    settings = {"n_steps": 256, "batch_size": 256, "results_dir": str(tmp_path / "disturbed")}
+    calm, disturbed = (
+        run(tiny(**each)).core.path.rollouts.next_observations
+        for each in ({"n_steps": 256, "batch_size": 256}, settings | disturbance)
     )
-    assert calm.core.path.rollouts.n_steps == pushed.core.path.rollouts.n_steps == 256
-    assert not np.array_equal(calm.core.path.rollouts.next_observations, pushed.core.path.rollouts.next_observations)
+    assert calm.shape == disturbed.shape
+    assert not np.array_equal(calm, disturbed)
 
 
 def test_a_run_without_a_blow_up_says_so_in_its_curves(tiny, run, rows):
