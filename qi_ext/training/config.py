@@ -87,7 +87,7 @@ class SimpleGail:
     )
     scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
 
-    # After a warm start, 140 and 0.06 make a robot that stands pushes of 60 N; from scratch they cost steps until it walks.
+    # After a warm start, 140 and 0.06 leave fewer falls under pushes and noise; from scratch they cost steps until it walks.
     push: float = _setting(0.0, "largest of the pushes that robots are trained under, N; 0 is none", 0.0, 1000.0)
     torque_noise: float = _setting(
         0.0, "standard deviation of the noise at the joints that robots are trained under, in units of 34 Nm", 0.0, 10.0
