@@ -1,4 +1,4 @@
-"""What makes walking harder for whatever acts: pushes on the trunk, and noise in the actions. Numpy and MuJoCo only."""
+"""What makes walking harder, to measure and to train: pushes on the trunk, noise in actions or at joints. Numpy and MuJoCo."""
 
 from dataclasses import dataclass
 

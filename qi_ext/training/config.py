@@ -168,7 +168,7 @@ class HardGail(SimpleGail):
 
     task: str = _default("task", "hard")
     n_steps: int = _default("n_steps", 4_000_000)
-    # It takes longer to stay up in all directions, and with little noise nothing more is learned of that.
+    # To stay up takes longer in eight directions than in one.
     std_half_life: int = _default("std_half_life", 700_000)
 
 
@@ -177,7 +177,7 @@ class SimpleVail(SimpleGail):
     """VAIL on TRPO, walking along +x: an information bottleneck beside the gradient penalty."""
 
     algorithm: str = _default("algorithm", "vail")
-    # With 0.5 nats and no penalty the robot learns to stand: the code is too small for how the command is missed.
+    # With 0.5 nats and no penalty the robot learns to stand.
     information_constraint: float = _setting(
         2.0, "bound on the information that the discriminator's code carries, nats", 0.0, 1e3
     )

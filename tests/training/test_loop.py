@@ -200,11 +200,9 @@ def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, c
 
 @pytest.mark.parametrize("disturbance", [{"push": 120.0}, {"torque_noise": 0.1}])
 def test_robots_are_disturbed_if_asked_for(tiny, tmp_path, run, disturbance):
-    settings = {"n_steps": 256, "batch_size": 256, "results_dir": str(tmp_path / "disturbed")}
-    calm, disturbed = (
-        run(tiny(**each)).core.path.rollouts.next_observations
-        for each in ({"n_steps": 256, "batch_size": 256}, settings | disturbance)
-    )
+    settings = tiny(n_steps=256, batch_size=256)
+    disturbed = settings | disturbance | {"results_dir": str(tmp_path / "disturbed")}
+    calm, disturbed = (run(each).core.path.rollouts.next_observations for each in (settings, disturbed))
     assert calm.shape == disturbed.shape
     assert not np.array_equal(calm, disturbed)
 
