@@ -20,7 +20,8 @@ from qi_ext.training.arguments import Parser, run_command
 
 ROUNDS = 5
 PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
-SETTINGS = {"batch_size": 10_240, "cg_iterations": 20, "critic_epochs": 5}
+# symmetry none, because the stock learner's policy has none.
+SETTINGS = {"batch_size": 10_240, "cg_iterations": 20, "critic_epochs": 5, "symmetry": "none"}
 COLUMNS = {"walking": "", "from scratch": "_scratch"}
 MEASURES = {
     "loop_speedup": Measure("our loop / stock loop", "{:.2f}", 6.0),

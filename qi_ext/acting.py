@@ -7,18 +7,27 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from qi_ext import a1, mirror
 from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
 
-FORMAT_VERSION = "1"
+FORMAT_VERSION = "2"  # 1 was the same without a symmetry
+SYMMETRIES = ("mirror", "none")
 PRETRAINED = Path(__file__).with_name("pretrained")
 
 
 class Actor:
-    """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std."""
+    """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std.
 
-    def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None):
-        """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,)."""
+    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
+    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
+    """
+
+    def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None, symmetry="none"):
+        """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,).
+
+        symmetry: none, or mirror, of an A1 only.
+        """
         # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
         self.layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
         self.observation_mean = observation_mean
@@ -26,10 +35,18 @@ class Actor:
         self._log_std = log_std
         self.std = np.exp(log_std)
         self.metadata = dict(metadata or {})
+        self.symmetry = symmetry
 
     def mean(self, observations):
         """Mean actions, (..., m), for observations, (..., n)."""
-        x = (np.asarray(observations, dtype=np.float32) - self.observation_mean) * self.observation_inverse_std
+        observations = np.asarray(observations, dtype=np.float32)
+        if self.symmetry == "none":
+            return self._network(observations)
+        own, of_image = self._network(np.stack([observations, mirror.mirror_observations(observations)]))
+        return np.float32(0.5) * (own + mirror.mirror_actions(of_image))
+
+    def _network(self, observations):
+        x = (observations - self.observation_mean) * self.observation_inverse_std
         for weight, bias in self.layers[:-1]:
             x = np.maximum(x @ weight + bias, 0.0)
         weight, bias = self.layers[-1]
@@ -63,9 +80,9 @@ def save_agent(path, actor, metadata):
     for i, (weight, bias) in enumerate(actor.layers):
         tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
         sizes.append(len(bias))
-    metadata = metadata | {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}
+    own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes)), "symmetry": actor.symmetry}
     with write_atomically(path) as file:
-        file.write(save(tensors, metadata=metadata))
+        file.write(save(tensors, metadata=metadata | own))
 
 
 def agent_path(name):
@@ -100,7 +117,7 @@ def load_agent(path):
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
         raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error}){hint}") from None
-    if metadata.get("format_version") != FORMAT_VERSION:
+    if metadata.get("format_version") not in ("1", FORMAT_VERSION):
         raise UserError(
             f"agent: {path}: format version {metadata.get('format_version')!r}, but this program reads {FORMAT_VERSION!r}"
         )
@@ -122,10 +139,14 @@ def _actor(tensors, metadata, path):
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.all(np.isfinite(tensor)):
             raise UserError(f"agent: {path}: {name} must be finite float32 of shape {shape}; the file is damaged")
+    symmetry, of_a1 = metadata.get("symmetry", "none"), (sizes[0], sizes[-1]) == (a1.N_OBSERVATIONS, a1.N_ACTIONS)
+    if symmetry not in SYMMETRIES or (symmetry == "mirror" and not of_a1):
+        raise UserError(f"agent: {path}: the metadata say that its symmetry is {symmetry!r}, which it cannot be; it is damaged")
     return Actor(
         [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(len(pairs))],
         tensors["observation_mean"],
         tensors["observation_inverse_std"],
         tensors["log_std"],
         metadata,
+        symmetry,
     )

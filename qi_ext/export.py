@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 
-from qi_ext import __version__, a1
+from qi_ext import __version__, a1, mirror
 from qi_ext.errors import UserError
 from qi_ext.files import write_atomically
 
@@ -56,19 +56,16 @@ def _model(actor):
         raise UserError("export: onnx is not installed; pip install onnx onnxruntime (or: pip install -e .[onnx])") from None
 
     constants = {"observation_mean": actor.observation_mean, "observation_inverse_std": actor.observation_inverse_std}
-    nodes = [
-        helper.make_node("Sub", ["observation", "observation_mean"], ["centered"]),
-        helper.make_node("Mul", ["centered", "observation_inverse_std"], ["normalized"]),
-    ]
-    x = "normalized"
     for i, (weight, bias) in enumerate(actor.layers):
         constants |= {f"layer{i}.weight": weight, f"layer{i}.bias": bias}
-        last = i == len(actor.layers) - 1
-        y = "action" if last else f"layer{i}.linear"
-        nodes.append(helper.make_node("Gemm", [x, f"layer{i}.weight", f"layer{i}.bias"], [y]))
-        if not last:
-            x = f"layer{i}"
-            nodes.append(helper.make_node("Relu", [y], [x]))
+    if actor.symmetry == "none":
+        nodes = _network(helper, len(actor.layers), "observation", "action")
+    else:
+        nodes = _image(helper, "observation", "observation", "image", constants)
+        nodes += _network(helper, len(actor.layers), "observation", "own", "own.")
+        nodes += _network(helper, len(actor.layers), "image", "of_image", "image.")
+        nodes += _image(helper, "action", "of_image", "mirrored_back", constants)
+        nodes.append(helper.make_node("Mean", ["own", "mirrored_back"], ["action"]))
     graph = helper.make_graph(
         nodes,
         "policy",
@@ -88,6 +85,36 @@ def _model(actor):
     helper.set_model_props(model, dict(sorted((actor.metadata | _interface()).items())))
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _network(helper, n_layers, x, y, prefix=""):
+    """Nodes for y, the network's output for raw observations x; prefix: of the names of what is between."""
+    nodes = [
+        helper.make_node("Sub", [x, "observation_mean"], [f"{prefix}centered"]),
+        helper.make_node("Mul", [f"{prefix}centered", "observation_inverse_std"], [f"{prefix}normalized"]),
+    ]
+    x = f"{prefix}normalized"
+    for i in range(n_layers):
+        last = i == n_layers - 1
+        linear = y if last else f"{prefix}layer{i}.linear"
+        nodes.append(helper.make_node("Gemm", [x, f"layer{i}.weight", f"layer{i}.bias"], [linear]))
+        if not last:
+            x = f"{prefix}layer{i}"
+            nodes.append(helper.make_node("Relu", [linear], [x]))
+    return nodes
+
+
+def _image(helper, kind, x, y, constants):
+    """Nodes for y, the mirror image of x, an `observation` or an `action`, and what they need, into `constants`."""
+    order, sign = {
+        "observation": (mirror.OBSERVATION_ORDER, mirror.OBSERVATION_SIGN),
+        "action": (mirror.ACTION_ORDER, mirror.ACTION_SIGN),
+    }[kind]
+    constants |= {f"{kind}_order": order, f"{kind}_sign": sign}
+    return [
+        helper.make_node("Gather", [x, f"{kind}_order"], [f"{y}.other_side"], axis=1),
+        helper.make_node("Mul", [f"{y}.other_side", f"{kind}_sign"], [y]),
+    ]
 
 
 def _interface():

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from qi_ext import a1
+from qi_ext import a1, mirror
 from qi_ext.errors import UserError
 from qi_ext.imitation.discriminators import Discriminator, VariationalDiscriminator, imitation_reward
 from qi_ext.imitation.networks import seeded_generator
@@ -56,9 +56,12 @@ class GAIL(TRPO):
         policy_seed, trpo_seed, discriminator_seed = seed.spawn(3)
         n_observations = mdp_info.observation_space.shape[0]
         sizes = (n_observations, a1.N_ACTIONS, config.policy_hidden)
-        policy = GaussianPolicy(*sizes, config.initial_std, policy_seed, device)
+        policy = GaussianPolicy(*sizes, config.initial_std, policy_seed, device, config.symmetry)
         super().__init__(mdp_info, policy, config, trpo_seed)
         dataset = demonstrations.dataset()
+        if config.symmetry == "mirror":
+            names = ("states", "next_states", "actions")
+            dataset |= zip(names, mirror.to_the_left(*map(dataset.get, names)), strict=True)
         self._inputs = discriminator_inputs(config, demonstrations)
         self._expert = self._seen({key: torch.from_numpy(dataset[key]).float().to(device) for key in self._inputs})
         self._torch_generator = seeded_generator(discriminator_seed)

@@ -33,15 +33,14 @@ def clone(policy, demonstrations, epochs, config, seed, progress=lambda epoch, l
     nominal = np.repeat(np.array(demonstrations.kind) == "nominal", np.diff(demonstrations.bounds))
     weights = np.where(nominal, config.warm_start_nominal_weight, 1.0)
     weights /= weights.sum()
-    inputs = policy.normalizer(states)
     optimizer = torch.optim.Adam(policy.network.parameters(), lr=config.warm_start_learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     loss = math.nan
     for epoch in range(epochs):
         losses = []
-        rows = generator.choice(len(inputs), size=len(inputs), p=weights)
+        rows = generator.choice(len(states), size=len(states), p=weights)
         for index in torch.from_numpy(rows).to(policy.device).split(config.warm_start_batch_size):
-            error = torch.nn.functional.mse_loss(policy.network(inputs[index]), actions[index])
+            error = torch.nn.functional.mse_loss(policy.mean_t(states[index]), actions[index])
             optimizer.zero_grad()
             error.backward()
             optimizer.step()

@@ -8,6 +8,7 @@ from mushroom_rl.policy.torch_policy import TorchPolicy
 from torch import nn
 from torch.distributions import Independent, Normal
 
+from qi_ext import mirror
 from qi_ext.acting import Actor, save_agent
 from qi_ext.imitation.networks import MLP, Normalizer, seeded_generator
 from qi_ext.imitation.trust_region import as_layers, entropy, unflatten
@@ -20,8 +21,11 @@ class GaussianPolicy(TorchPolicy):
     were at the last `sync`; without noise where `deterministic` is set.
     """
 
-    def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu"):
-        """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`."""
+    def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu", symmetry="none"):
+        """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`.
+
+        symmetry: none, or mirror, as `Actor` has it.
+        """
         super().__init__(use_cuda=False)
         weights, acting = seed.spawn(2)
         self.sizes = [n_observations, *hidden, n_actions]
@@ -30,6 +34,10 @@ class GaussianPolicy(TorchPolicy):
         self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std), device=device))
         self.max_log_std = np.array(math.log(initial_std))  # numpy's, because it is the same on any device
         self.deterministic = False
+        self.symmetry = symmetry
+        if symmetry == "mirror":
+            sides = (mirror.OBSERVATION_ORDER, mirror.OBSERVATION_SIGN, mirror.ACTION_ORDER, mirror.ACTION_SIGN)
+            self._sides = tuple(torch.from_numpy(array).to(device) for array in sides)
         self.seed(acting)
         self.sync()
 
@@ -58,7 +66,7 @@ class GaussianPolicy(TorchPolicy):
         ends = np.cumsum([part.numel() for part in parts])
         arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]
         *layers, log_std, mean, inverse_std = arrays
-        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std)
+        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std, symmetry=self.symmetry)
 
     def draw_action(self, state):
         """Actions, (..., 12), for observations, (..., 37), both numpy."""
@@ -69,7 +77,34 @@ class GaussianPolicy(TorchPolicy):
 
     def mean_t(self, state):
         """Mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
-        return self.network(self.normalizer(state.to(self.device)))
+        return self.mean_of(self.network(self.inputs(state.to(self.device))))
+
+    def inputs(self, observations):
+        """What the network sees of observations, (n, 37): (n, 37), or with their mirror images after each, (2n, 37)."""
+        if self.symmetry == "mirror":
+            order, sign, _, _ = self._sides
+            observations = torch.stack([observations, observations[:, order] * sign], dim=1).flatten(0, 1)
+        return self.normalizer(observations)
+
+    def mean_of(self, outputs):
+        """Mean actions, (n, 12), of the network's outputs for `inputs`."""
+        if self.symmetry == "none":
+            return outputs
+        own, of_image = outputs.unflatten(0, (-1, 2)).unbind(dim=1)
+        _, _, order, sign = self._sides
+        return 0.5 * (own + of_image[:, order] * sign)
+
+    def outputs_of(self, means):
+        """J' u for means u, (n, 12), J the Jacobian of `mean_of`, which is linear: in the shape of the network's outputs."""
+        if self.symmetry == "none":
+            return means
+        _, _, order, sign = self._sides
+        half = 0.5 * means
+        return torch.stack([half, half[:, order] * sign], dim=1).flatten(0, 1)
+
+    def of_both_sides(self, stds):
+        """The mean of what belongs to the actions' stds, (12,), and to those of the other side; as it is without a symmetry."""
+        return stds if self.symmetry == "none" else 0.5 * (stds + stds[self._sides[2]])
 
     def distribution_t(self, state):
         return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)

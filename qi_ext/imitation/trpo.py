@@ -8,6 +8,7 @@ from mushroom_rl.core import Agent
 from mushroom_rl.utils.dataset import parse_dataset
 from torch import nn
 
+from qi_ext import mirror
 from qi_ext.imitation.batch import Batch
 from qi_ext.imitation.gae import generalized_advantages
 from qi_ext.imitation.networks import MLP, forward_pass, seeded_generator
@@ -49,7 +50,7 @@ class TRPO(Agent):
 
     def fit(self, dataset, **info):
         """One update from mushroom-rl's dataset, a list of transitions. Raises FloatingPointError on numbers not finite."""
-        self.update(Batch.upload(*parse_dataset(dataset), device=self.device))
+        self.update(self._batch(*parse_dataset(dataset)))
 
     def fit_rollouts(self, rollouts, ready=lambda: None):
         """One update from a `qi_ext.sampling.Rollouts`; as `fit` does with its dataset.
@@ -57,7 +58,7 @@ class TRPO(Agent):
         ready(): called once the policy is the one that acts next; what is fitted after that does not change it.
         """
         arrays = (rollouts.observations, rollouts.actions, rollouts.rewards, rollouts.next_observations)
-        self.update(Batch.upload(*arrays, rollouts.absorbing, rollouts.last, self.device), ready)
+        self.update(self._batch(*arrays, rollouts.absorbing, rollouts.last), ready)
 
     def save(self, path, full_save=False):
         """Write the acting policy where `qi_ext.load_agent` reads it; never pickles, whatever `full_save`."""
@@ -101,6 +102,16 @@ class TRPO(Agent):
             "critic_optimizer": self.critic_optimizer,
             "generator": self.generator,
         }
+
+    def _batch(self, observations, actions, rewards, next_observations, absorbing, last):
+        """What was gathered, on the device.
+
+        Where the policy is symmetric, robots that walk to the right are their mirror images: to the policy it makes no
+        difference, and critic and discriminator have one side to learn.
+        """
+        if self.policy.symmetry == "mirror":
+            observations, next_observations, actions = mirror.to_the_left(observations, next_observations, actions)
+        return Batch.upload(observations, actions, rewards, next_observations, absorbing, last, self.device)
 
     def _measure(self, **tensors):
         """Tensors for the diagnostics; they come down together at the end of the update."""
@@ -146,7 +157,7 @@ class TRPO(Agent):
             vector = start + 0.5**halvings * full_step
             vector[-len(old_log_std) :].clamp_(math.log(config.min_std), max_log_std)
             *weights, log_std = unflatten(vector, parameters)
-            new_mean = forward_pass(as_layers(weights), linearized.inputs)
+            new_mean = policy.mean_of(forward_pass(as_layers(weights), linearized.inputs))
             ratio = torch.exp(log_probability(batch.actions, new_mean, log_std) - old_log_prob)
             gain = (ratio * advantages).mean() + config.entropy_coefficient * entropy(log_std) - before
             return vector, mean_kl(old_mean, old_log_std, new_mean, log_std), gain
@@ -164,6 +175,8 @@ class TRPO(Agent):
         z = (batch.actions - linearized.mean) * inverse_std
         weighted = advantages[:, None] / len(advantages)
         for_log_std = (weighted * (z**2 - 1.0)).sum(dim=0) + self.config.entropy_coefficient
+        # Where the policy is symmetric, its stds are: they are so at first, and then move alike.
+        for_log_std = self.policy.of_both_sides(for_log_std)
         return torch.cat([linearized.pulled_back(weighted * z * inverse_std), for_log_std])
 
     def _full_step(self, gradient, observations, linearized):

@@ -5,7 +5,7 @@ import math
 import torch
 
 KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom-rl's TRPO
-# Rows of a Fisher product done together on a CPU: they, and what is kept of them, stay in its cache.
+# Rows of a Fisher product done together on a CPU: they, and what is kept of them, stay in its cache. Even, for mirror images.
 CPU_ROWS = 1024
 
 
@@ -17,13 +17,14 @@ class Linearized:
 
     @torch.no_grad()
     def __init__(self, policy, observations):
-        """`inputs`: the normalized observations, (n, 37). `mean`: (n, 12)."""
+        """`inputs`: what the network sees, (n, 37) or (2n, 37). `mean`: (n, 12)."""
+        self._policy = policy
         self._parameters = list(policy.network.parameters())
         self._layers = [(weight.detach(), bias.detach()) for weight, bias in policy.network.layers()]
-        rows = CPU_ROWS if observations.device.type == "cpu" else len(observations)
+        self.inputs = policy.inputs(observations)
+        rows = CPU_ROWS if observations.device.type == "cpu" else len(self.inputs)
         self._rows = rows
-        self.inputs = policy.normalizer(observations)
-        self._chunks, means = [], []
+        self._chunks, outputs = [], []
         for x in self.inputs.split(rows):
             # The inputs of each layer, and where each hidden unit is active (1 or 0).
             inputs, active = [x], []
@@ -31,14 +32,15 @@ class Linearized:
                 inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
                 active.append((inputs[-1] > 0.0).to(x.dtype))
             weight, bias = self._layers[-1]
-            means.append(torch.addmm(bias, inputs[-1], weight.T))
+            outputs.append(torch.addmm(bias, inputs[-1], weight.T))
             self._chunks.append((inputs, active))
-        self.mean = torch.cat(means)
+        self.mean = policy.mean_of(torch.cat(outputs))
 
     @torch.no_grad()
     def pulled_back(self, gradients):
         """J' u for u = gradients, (n, 12): flat, in the order of `policy.network.parameters()`."""
         result, sums = self._sums()
+        gradients = self._policy.outputs_of(gradients)
         for gradient, (inputs, active) in zip(gradients.split(self._rows), self._chunks, strict=True):
             self._pull_back(gradient, inputs, active, sums)
         return result
@@ -56,7 +58,8 @@ class Linearized:
             ):
                 moved = torch.addmm(along_bias, x, along_weight.T)
                 tangent = moved if tangent is None else moved.addmm_(tangent.mul_(gate), weight.T)
-            self._pull_back(tangent.mul_(precision), inputs, active, sums)
+            moved = self._policy.mean_of(tangent) * precision
+            self._pull_back(self._policy.outputs_of(moved), inputs, active, sums)
         return result
 
     def _pull_back(self, gradient, inputs, active, sums):

@@ -87,6 +87,12 @@ class SimpleGail:
     )
     scheduler: str = _setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
 
+    # What happens on either side teaches both: a warm start stays up as long after half the steps, and under pushes longer.
+    symmetry: str = _setting(
+        "mirror",
+        "of policy and learner: mirror (left and right are alike) or none",
+        choices=("mirror", "none"),
+    )
     # After a warm start, 140 and 0.06 leave fewer falls under pushes and noise; from scratch they cost steps until it walks.
     push: float = _setting(0.0, "largest of the pushes that robots are trained under, N; 0 is none", 0.0, 1000.0)
     torque_noise: float = _setting(
@@ -224,6 +230,7 @@ class PublishedSimpleGail(SimpleGail):
     cg_fraction: float = _default("cg_fraction", 1.0)
     gradient_penalty: float = _default("gradient_penalty", 0.0)
     discriminator_updates: int = _default("discriminator_updates", 1)
+    symmetry: str = _default("symmetry", "none")
     final_std: float = _default("final_std", 1e-4)
     min_std: float = _default("min_std", 1e-4)
     absent = frozenset(
@@ -236,6 +243,7 @@ class PublishedSimpleGail(SimpleGail):
             "final_std",
             "min_std",
             "reward",
+            "symmetry",
         }
     ) | {name for name in SimpleGail.__dataclass_fields__ if name.startswith("warm_start")}
 

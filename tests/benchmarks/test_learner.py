@@ -26,6 +26,7 @@ def stock(hard, monkeypatch):
     from stock_learner import StockImitation
 
     small = {"policy_hidden": [16], "critic_hidden": [16], "discriminator_hidden": [16], "discriminator_batch_size": 32}
+    small["symmetry"] = "none"
     return StockImitation(GAIL(hard.info, hard.demonstrations, make_config("hard", **small), np.random.SeedSequence(0)))
 
 

@@ -165,7 +165,7 @@ def test_a_saved_agent_acts_as_the_policy_did(policy, observations, tmp_path):
 def test_a_saved_agent_says_what_it_is(policy, tmp_path):
     policy.save_agent(tmp_path / "agent.safetensors", {"task": "simple", "step": "7"})
     metadata = load_agent(tmp_path / "agent.safetensors").metadata
-    assert metadata == {"task": "simple", "step": "7", "format_version": "1", "layers": "37,16,8,12"}
+    assert metadata == {"task": "simple", "step": "7", "format_version": "2", "layers": "37,16,8,12", "symmetry": "none"}
 
 
 def test_an_agent_of_the_default_size_is_under_a_megabyte(make_policy, tmp_path):
