@@ -14,7 +14,7 @@ from qi_ext import a1, load_agent
 from qi_ext.errors import UserError
 from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
-from qi_ext.training.config import SimpleGail
+from qi_ext.training.defaults import SimpleGail
 
 
 def main(arguments=None):

@@ -9,7 +9,7 @@ import sys
 from jsonargparse import ArgumentParser
 
 from qi_ext.errors import SamplingError, Terminated, UserError
-from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, settable
+from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, make_config, settable, warm_defaults
 from qi_ext.training.resume import stored_choice
 
 # The headings of --help, each by the first field below it.
@@ -55,6 +55,7 @@ def parse_config(program, description, arguments=None):
         _early(arguments, "algorithm", stored.get("algorithm", ALGORITHMS[0])),
         _early(arguments, "backend", stored.get("backend", BACKENDS[0])),
     )
+    warm = warm_defaults(chosen)
     parser = Parser(program, description)
     text = "go on with the run in this directory, with its settings; auto: start the run, or go on with it, whichever fits"
     parser.add_argument("--resume", type=str, default="", help=text, metavar="RUN_DIR")
@@ -63,13 +64,15 @@ def parse_config(program, description, arguments=None):
             group = parser.add_argument_group(GROUPS[item.name])
         default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
         shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        if item.name in warm:
+            shown = f"{shown}; {warm[item.name]} after a warm start"
         text = item.metadata["help"] + (f" [{shown}]" if shown != "" else "")
         # All as text: the config itself says what a number is, whoever sets it.
         group.add_argument(f"--{item.name}", type=str, help=text, metavar="X", nargs="+" if item.type is list else None)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     resume = given.pop("resume")
     if not stored:
-        chosen(**given)  # what is wrong with them is wrong in any run
+        make_config(**given)  # what is wrong with them is wrong in any run
     return given | {"resume": resume}
 
 

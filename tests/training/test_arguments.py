@@ -92,7 +92,8 @@ def test_help_shows_every_option_with_its_default(capsys, task):
     config = make_config(task)
     for name in vars(config):
         assert f"--{name} X" in text
-    assert f"[{config.n_steps}]" in text
+    assert f"[{config.n_steps}; {make_config(task, warm_start=1).n_steps} after a warm start]" in text
+    assert f"[{config.seed}]" in text
     assert "[512 256]" in text
 
 

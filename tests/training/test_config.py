@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from qi_ext.errors import UserError
-from qi_ext.training.config import CONFIGS, SimpleVail, config_class, given_settings, make_config
+from qi_ext.training.config import CONFIGS, config_class, given_settings, make_config, warm_defaults
+from qi_ext.training.defaults import SimpleVail
 
 FIELDS = dataclasses.fields(SimpleVail)  # the fields of all native ones
 NUMBERS = [item for item in FIELDS if item.type in (int, float)]
@@ -49,6 +50,39 @@ def test_every_default_is_of_its_fields_type(task, algorithm, backend):
 def test_a_config_can_be_made_again_of_its_settings(task, algorithm, backend):
     config = make_config(task, algorithm, backend, n_steps=7)
     assert make_config(**given_settings(config)) == config
+
+
+NATIVE = [(task, algorithm) for task, algorithm, backend in sorted(CONFIGS) if backend == "native"]
+
+
+@pytest.mark.parametrize(("task", "algorithm"), NATIVE)
+@pytest.mark.parametrize("epochs", [60, "60"])
+def test_a_warm_start_has_defaults_of_its_own(task, algorithm, epochs):
+    cold, warm = make_config(task, algorithm), make_config(task, algorithm, warm_start=epochs)
+    own = warm_defaults(type(cold))
+    assert own["push"] > cold.push == 0.0
+    assert given_settings(warm) == given_settings(cold) | own | {"warm_start": 60}
+    assert make_config(**given_settings(warm)) == warm
+
+
+def test_what_is_given_replaces_the_defaults_of_a_warm_start():
+    assert make_config(warm_start=60, push=0.0, n_steps=None) == make_config(
+        **given_settings(make_config(warm_start=60)) | {"push": 0}
+    )
+
+
+@pytest.mark.parametrize("settings", [{"warm_start": 0}, {"warm_start": "0"}, {"warm_start": None}], ids=str)
+def test_no_warm_start_leaves_the_defaults(settings):
+    assert make_config("hard", **settings) == make_config("hard")
+
+
+@each
+def test_the_defaults_of_a_warm_start_are_values_of_their_fields(task, algorithm, backend):
+    chosen = config_class(task, algorithm, backend)
+    own = warm_defaults(chosen)
+    assert given_settings(chosen(**own)).items() >= own.items()
+    if backend != "native":
+        assert not own
 
 
 @pytest.mark.parametrize("name", ["cg_fraction", "gradient_penalty", "warm_start", "min_std"])
