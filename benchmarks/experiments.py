@@ -9,12 +9,13 @@ import yaml
 
 from qi_ext.commands import task_commands
 from qi_ext.errors import UserError
-from qi_ext.training.config import make_config
+from qi_ext.training.config import given_settings, make_config, may_change
 
 FILE = "experiments.yaml"
 RUNS = Path("runs", "results")
 EVALUATION = "evaluation.json"
 EPISODES = 96  # in all directions together
+BUDGET = {"n_steps", "minutes"}  # a run may be gone on with for longer, but is then another experiment
 # What the commands set themselves.
 RESERVED = {"seed", "results_dir", "evaluation_episodes", "resume"}
 
@@ -40,6 +41,14 @@ class Experiment:
     @property
     def config(self):
         return make_config(**self.options)
+
+    @property
+    def settings(self):
+        """What makes its runs what they are, defaults included: {name: value}, without seed, place and machine."""
+        settings = given_settings(self.config)
+        return {
+            name: value for name, value in settings.items() if name in BUDGET or (name not in RESERVED and not may_change(name))
+        }
 
     def command(self):
         """What run_gail.py is given, without seed and place."""

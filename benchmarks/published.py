@@ -78,6 +78,7 @@ def publication(experiment, seed, directory, made):
         "seed": seed,
         "commands": [f"python {shlex.join(command)}" for command in commands],
         "options": experiment.options,
+        "settings": experiment.settings,
         "steps": run["steps"],
         "training_minutes": run["training_seconds"] / 60.0,
         "return_reached": {str(level): reached(rows, level) for level in LEVELS},

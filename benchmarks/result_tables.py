@@ -19,7 +19,7 @@ BESIDE = ("expert", "random")
 def read_results(folder, experiments):
     """The published results in `folder`, {name: [of each seed]}, in the order of `experiments`, of those that there are any of.
 
-    Raises UserError where one cannot be read, or has other options than its experiment has now.
+    Raises UserError where one cannot be read, or has other options, or defaults, than its experiment has now.
     """
     found = {}
     for name, experiment in experiments.items():
@@ -151,10 +151,10 @@ def _table(heads, lines, left=1):
 def _read(path, experiment):
     try:
         result = json.loads(path.read_text())
-        options = result["options"]
+        made = {name: result[name] for name in ("options", "settings")}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
-    if options != experiment.options:
+    if made != {"options": experiment.options, "settings": experiment.settings}:
         again = f"python benchmarks/results.py run {experiment.name}"
-        raise UserError(f"{path}: was made with other options than experiments.yaml has; make it anew: {again}")
+        raise UserError(f"{path}: was made with other options or defaults than there are now; make it anew: {again}")
     return result

@@ -12,7 +12,6 @@ from published import ROOT, note_made_with, publish
 from tables import say
 
 from qi_ext.errors import UserError
-from qi_ext.training.config import given_settings, may_change
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.signals import Signals
 
@@ -38,12 +37,9 @@ def run_one(experiment, seed, runs, folder):
 
 
 def is_trained(experiment, seed, runs):
-    """Whether the run is finished, with the options of the experiment."""
+    """Whether the run is finished, with the settings of the experiment."""
     directory = RunDirectory(Path(runs, experiment.name, str(seed)), "--runs")
-    wanted, own = given_settings(experiment.config), directory.config()
-    # Of those that a run may be gone on with, only its budget is part of the experiment.
-    names = [name for name in experiment.options if name in ("n_steps", "minutes") or not may_change(name)]
-    return directory.read_result() is not None and all(own.get(name) == wanted[name] for name in names)
+    return directory.read_result() is not None and directory.config().items() >= experiment.settings.items()
 
 
 def is_evaluated(experiment, directory):

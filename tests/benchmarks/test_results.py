@@ -229,14 +229,24 @@ def test_the_committed_tables_are_those_of_the_committed_results(modules):
     assert anew == text, "write them anew: python benchmarks/results.py tables"
 
 
-def test_a_result_of_other_options_than_the_experiment_has_is_refused(modules, experiments, tmp_path):
+def test_a_result_of_other_options_or_defaults_than_the_experiment_has_is_refused(modules, experiments, tmp_path):
     read = experiments(CLONED)
+    made = {"options": read["cloned"].options, "settings": read["cloned"].settings}
     folder = tmp_path / "cloned" / "3"
     folder.mkdir(parents=True)
-    for text, words in ((json.dumps({"options": {"task": "hard"}}), "other options"), ("{", "cannot be read")):
+    (folder / "result.json").write_text(json.dumps(made))
+    assert modules["result_tables"].read_results(tmp_path, read) == {"cloned": [made]}
+    others = [made | {"options": {"task": "hard"}}, made | {"settings": made["settings"] | {"max_kl": 0.02}}]
+    for text, words in (*((json.dumps(other), "other options or defaults") for other in others), ("{", "cannot be read")):
         (folder / "result.json").write_text(text)
         with pytest.raises(UserError, match=words):
             modules["result_tables"].read_results(tmp_path, read)
+
+
+def test_the_settings_of_an_experiment_are_its_defaults_too_without_seed_place_and_machine(experiments):
+    settings = experiments(CLONED)["cloned"].settings
+    assert (settings["n_steps"], settings["max_kl"]) == (0, 0.01)
+    assert not settings.keys() & {"seed", "results_dir", "evaluation_episodes", "n_workers", "pool", "device"}
 
 
 @pytest.mark.parametrize(
