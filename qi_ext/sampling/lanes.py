@@ -27,6 +27,7 @@ class LaneError(Exception):
 class Lanes:
     """N lanes, as arrays with the lane first.
 
+    number: (N,), int64, which lane it is, from 0.
     state: (N, k), float64, MuJoCo's integration state; meaningless where not `running`.
     goal: (N, 3), goal features of the present episode: cos, sin of the direction, speed in m/s.
     start_range: (N,), int64, the rows of the start states to draw from, for a lane that is told its goal; else `DRAWN`.
@@ -35,6 +36,7 @@ class Lanes:
     generator: (N, 6), uint64, the state of each lane's own PCG64.
     """
 
+    number: np.ndarray
     state: np.ndarray
     goal: np.ndarray
     start_range: np.ndarray
@@ -48,6 +50,7 @@ class Lanes:
         """Lanes before their first episode, one for each `numpy.random.SeedSequence` of seeds."""
         n = len(seeds)
         return cls(
+            number=np.arange(n),
             state=np.zeros((n, state_size)),
             goal=np.zeros((n, 3)),
             start_range=np.full(n, DRAWN),

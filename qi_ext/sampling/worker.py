@@ -92,7 +92,7 @@ class _Block:
         self._ctrl = [data.ctrl for data in self.datas]
         self._warnings = [data.warning.number for data in self.datas]
         self.generators = [unpack_generator(words) for words in lanes.generator]
-        self.goal, self.running = lanes.goal.copy(), lanes.running.copy()
+        self.number, self.goal, self.running = lanes.number, lanes.goal.copy(), lanes.running.copy()
         self._start_range = lanes.start_range
         self._length, self._return = lanes.step.copy(), lanes.episode_return.copy()
         self._observation = np.zeros((rows, a1.N_OBSERVATIONS))
@@ -166,6 +166,7 @@ class _Block:
         for lane in np.flatnonzero(self.running):
             mujoco.mj_getState(self.specification.model, self.datas[lane], state[lane], STATE)
         return Lanes(
+            number=self.number,
             state=state,
             goal=self.goal,
             start_range=self._start_range,

@@ -10,6 +10,7 @@ from qi_ext.sampling import worker
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import ExpertController, RandomController
 from qi_ext.sampling.disturbances import (
+    HEAD_ON,
     PUSH_EVERY_STEPS,
     PUSH_STEPS,
     DisturbedController,
@@ -152,7 +153,7 @@ def test_noise_has_the_standard_deviation_that_was_asked_for(make_sampler):
 
 
 def pushed_forces(sampler, push, n_lanes, n_steps):
-    """Forces on the trunk of robots that act with no torques, (steps, lanes, 2), while a fragment is run."""
+    """Forces on the trunks of robots that act with no torques, (steps, lanes, 2), of even lanes, while a fragment is run."""
     key, watching = sampler._key, WatchingTraining(Still(), TrainingDisturbances(push))
     lanes = sampler.lanes(np.random.SeedSequence(4).spawn(n_lanes))
     _, rollouts = worker.fragment(key, lanes, n_lanes, watching, n_steps)
@@ -160,23 +161,27 @@ def pushed_forces(sampler, push, n_lanes, n_steps):
     trunk = sampler.specification.model.body("trunk").id
     assert not np.delete(forces, trunk, axis=2).any()
     assert not forces[:, :, trunk, 2:].any()
-    return forces[:, :, trunk, :2], rollouts
+    assert not forces[:, 1::2].any(), "every other robot is left alone"
+    return forces[:, ::2, trunk, :2], rollouts
 
 
-def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_of_all_sizes_and_directions(make_sampler):
-    forces, rollouts = pushed_forces(make_sampler(), 80.0, 16, 1000)
-    sizes = np.linalg.norm(forces, axis=-1)
-    starts = np.concatenate([np.ones((16, 1), dtype=bool), rollouts.last[:, :-1]], axis=1).T
+def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_half_of_them_head_on(make_sampler):
+    forces, rollouts = pushed_forces(make_sampler(), 80.0, 32, 1000)
+    sizes, last = np.linalg.norm(forces, axis=-1), rollouts.last[::2]
+    starts = np.concatenate([np.ones((16, 1), dtype=bool), last[:, :-1]], axis=1).T
     assert starts.sum() > 50, "robots without torques fall"
     pushed, before = sizes > 0.0, np.roll(sizes > 0.0, 1, axis=0) & ~starts
     begun = pushed & ~before
     assert begun.sum() / (~before).sum() == pytest.approx(1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS), rel=0.2)
     assert (before & ~pushed).sum() / before.sum() == pytest.approx(1.0 / PUSH_STEPS, rel=0.2)
-    drawn, angles = sizes[begun], np.arctan2(forces[..., 1], forces[..., 0])[begun]
-    assert 70.0 < drawn.max() <= 80.0
-    assert drawn.mean() == pytest.approx(40.0, rel=0.1)
-    assert abs(np.exp(1j * angles).mean()) < 0.2
     assert (forces[1:] == forces[:-1])[pushed[1:] & before[1:]].all(), "a push is one force"
+    assert 70.0 < sizes[begun].max() <= 80.0
+    assert sizes[begun].mean() == pytest.approx(40.0, rel=0.1)
+    moving = np.swapaxes(rollouts.observations[::2, :, a1.TRUNK_VX : a1.TRUNK_VY + 1], 0, 1)[begun]
+    against = np.sum(forces[begun] * -moving, axis=1) / sizes[begun] / np.linalg.norm(moving, axis=1)
+    head_on = np.mean(against > np.cos(HEAD_ON))
+    assert head_on == pytest.approx(0.5 + 0.5 * HEAD_ON / np.pi, abs=0.12)
+    assert abs(np.exp(1j * np.arctan2(forces[..., 1], forces[..., 0])[begun][against < np.cos(HEAD_ON)]).mean()) < 0.5
 
 
 def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sampler):
@@ -187,6 +192,8 @@ def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sam
     assert not np.array(watching.forces).any()
     driven = np.isin(np.arange(model.nv), model.jnt_dofadr[model.actuator_trnid[:, 0]])
     assert not torques[:, :, ~driven].any()
+    assert not torques[:, 1::2].any(), "every other robot is left alone"
+    torques = torques[:, ::2]
     np.testing.assert_allclose(torques[:, :, driven].std(axis=(0, 1)), 0.05 * 34.0, rtol=0.1)
     correlations = np.corrcoef(torques[:, :, driven].reshape(-1, 12).T) - np.eye(12)
     assert np.abs(correlations).max() < 0.15
