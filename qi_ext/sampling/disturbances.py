@@ -71,6 +71,10 @@ class TrainingDisturbances:
     def __bool__(self):
         return self.push > 0.0 or self.torque_noise > 0.0
 
+    def spared(self, numbers):
+        """Which robots are left alone, bool, (n,). numbers: (n,), of their lanes."""
+        return np.asarray(numbers) % 2 == 1 if self else np.ones(len(numbers), bool)
+
     def around(self, controller):
         """`controller` itself where there are none."""
         return TrainedController(controller, self) if self else controller
@@ -99,9 +103,7 @@ class TrainedController:
         trunk = specification.model.body("trunk").id
         trunk_xy, joints = specification.velocity_index[:2], specification.velocity_index[-a1.N_ACTIONS :]
         torque = self.disturbances.torque_noise * a1.MAX_TORQUE
-        for lane in lanes:
-            if block.number[lane] % 2:
-                continue
+        for lane in np.asarray(lanes)[~self.disturbances.spared(block.number[lanes])]:
             data, generator = block.datas[lane], block.generators[lane]
             if push:
                 _push_by_chance(data.xfrc_applied[trunk], push, data.qvel[trunk_xy], generator)

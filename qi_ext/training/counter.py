@@ -18,12 +18,16 @@ class EpisodeCounter:
         self.first = np.empty((0, 3))
         self.recent = np.empty((0, 3))
 
-    def add(self, n_steps, n_lanes, episodes):
-        """A batch of `n_steps` from `n_lanes` lanes, in which `episodes` ended (an array of `rollouts.EPISODE`)."""
-        rows = np.empty((len(episodes), 3))
-        rows[:, 0] = self.steps + (episodes["time"] + 1) * n_lanes
-        rows[:, 1] = episodes["episode_return"]
-        rows[:, 2] = episodes["length"]
+    def add(self, n_steps, n_lanes, episodes, measured=slice(None)):
+        """A batch of `n_steps` from `n_lanes` lanes, in which `episodes` ended (an array of `rollouts.EPISODE`).
+
+        measured: which of them count for returns and lengths, all or bool, (n,).
+        """
+        whole = episodes[measured]
+        rows = np.empty((len(whole), 3))
+        rows[:, 0] = self.steps + (whole["time"] + 1) * n_lanes
+        rows[:, 1] = whole["episode_return"]
+        rows[:, 2] = whole["length"]
         self.steps += n_steps
         self.episodes += len(episodes)
         self.blow_ups += int(episodes["blew_up"].sum())

@@ -96,8 +96,8 @@ class SimpleGail:
         "of policy and learner: mirror (left and right are alike) or none",
         choices=("mirror", "none"),
     )
-    # After a warm start, 140 and 0.06 leave fewer falls under pushes and noise; from scratch they cost steps until it walks. Half
-    # of the pushes are against the motion, which stop the gait most often; every other robot is left alone, and walks exactly.
+    # After a warm start, 140 and 0.06 leave fewer falls under pushes and noise; from scratch they cost steps until it walks.
+    # Half of the pushes are against the motion, which stop the gait most often. Every other robot is left alone, for exactness.
     push: float = setting(0.0, "largest of the pushes that robots are trained under, N; 0 is none", 0.0, 1000.0, warm=140.0)
     torque_noise: float = setting(
         0.0,

@@ -72,6 +72,10 @@ class Training:
         self.counter = EpisodeCounter()
         self._health = Health(config.speed, config.min_std)
         self._signals = Signals()
+        disturbances = TrainingDisturbances(config.push, config.torque_noise)
+        # Lanes whose episodes' returns are noted: what robots are capable of, not what befalls them.
+        spared = disturbances.spared(range(config.n_envs))
+        self._measured = spared if spared.any() else ~spared
         self.core = ParallelCore(
             self.agent,
             self.env,
@@ -82,7 +86,7 @@ class Training:
             n_workers=config.n_workers,
             scheduler=config.scheduler,
             seed=config.seed,
-            disturbances=TrainingDisturbances(config.push, config.torque_noise),
+            disturbances=disturbances,
             undisturbed=self._signals.held,
         )
         # Every lane takes as many steps a batch, and a run as many batches as it needs.
@@ -213,7 +217,8 @@ class Training:
 
     def _note(self):
         """Write down what the update that was just made leaves behind."""
-        self.counter.add(self.batch_size, self.config.n_envs, self.core.episodes)
+        episodes = self.core.episodes
+        self.counter.add(self.batch_size, self.config.n_envs, episodes, self._measured[episodes["lane"]])
         step, figures = self.counter.steps, self._figures()
         self._log.write(step, figures)
         if figures["blow_ups"]:

@@ -41,6 +41,13 @@ def test_blow_ups_are_counted_among_the_episodes(counter):
     assert counter.episodes == 7
 
 
+def test_returns_are_of_the_episodes_that_are_measured(counter):
+    episodes = ended((0, 0, 1.0, 1), (3, 0, 9.0, 3, "blew up"), (5, 0, 5.0, 2))
+    counter.add(7, 1, episodes, np.array([True, False, True]))
+    assert counter.since(7) == (2, 3.0, 1.5)
+    assert (counter.episodes, counter.blow_ups) == (6, 1)
+
+
 def test_means_are_over_the_episodes_that_ended_after_a_step(counter):
     assert counter.since(0) == (3, 4.0, 2.0)
     assert counter.since(2) == (2, 4.5, 2.0)

@@ -207,6 +207,16 @@ def test_robots_are_disturbed_if_asked_for(tiny, tmp_path, run, disturbance):
     assert not np.array_equal(calm, disturbed)
 
 
+@pytest.mark.parametrize("n_envs", [1, 4])
+def test_the_returns_of_robots_that_are_left_alone_are_noted_where_there_are_any(tiny, run, rows, n_envs):
+    training = run(tiny(n_steps=400, batch_size=400, n_envs=n_envs, push=120.0))
+    measured = training.core.episodes["episode_return"][training.core.episodes["lane"] % 2 == (n_envs > 1)]
+    (row,) = rows(training.directory.path)
+    assert len(measured) > 1
+    assert int(row["episodes"]) == len(measured)
+    assert float(row["return_mean"]) == pytest.approx(measured.mean(), rel=1e-5)
+
+
 def test_a_run_without_a_blow_up_says_so_in_its_curves(tiny, run, rows):
     training = run(tiny())
     assert [row["blow_ups"] for row in rows(training.directory.path)] == ["0", "0"]
