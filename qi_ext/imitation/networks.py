@@ -5,7 +5,8 @@ import math
 import torch
 from torch import nn
 
-MIN_STD = 0.01  # so that features that never change, such as a fixed command, stay harmless
+MIN_STD = 0.01  # so that what hardly changes is not blown up
+CONSTANT_STD = 1e-6  # what changes by less never does, such as a fixed command's speed, and is not looked at
 
 
 def seeded_generator(seed):
@@ -42,12 +43,13 @@ class MLP(nn.Sequential):
 
         W ((x - m) i) + b = W' ((x - m') i') + b' with W' = W i / i' and b' = b + W (m' - m) i: the network is the same
         function of x as before, if the normalizer does not clip. Without this every new batch of falls would change a policy
-        that walks, by more than any trust region allows.
+        that walks, by more than any trust region allows. Of a feature that is not looked at (i' = 0) W' is W.
         """
         first = self.linears[0]
         weight = first.weight.double()
         first.bias.copy_(first.bias.double() + weight @ ((normalizer.mean - mean) * inverse_std))
-        first.weight.copy_(weight * (inverse_std / normalizer.inverse_std))
+        seen = normalizer.inverse_std > 0.0
+        first.weight.copy_(weight * torch.where(seen, inverse_std / normalizer.inverse_std, 1.0))
 
 
 def forward_pass(layers, x):
@@ -87,8 +89,9 @@ class Normalizer(nn.Module):
 
     @property
     def inverse_std(self):
-        """1 / standard deviation, (size,), float64."""
-        return 1.0 / self.variance.sqrt().clamp_min(MIN_STD)
+        """1 / standard deviation, (size,), float64; 0 for features that never change."""
+        std = self.variance.sqrt()
+        return torch.where(std > CONSTANT_STD, 1.0 / std.clamp_min(MIN_STD), 0.0)
 
     def forward(self, x):
         """x, (..., size), float32; returns the same shape."""

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from qi_ext.imitation.networks import MLP, Normalizer, forward_pass
@@ -74,6 +75,16 @@ def test_without_a_clip_nothing_is_clipped():
     assert Normalizer(2)(torch.tensor([1e6, -1e6])).tolist() == [1e6, -1e6]
 
 
+def test_what_never_changes_is_not_looked_at_however_it_changes_later():
+    samples = torch.randn(1000, 2, generator=seeded())
+    samples[:, 1] = 0.3
+    normalizer = Normalizer(2)
+    for part in samples.split(300):
+        normalizer.update(part)
+    assert normalizer(torch.tensor([[0.0, 0.3], [0.0, 0.7]]))[:, 1].tolist() == [0.0, 0.0]
+    assert normalizer(torch.tensor([[2.0, 0.7]]))[0, 0] > 1.0
+
+
 def test_forward_leaves_the_statistics_bit_identical():
     normalizer = Normalizer(3)
     normalizer.update(torch.randn(10, 3, generator=seeded()))
@@ -137,3 +148,22 @@ def test_keep_function_undoes_a_change_of_statistics():
     assert (network(normalizer(x)) - before).abs().max() > 0.1
     network.keep_function(mean, inverse_std, normalizer)
     torch.testing.assert_close(network(normalizer(x)).detach(), before, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [(False, True), (True, False)], ids=["a feature begins to change", "one is found constant"])
+def test_keep_function_knows_features_that_are_not_looked_at(changes):
+    def samples(n, changes, seed):
+        x = torch.randn(n, 3, generator=seeded(seed))
+        x[:, 1] = 2.0 + x[:, 1] if changes else 2.0
+        return x
+
+    normalizer, network = Normalizer(3), MLP([3, 16, 2], seeded())
+    if not changes[0]:
+        normalizer.update(samples(200, False, 1))
+    x = samples(200, False, 2)
+    before = network(normalizer(x)).detach()
+    mean, inverse_std = normalizer.mean.clone(), normalizer.inverse_std
+    normalizer.update(samples(400, changes[1], 3))
+    network.keep_function(mean, inverse_std, normalizer)
+    torch.testing.assert_close(network(normalizer(x)).detach(), before, rtol=0, atol=1e-4)
+    assert torch.isfinite(network.linears[0].weight).all()
