@@ -1,5 +1,7 @@
 """The agents that come with the package: whichever there are can be found, are small, and act as they should."""
 
+import hashlib
+import json
 import runpy
 from pathlib import Path
 
@@ -69,6 +71,11 @@ class TestEach:
         assert agent.metadata["task"] == path.stem
         assert agent.metadata["demonstrations"] == "trot"
         assert not [value for value in agent.metadata.values() if str(value).startswith("/")]
+
+    def test_is_the_agent_of_a_published_run(self, path):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        results = [json.loads(result.read_text()) for result in sorted(ROOT.glob(f"results/{path.stem}-*/*/result.json"))]
+        assert digest in [result["agent"]["file_sha256"] for result in results]
 
     def test_acts_within_reason_where_the_expert_was(self, path):
         agent = load_agent(f"pretrained/{path.stem}")
