@@ -2,7 +2,6 @@
 
 import shlex
 import time
-from collections import defaultdict
 from contextlib import closing
 from dataclasses import replace
 
@@ -22,18 +21,12 @@ from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.display import Display, make_console, say
+from qi_ext.training.figures import ShownFigures
 from qi_ext.training.health import Health
 from qi_ext.training.log import ProgressLog
 from qi_ext.training.signals import Signals
 from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
 from qi_ext.training.weights_and_biases import require_wandb
-
-DETAILS = (
-    "discriminator {discriminator_accuracy_policy:.2f}/{discriminator_accuracy_expert:.2f} "
-    "logits {logit_policy:.1f}/{logit_expert:.1f} entropy {discriminator_entropy:.2f} reward {reward:.3f}  "
-    "critic {explained_variance:.2f}  policy kl {kl:.4f} step {line_search_step:g} std {std:.3f} entropy {entropy:.1f} "
-    "drift {normalizer_drift:.4f}  waiting {collect_seconds:.1f} s learning {learn_seconds:.1f} s"
-)
 
 
 class Training:
@@ -70,6 +63,7 @@ class Training:
             check_actions(self.demonstrations)
         self.agent = make_agent(self.env.info, self.demonstrations, config, for_agent, self.device)
         self.counter = EpisodeCounter()
+        self._shown = ShownFigures()
         self._health = Health(config.speed, config.min_std)
         self._signals = Signals()
         disturbances = TrainingDisturbances(config.push, config.torque_noise)
@@ -225,7 +219,7 @@ class Training:
             self._display.say(f"{figures['blow_ups']} simulations blew up; their episodes ended as falls (step {step:,})")
         for warning in self._health.look(figures):
             self._display.say(f"warning, step {step:,}: {warning}")
-        self._display.update(step, *_shown(figures))
+        self._display.update(step, *self._shown.lines(figures))
         if self._is_over():
             self.core.stop()
         elif time.monotonic() - self._saved >= 60.0 * self.config.checkpoint_every:
@@ -288,19 +282,3 @@ class Training:
             return compare(
                 self.core.path.sampler, self.agent.policy.actor, episodes, self.config.seed, self.counter.steps, display.advance
             )
-
-
-def _shown(figures):
-    """The figures as the progress display shows them: the most important, and the rest for the line below."""
-    ended = figures["episodes"]
-    first = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}" if ended else "no episode ended"
-    first = f"{figures['steps_per_second']:.0f} steps/s  {first}  {figures['speed_along']:.2f} m/s"
-    known = {name: value for name, value in figures.items() if value is not None}
-    return first, DETAILS.format_map(defaultdict(_Unknown, known))
-
-
-class _Unknown:
-    """A figure that there is none of, however it is to be formatted."""
-
-    def __format__(self, spec):
-        return "-"
