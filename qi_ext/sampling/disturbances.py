@@ -9,6 +9,7 @@ from qi_ext import a1
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s
 HEAD_ON = 0.6  # rad, on either side of the direction that is against the motion
+RESTART_EVERY_STEPS = 250  # 2.5 s
 
 
 class DisturbedController:
@@ -62,7 +63,8 @@ class TrainingDisturbances:
     push: N, the largest of the pushes: horizontal, on the trunk, size drawn evenly. They begin and end by chance, as often and
     as long on average as those of an evaluation. Half of them have any direction, the others are within HEAD_ON of against the
     motion, because a robot that is brought to a stop falls more than others. torque_noise: standard deviation of a torque that
-    is added at each joint in each step, in units of 34 Nm.
+    is added at each joint in each step, in units of 34 Nm. Their episodes end by chance, too, as if by the time limit, after
+    RESTART_EVERY_STEPS on average: a robot that keeps its feet would start from few of the demonstrated states.
     """
 
     push: float = 0.0
@@ -105,6 +107,7 @@ class TrainedController:
         torque = self.disturbances.torque_noise * a1.MAX_TORQUE
         for lane in np.asarray(lanes)[~self.disturbances.spared(block.number[lanes])]:
             data, generator = block.datas[lane], block.generators[lane]
+            block.cut[lane] = generator.random() < 1.0 / RESTART_EVERY_STEPS
             if push:
                 _push_by_chance(data.xfrc_applied[trunk], push, data.qvel[trunk_xy], generator)
             if torque:

@@ -95,6 +95,7 @@ class _Block:
         self.number, self.goal, self.running = lanes.number, lanes.goal.copy(), lanes.running.copy()
         self._start_range = lanes.start_range
         self._length, self._return = lanes.step.copy(), lanes.episode_return.copy()
+        self.cut = np.zeros(self.n, dtype=bool)  # for controllers: this step ends the episode, as if by its time limit
         self._observation = np.zeros((rows, a1.N_OBSERVATIONS))
         self._history = []
         self._episodes = []
@@ -149,7 +150,8 @@ class _Block:
             absorbing |= blown_up
         self._length[lanes] += 1
         self._return[lanes] += rewards[lanes]
-        truncated = (self._length >= specification.horizon) & ~absorbing
+        truncated = ((self._length >= specification.horizon) | self.cut) & ~absorbing
+        self.cut[:] = False
         ended = absorbing | truncated
         if ended.any():
             for lane in lanes:

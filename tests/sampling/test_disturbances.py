@@ -13,6 +13,7 @@ from qi_ext.sampling.disturbances import (
     HEAD_ON,
     PUSH_EVERY_STEPS,
     PUSH_STEPS,
+    RESTART_EVERY_STEPS,
     DisturbedController,
     TrainedController,
     TrainingDisturbances,
@@ -182,6 +183,19 @@ def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_half_o
     head_on = np.mean(against > np.cos(HEAD_ON))
     assert head_on == pytest.approx(0.5 + 0.5 * HEAD_ON / np.pi, abs=0.12)
     assert abs(np.exp(1j * np.arctan2(forces[..., 1], forces[..., 0])[begun][against < np.cos(HEAD_ON)]).mean()) < 0.5
+
+
+def test_robots_that_are_disturbed_start_anew_now_and_then(make_sampler):
+    n_steps, n_disturbed = 2000, 8
+    _, rollouts = pushed_forces(make_sampler(), 80.0, 2 * n_disturbed, n_steps)
+    assert not rollouts.truncated[1::2].any(), "the others go on to the time limit"
+    cut = rollouts.truncated[::2]
+    assert cut.sum() == pytest.approx(n_disturbed * n_steps / RESTART_EVERY_STEPS, rel=0.4)
+    assert not (cut & rollouts.absorbing[::2]).any()
+    later, ended = rollouts.observations[::2, 1:], rollouts.next_observations[::2, :-1]
+    anew = (later != ended).any(axis=-1)
+    np.testing.assert_array_equal(anew, rollouts.last[::2, :-1])
+    assert len(rollouts.episodes) == (rollouts.absorbing | rollouts.truncated).sum()
 
 
 def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sampler):
