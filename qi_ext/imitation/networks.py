@@ -48,8 +48,8 @@ class MLP(nn.Sequential):
         first = self.linears[0]
         weight = first.weight.double()
         first.bias.copy_(first.bias.double() + weight @ ((normalizer.mean - mean) * inverse_std))
-        seen = normalizer.inverse_std > 0.0
-        first.weight.copy_(weight * torch.where(seen, inverse_std / normalizer.inverse_std, 1.0))
+        changed = normalizer.inverse_std
+        first.weight.copy_(weight * torch.where(changed > 0.0, inverse_std / changed, 1.0))
 
 
 def forward_pass(layers, x):

@@ -23,11 +23,11 @@ class EpisodeCounter:
 
         measured: which of them count for returns and lengths, all or bool, (n,).
         """
-        whole = episodes[measured]
-        rows = np.empty((len(whole), 3))
-        rows[:, 0] = self.steps + (whole["time"] + 1) * n_lanes
-        rows[:, 1] = whole["episode_return"]
-        rows[:, 2] = whole["length"]
+        counted = episodes[measured]
+        rows = np.empty((len(counted), 3))
+        rows[:, 0] = self.steps + (counted["time"] + 1) * n_lanes
+        rows[:, 1] = counted["episode_return"]
+        rows[:, 2] = counted["length"]
         self.steps += n_steps
         self.episodes += len(episodes)
         self.blow_ups += int(episodes["blew_up"].sum())
