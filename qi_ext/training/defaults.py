@@ -184,7 +184,7 @@ class HardGail(SimpleGail):
     """GAIL on TRPO, walking in one of 8 directions: from scratch, on states only."""
 
     task: str = default_of("task", "hard")
-    n_steps: int = default_of("n_steps", 2_000_000, warm=1_200_000)
+    n_steps: int = default_of("n_steps", 2_000_000, warm=1_150_000)
 
 
 @dataclass(kw_only=True)
@@ -206,4 +206,4 @@ class HardVail(SimpleVail):
     """VAIL on TRPO, walking in one of 8 directions."""
 
     task: str = default_of("task", "hard")
-    n_steps: int = default_of("n_steps", 2_000_000, warm=1_200_000)
+    n_steps: int = default_of("n_steps", 2_000_000, warm=1_150_000)
