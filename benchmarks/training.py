@@ -21,7 +21,15 @@ from qi_ext.training.arguments import Parser, run_command
 ROUNDS = 5
 PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
 # symmetry none and no disturbances, because the stock loop has neither.
-SETTINGS = {"batch_size": 10_240, "cg_iterations": 20, "critic_epochs": 5, "symmetry": "none", "push": 0.0, "torque_noise": 0.0}
+SETTINGS = {
+    "batch_size": 10_240,
+    "cg_iterations": 20,
+    "critic_epochs": 5,
+    "symmetry": "none",
+    "push": 0.0,
+    "torque_noise": 0.0,
+    "restart_every": 0,
+}
 COLUMNS = {"walking": "", "from scratch": "_scratch"}
 MEASURES = {
     "loop_speedup": Measure("our loop / stock loop", "{:.2f}", 6.0),

@@ -137,6 +137,11 @@ class GaussianPolicy(TorchPolicy):
         self.log_std.fill_(math.log(std))
         self.max_log_std[...] = math.log(std)
 
+    @property
+    def max_std(self):
+        """The bound on the standard deviations."""
+        return math.exp(self.max_log_std)
+
     @torch.no_grad()
     def lower_max_std(self, halvings, final):
         """Halve the bound on the standard deviations so many times, a real number, but not to below `final`."""

@@ -86,6 +86,13 @@ class TRPO(Agent):
                 "try smaller learning rates, max_kl or gradient_penalty, in a new run; the last checkpoint is good"
             )
 
+    @property
+    def trust_region(self):
+        """The KL divergence that the next policy step may have, nats: smaller as the bound on the standard deviation falls."""
+        config = self.config
+        initial_std = config.warm_start_std if config.warm_start else config.initial_std
+        return min(config.max_kl, max(config.max_kl * self.policy.max_std / initial_std, config.final_max_kl))
+
     def rewards(self, batch):
         """The rewards to learn from, (N,)."""
         return batch.rewards
@@ -192,7 +199,7 @@ class TRPO(Agent):
         )
         # x' A x without another product, since A x = b - r.
         curvature = 0.5 * direction @ (gradient - residual)
-        return direction * torch.sqrt(config.max_kl / curvature.clamp_min(1e-12))
+        return direction * torch.sqrt(self.trust_region / curvature.clamp_min(1e-12))
 
     def _search(self, trial, advantages):
         """The parameters of the longest step within the trust region that makes the surrogate no worse, or None."""
@@ -203,7 +210,7 @@ class TRPO(Agent):
             if not finite:
                 raise FloatingPointError("training: rewards or values are not finite; the last checkpoint is good")
             for number, (vector, *_), kl, gain in zip(halvings, trials, figures[::2], figures[1::2], strict=True):
-                if kl <= KL_TOLERANCE * self.config.max_kl and gain >= 0.0:
+                if kl <= KL_TOLERANCE * self.trust_region and gain >= 0.0:
                     self.diagnostics |= {"kl": kl, "improvement": gain, "line_search_step": 0.5**number}
                     return vector
         return None

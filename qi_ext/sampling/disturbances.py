@@ -9,7 +9,6 @@ from qi_ext import a1
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s
 HEAD_ON = 0.6  # rad, on either side of the direction that is against the motion
-RESTART_EVERY_STEPS = 250  # 2.5 s
 
 
 class DisturbedController:
@@ -63,15 +62,17 @@ class TrainingDisturbances:
     push: N, the largest of the pushes: horizontal, on the trunk, size drawn evenly. They begin and end by chance, as often and
     as long on average as those of an evaluation. Half of them have any direction, the others are within HEAD_ON of against the
     motion, because a robot that is brought to a stop falls more than others. torque_noise: standard deviation of a torque that
-    is added at each joint in each step, in units of 34 Nm. Their episodes end by chance, too, as if by the time limit, after
-    RESTART_EVERY_STEPS on average: a robot that keeps its feet would start from few of the demonstrated states.
+    is added at each joint in each step, in units of 34 Nm. restart_every: their episodes end by chance, too, as if by the time
+    limit, after so many steps on average, because a robot that keeps its feet would start from few of the demonstrated states;
+    0 is never.
     """
 
     push: float = 0.0
     torque_noise: float = 0.0
+    restart_every: int = 0
 
     def __bool__(self):
-        return self.push > 0.0 or self.torque_noise > 0.0
+        return self.push > 0.0 or self.torque_noise > 0.0 or self.restart_every > 0
 
     def spared(self, numbers):
         """Which robots are left alone, bool, (n,). numbers: (n,), of their lanes."""
@@ -101,13 +102,14 @@ class TrainedController:
 
     def actions(self, block, observations, lanes):
         actions = self.controller.actions(block, observations, lanes)
-        specification, push = block.specification, self.disturbances.push
+        specification, push, restart_every = block.specification, self.disturbances.push, self.disturbances.restart_every
         trunk = specification.model.body("trunk").id
         trunk_xy, joints = specification.velocity_index[:2], specification.velocity_index[-a1.N_ACTIONS :]
         torque = self.disturbances.torque_noise * a1.MAX_TORQUE
         for lane in np.asarray(lanes)[~self.disturbances.spared(block.number[lanes])]:
             data, generator = block.datas[lane], block.generators[lane]
-            block.cut[lane] = generator.random() < 1.0 / RESTART_EVERY_STEPS
+            if restart_every:
+                block.cut[lane] = generator.random() < 1.0 / restart_every
             if push:
                 _push_by_chance(data.xfrc_applied[trunk], push, data.qvel[trunk_xy], generator)
             if torque:

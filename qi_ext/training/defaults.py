@@ -106,6 +106,10 @@ class SimpleGail:
         10.0,
         warm=0.06,
     )
+    # A robot that walks would start from a demonstrated state once in 1000 steps, and never learn those that are hard to leave.
+    restart_every: int = setting(
+        250, "steps after which, on average, every other robot starts anew, as if by the time limit; 0 is never", 0
+    )
     reward: str = setting(
         "imitation",
         "what is learned from: imitation (the discriminator); to compare with, constant (survival) or environment (the task's)",
@@ -116,8 +120,14 @@ class SimpleGail:
     # A stride takes 40 steps. With 0.99 staying up pays more than walking well, and the robot stands for long.
     gamma: float = setting(0.97, "discount", 0.0, 1.0)
     gae_lambda: float = setting(0.95, "lambda of generalized advantage estimation", 0.0, 1.0)
-    # From scratch 0.02 is on its feet a tenth sooner than 0.01; a robot that walks already falls more after it.
-    max_kl: float = setting(0.02, "trust region, nats", 1e-8, 10.0, warm=0.01)
+    # From scratch 0.02 is on its feet a tenth sooner than 0.01. One that walks already falls more after it, and has to keep its
+    # feet in the last update, too: the trust region is smaller by then.
+    max_kl: float = setting(
+        0.02, "trust region at first, nats; falls as the bound on the standard deviation", 1e-8, 10.0, warm=0.01
+    )
+    final_max_kl: float = setting(
+        0.002, "what the trust region falls to, nats; --max_kl where that is smaller", 1e-8, 10.0, warm=0.01
+    )
     entropy_coefficient: float = setting(0.0, "weight of the policy's entropy in the surrogate", 0.0, 10.0)
     cg_iterations: int = setting(10, "iterations of conjugate gradient", 1, 1000)
     cg_damping: float = setting(0.1, "damping of the Fisher matrix", 0.0, 100.0)

@@ -35,7 +35,9 @@ class PublishedSimpleGail(SimpleGail):
     gradient_penalty: float = default_of("gradient_penalty", 0.0)
     discriminator_updates: int = default_of("discriminator_updates", 1)
     symmetry: str = default_of("symmetry", "none")
+    restart_every: int = default_of("restart_every", 0)
     final_std: float = default_of("final_std", 1e-4)
+    final_max_kl: float = default_of("final_max_kl", 1e-8)
     min_std: float = default_of("min_std", 1e-4)
     absent = frozenset(
         {
@@ -45,6 +47,7 @@ class PublishedSimpleGail(SimpleGail):
             "initial_beta",
             "std_half_life",
             "final_std",
+            "final_max_kl",
             "min_std",
             "reward",
             "symmetry",

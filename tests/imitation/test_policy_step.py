@@ -46,6 +46,29 @@ def test_a_small_step_on_all_states_uses_the_whole_trust_region(make_trpo, make_
     assert kl == pytest.approx(1e-4, rel=0.05)
 
 
+def test_the_trust_region_falls_as_the_bound_on_the_standard_deviation_does(make_trpo, make_batch):
+    agent = make_trpo(max_kl=0.02, final_max_kl=0.004, initial_std=0.4, std_half_life=64, final_std=0.01)
+    found = []
+    for seed in range(4):
+        found.append(agent.trust_region)
+        agent.update(make_batch(agent.policy, seed=seed))
+        assert agent.diagnostics["kl"] <= KL_TOLERANCE * found[-1] * 1.001
+    assert found == pytest.approx([0.02, 0.01, 0.005, 0.004])
+
+
+def test_the_trust_region_stays_where_it_is_to_end_as_it_begins_or_wider(make_trpo, make_batch):
+    for final in (0.01, 0.5):
+        agent = make_trpo(max_kl=0.01, final_max_kl=final, std_half_life=64)
+        agent.update(make_batch(agent.policy))
+        assert agent.trust_region == 0.01
+
+
+def test_the_trust_region_after_a_warm_start_begins_with_its_own_standard_deviation(make_agent):
+    agent = make_agent(warm_start=1, warm_start_std=0.1, max_kl=0.02, final_max_kl=0.001)
+    agent.policy.set_std(0.1)
+    assert agent.trust_region == pytest.approx(0.02)
+
+
 def test_a_policy_given_up_by_the_line_search_is_exactly_the_old(make_trpo, make_batch):
     # One trial of a step of 10 nats, out where the quadratic model of the KL is wrong by far.
     agent = make_trpo(max_kl=10.0, line_search_steps=1, cg_damping=0.0)
@@ -73,7 +96,9 @@ def test_advantages_that_are_not_numbers_stop_the_step_and_leave_exactly_the_old
 def test_a_step_over_a_cliff_is_shortened_until_the_surrogate_is_no_worse(shared_environment, small_config, make_policy):
     # One action in one state, drawn at its quantiles: farther out is better, but beyond two stds it is worse again.
     policy = make_policy((), n_observations=2, n_actions=1, initial_std=0.1)
-    agent = TRPO(shared_environment.info, policy, small_config(max_kl=2.0, cg_fraction=1.0), np.random.SeedSequence(0))
+    agent = TRPO(
+        shared_environment.info, policy, small_config(max_kl=2.0, final_max_kl=2.0, cg_fraction=1.0), np.random.SeedSequence(0)
+    )
     observations, quantiles = torch.ones(512, 2), torch.special.ndtri((torch.arange(512) + 0.5) / 512)
     actions = torch.from_numpy(policy.actor.mean(observations.numpy())) + 0.1 * quantiles[:, None]
     advantages = torch.where(quantiles.abs() < 2.0, quantiles, -2.0 * quantiles)

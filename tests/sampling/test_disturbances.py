@@ -13,7 +13,6 @@ from qi_ext.sampling.disturbances import (
     HEAD_ON,
     PUSH_EVERY_STEPS,
     PUSH_STEPS,
-    RESTART_EVERY_STEPS,
     DisturbedController,
     TrainedController,
     TrainingDisturbances,
@@ -153,9 +152,9 @@ def test_noise_has_the_standard_deviation_that_was_asked_for(make_sampler):
         assert noise.mean() == pytest.approx(0.0, abs=0.03)
 
 
-def pushed_forces(sampler, push, n_lanes, n_steps):
+def pushed_forces(sampler, push, n_lanes, n_steps, restart_every=250):
     """Forces on the trunks of robots that act with no torques, (steps, lanes, 2), of even lanes, while a fragment is run."""
-    key, watching = sampler._key, WatchingTraining(Still(), TrainingDisturbances(push))
+    key, watching = sampler._key, WatchingTraining(Still(), TrainingDisturbances(push, restart_every=restart_every))
     lanes = sampler.lanes(np.random.SeedSequence(4).spawn(n_lanes))
     _, rollouts = worker.fragment(key, lanes, n_lanes, watching, n_steps)
     forces = np.array(watching.forces)
@@ -185,17 +184,24 @@ def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_half_o
     assert abs(np.exp(1j * np.arctan2(forces[..., 1], forces[..., 0])[begun][against < np.cos(HEAD_ON)]).mean()) < 0.5
 
 
-def test_robots_that_are_disturbed_start_anew_now_and_then(make_sampler):
+@pytest.mark.parametrize("push", [0.0, 80.0])
+def test_every_other_robot_starts_anew_now_and_then(make_sampler, push):
     n_steps, n_disturbed = 2000, 8
-    _, rollouts = pushed_forces(make_sampler(), 80.0, 2 * n_disturbed, n_steps)
+    _, rollouts = pushed_forces(make_sampler(), push, 2 * n_disturbed, n_steps, restart_every=20)
     assert not rollouts.truncated[1::2].any(), "the others go on to the time limit"
     cut = rollouts.truncated[::2]
-    assert cut.sum() == pytest.approx(n_disturbed * n_steps / RESTART_EVERY_STEPS, rel=0.4)
+    assert cut.sum() == pytest.approx(n_disturbed * n_steps / 20, rel=0.1)
     assert not (cut & rollouts.absorbing[::2]).any()
     later, ended = rollouts.observations[::2, 1:], rollouts.next_observations[::2, :-1]
     anew = (later != ended).any(axis=-1)
     np.testing.assert_array_equal(anew, rollouts.last[::2, :-1])
     assert len(rollouts.episodes) == (rollouts.absorbing | rollouts.truncated).sum()
+
+
+def test_nobody_starts_anew_unasked(make_sampler):
+    _, rollouts = pushed_forces(make_sampler(), 80.0, 4, 1500, restart_every=0)
+    assert rollouts.absorbing.any()
+    assert not rollouts.truncated.any()
 
 
 def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sampler):
@@ -214,7 +220,10 @@ def test_every_joint_has_its_noise_in_training_and_nothing_else_has_any(make_sam
     assert not rollouts.actions.any(), "what was learned from are the policy's own actions"
 
 
-@pytest.mark.parametrize("disturbances", [TrainingDisturbances(push=90.0), TrainingDisturbances(torque_noise=0.1)])
+@pytest.mark.parametrize(
+    "disturbances",
+    [TrainingDisturbances(push=90.0), TrainingDisturbances(torque_noise=0.1), TrainingDisturbances(restart_every=20)],
+)
 def test_training_under_disturbances_depends_on_no_batch_and_no_block(make_sampler, make_actor, disturbances):
     def run(lanes_per_block, *parts):
         sampler = make_sampler(lanes_per_block)

@@ -189,7 +189,7 @@ def test_a_batch_is_rounded_up_to_whole_steps_of_all_lanes(tiny, run, rows):
 
 
 def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys, build, rows):
-    training = build(tiny())
+    training = build(tiny(restart_every=0))
     training.core.path.sampler.specification.starts.rows[:, 18:] = 1e6  # velocities that MuJoCo gives up at
     training.run()
     for row in rows(training.directory.path):
@@ -198,9 +198,9 @@ def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, c
     assert "64 simulations blew up; their episodes ended as falls (step 128)" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("disturbance", [{"push": 120.0}, {"torque_noise": 0.1}])
+@pytest.mark.parametrize("disturbance", [{"push": 120.0}, {"torque_noise": 0.1}, {"restart_every": 10}])
 def test_robots_are_disturbed_if_asked_for(tiny, tmp_path, run, disturbance):
-    settings = tiny(n_steps=256, batch_size=256)
+    settings = tiny(n_steps=256, batch_size=256, restart_every=0)
     disturbed = settings | disturbance | {"results_dir": str(tmp_path / "disturbed")}
     calm, disturbed = (run(each).core.path.rollouts.next_observations for each in (settings, disturbed))
     assert calm.shape == disturbed.shape
