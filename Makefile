@@ -14,7 +14,7 @@ RESULTS_DIR ?=
 # Of test-upstream: a checkout of imitation-lib; empty where it is installed.
 IMITATION_LIB ?=
 
-.PHONY: help setup train test test-slow test-gpu test-upstream reproduce lint format clean
+.PHONY: help setup setup-video train test test-slow test-gpu test-upstream reproduce lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -25,6 +25,7 @@ help:
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
 	@echo "make setup       install into $(VENV)"
+	@echo "make setup-video install what films are drawn with where there is no screen (Debian, Ubuntu)"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
 
@@ -39,6 +40,10 @@ $(VENV)/installed: requirements.txt setup.cfg pyproject.toml
 	@$(BIN)/python -c "import cv2" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
 		--force-reinstall opencv-python-headless==$$($(BIN)/python -c "from importlib.metadata import version; print(version('opencv-python'))")
 	touch $@
+
+# As root where that is needed.
+setup-video:
+	$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends libegl1 libgl1-mesa-dri"
 
 train: setup
 	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --n_steps $(STEPS) --seed $(SEED) \

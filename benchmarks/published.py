@@ -18,7 +18,7 @@ from tables import processor
 
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.evaluation.report import GAIT_COLUMNS
+from qi_ext.evaluation.tables import GAIT_COLUMNS
 from qi_ext.files import write_atomically
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.counter import WINDOW_STEPS

@@ -10,7 +10,7 @@ from published import LEVELS
 
 from qi_ext.commands import TASKS
 from qi_ext.errors import UserError
-from qi_ext.evaluation.report import GAIT_COLUMNS, NAMES
+from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES
 
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"
 BESIDE = ("expert", "random")

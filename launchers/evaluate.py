@@ -10,7 +10,6 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext import a1, load_agent
 from qi_ext.errors import UserError
 from qi_ext.files import require_output
 from qi_ext.training.arguments import Parser, run_command
@@ -46,43 +45,37 @@ def main(arguments=None):
     _check_env(options)
     if options.json:
         require_output(options.json, "--json")
-    agent, beside = _load(options.agent), _load(options.beside) if options.beside else None
-    settings, lanes_per_block, seed, step = _run_of(agent, options.agent)
-    seed = seed if options.seed is None else options.seed
+
+    from qi_ext.evaluation.subject import load_subject
+
+    subject = load_subject(options.agent)
+    beside = load_subject(options.beside).actor if options.beside else None
+    seed = subject.seed if options.seed is None else options.seed
 
     from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures, gait_table, robustness_table, table
     from qi_ext.sampling.batched import BatchedSampler
-    from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.display import Display
     from qi_ext.training.run_directory import write_json
 
-    name = options.demonstrations or agent.metadata.get("demonstrations", "trot")
-    try:
-        environment = QuadrupedDirection(**settings, demonstrations=name)
-    except UserError as error:
-        if options.demonstrations:
-            raise
-        raise UserError(f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot") from None
+    environment = subject.environment(options.demonstrations)
     if options.env == "stock":
-        results = _evaluate_stock(agent, environment, options.episodes, seed, step)
+        results = _evaluate_stock(subject.actor, environment, options.episodes, seed, subject.step)
         if options.json:
             write_json(options.json, results)
         return
-    sampler = BatchedSampler(environment, lanes_per_block, config.pool, config.n_workers, config.scheduler)
+    sampler = BatchedSampler(environment, subject.lanes_per_block, config.pool, config.n_workers, config.scheduler)
     per_policy = options.episodes * len(environment.commands)
     n_episodes = (5 if beside else 4) * per_policy
     if options.robustness:
         n_episodes += len(conditions(environment.commands)) * (3 if beside else 2) * per_policy
     with closing(sampler), Display("evaluating", n_episodes, "episodes") as display:
-        trained = f"{step:,} steps" if "step" in agent.metadata else agent.metadata.get("origin", "of unknown origin")
-        display.say(f"{options.agent}: {agent.metadata.get('algorithm', '?')} on {settings['task']}, {trained}")
+        display.say(f"{options.agent}: {subject.title}")
         if beside:
             display.say(f"agent beside: {options.beside}")
-        found = environment.demonstrations.content_hash()
-        if not options.demonstrations and agent.metadata.get("demonstrations_hash") not in (None, found):
-            display.say(f"note: {name} has changed since the agent was trained on it")
-        evaluated = (sampler, agent, options.episodes, seed, step, display.advance, beside)
-        results = compare(*evaluated, gait_measures(environment, seed, step))
+        for note in subject.notes(environment, options.demonstrations):
+            display.say(note)
+        evaluated = (sampler, subject.actor, options.episodes, seed, subject.step, display.advance, beside)
+        results = compare(*evaluated, gait_measures(environment, seed, subject.step))
         display.console.print(table(results, environment.demonstrations.source))
         display.console.print(gait_table(results))
         if options.robustness:
@@ -115,33 +108,6 @@ def _evaluate_stock(agent, environment, episodes, seed, step):
         results = compare_stock(agent, demonstrations, environment.commands, episodes, seed, step, display.advance)
         display.console.print(table(results, demonstrations.source))
     return results
-
-
-def _load(path):
-    """The agent in a file, which must be of the A1."""
-    agent = load_agent(path)
-    shape = (agent.observation_mean.shape[0], agent.std.shape[0])
-    if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):
-        raise UserError(
-            f"agent: {path}: it takes {shape[0]} numbers and gives {shape[1]}; the task's are {a1.N_OBSERVATIONS} "
-            f"and {a1.N_ACTIONS}"
-        )
-    return agent
-
-
-def _run_of(agent, path):
-    """The task's settings, the lanes per block, the seed and the step of the run that the agent comes from."""
-    try:
-        settings = {
-            "task": agent.metadata["task"],
-            "n_directions": int(agent.metadata.get("n_directions", 8)),
-            "speed": float(agent.metadata.get("speed", 0.5)),
-        }
-        # mushroom-rl's `save` knows of no run.
-        defaults = {"lanes_per_block": SimpleGail.lanes_per_block, "seed": 0, "step": 0}
-        return settings, *(int(agent.metadata.get(name, default)) for name, default in defaults.items())
-    except (KeyError, ValueError):
-        raise UserError(f"agent: {path}: the metadata do not say which task it was trained on") from None
 
 
 if __name__ == "__main__":

@@ -52,6 +52,8 @@ def main(arguments=None):
     print(f"  agent   {directory / 'agent.safetensors'}")
     print(f"  curves  {directory / 'progress.csv'}, or: {python} -m tensorboard.main --logdir {folder}")
     print(f"  result  {directory / 'result.json'}")
+    if (directory / "report.html").exists():
+        print(f"  report  {directory / 'report.html'}, for a browser")
     print(f"evaluate it again: {python} launchers/evaluate.py --agent {agent}")
 
 

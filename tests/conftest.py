@@ -24,6 +24,18 @@ def hard():
 
 
 @pytest.fixture(scope="session")
+def drawing():
+    """What draws pictures here; skips where nothing does."""
+    from qi_ext.errors import UserError
+    from qi_ext.evaluation.rendering import rendering_backend
+
+    try:
+        return rendering_backend()
+    except UserError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
 def stock():
     """loco-mujoco's own A1, without a trajectory: its state is to be set by hand."""
     from loco_mujoco.environments import UnitreeA1

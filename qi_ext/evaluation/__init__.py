@@ -1,8 +1,9 @@
 """Evaluation: what an agent does in each direction, beside the expert and chance."""
 
+from qi_ext.evaluation.comparison import compare, gait_measures
 from qi_ext.evaluation.episodes import evaluate
-from qi_ext.evaluation.report import compare, gait_measures, gait_table, robustness_table, table
 from qi_ext.evaluation.robustness import compare_robustness, conditions
+from qi_ext.evaluation.tables import gait_table, robustness_table, table
 
 __all__ = [
     "compare",

@@ -72,7 +72,7 @@ class SimpleGail:
     n_directions: int = setting(8, "directions of the hard task", 1, 360)
     speed: float = setting(0.5, "commanded speed, m/s", 0.0, 3.0)
     evaluation_episodes: int = setting(
-        10, "episodes per direction of the evaluation at the end; 0 for none", 0, may_change=True
+        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, may_change=True
     )
     checkpoint_every: float = setting(5.0, "minutes between checkpoints", 0.0, may_change=True)
     keep_checkpoints: int = setting(3, "newest checkpoints that are kept, beside the best", 1, may_change=True)

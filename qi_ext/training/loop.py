@@ -11,7 +11,7 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.errors import SamplingError, Terminated, UserError
-from qi_ext.evaluation import compare, table
+from qi_ext.evaluation import compare, gait_measures, table
 from qi_ext.imitation.backends import agent_class
 from qi_ext.imitation.cloning import check_actions, clone
 from qi_ext.imitation.device import choose_device
@@ -144,6 +144,7 @@ class Training:
         self.directory.write_result(result)
         if "evaluation" in result:
             make_console().print(table(result["evaluation"], self.demonstrations.source))
+            self._report()
         return result
 
     def _introduce(self):
@@ -277,8 +278,17 @@ class Training:
         }
 
     def _evaluate(self):
-        episodes = self.config.evaluation_episodes
+        episodes, key = self.config.evaluation_episodes, (self.config.seed, self.counter.steps)
+        measures = gait_measures(self.env, *key)
         with Display("evaluating", 4 * episodes * len(self.env.commands), "episodes") as display:
-            return compare(
-                self.core.path.sampler, self.agent.policy.actor, episodes, self.config.seed, self.counter.steps, display.advance
-            )
+            evaluated = (self.core.path.sampler, self.agent.policy.actor, episodes, *key, display.advance)
+            return compare(*evaluated, measures=measures)
+
+    def _report(self):
+        """Show it on a page. The run is finished without one: what prevents it is said, and no more."""
+        from qi_ext.evaluation.page import write_report  # matplotlib, which takes a second
+
+        try:
+            write_report([self.directory.path], self.directory.report, self.config.evaluation_episodes)
+        except (UserError, OSError, SamplingError) as error:
+            say(f"no report: {error}")

@@ -14,7 +14,7 @@ from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.config import given_settings
 
 # Of files that `write_atomically` had not finished.
-TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".wandb_id.")
+TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
 
 
 class RunDirectory:
@@ -47,6 +47,10 @@ class RunDirectory:
     @property
     def result(self):
         return self.path / "result.json"
+
+    @property
+    def report(self):
+        return self.path / "report.html"
 
     def config(self):
         """The settings of the run that was started here, {name: value}; empty where they cannot be read."""
@@ -88,6 +92,7 @@ class RunDirectory:
         with write_atomically(self.path / "config.yaml") as file:
             file.write(yaml.safe_dump(given_settings(config), sort_keys=False).encode())
         self.result.unlink(missing_ok=True)
+        self.report.unlink(missing_ok=True)
 
     def write_result(self, result):
         """Write result.json; its being there means that the run is finished."""

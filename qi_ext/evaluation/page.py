@@ -1,0 +1,224 @@
+"""The report: what runs have learned, as one HTML page that needs nothing else."""
+
+import base64
+import platform
+import statistics
+import tempfile
+from contextlib import closing
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import cycle
+from pathlib import Path
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from qi_ext import a1
+from qi_ext.errors import UserError
+from qi_ext.evaluation import plots
+from qi_ext.evaluation.comparison import compare, gait_measures
+from qi_ext.evaluation.gait import Contacts, stances
+from qi_ext.evaluation.robustness import compare_robustness, conditions
+from qi_ext.evaluation.runs import read_run
+from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES
+from qi_ext.evaluation.walks import walks
+from qi_ext.files import write_atomically
+from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.training.display import Display
+
+FILM_SECONDS = 4.0
+POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stochastic", **NAMES}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is shown of one run beside its curves. evaluation: of `compare`. robustness: of `compare_robustness`, or empty.
+    agent, expert: lists of `Walk`s, one a direction. contacts: {name: stances, (T, 4)}, in the first. films: list of (mp4,
+    caption). no_films: why there are none, or nothing."""
+
+    evaluation: dict
+    robustness: list
+    agent: list
+    expert: list
+    contacts: dict
+    films: list
+    no_films: str
+
+
+def write_report(paths, output, episodes, robustness=False):
+    """Write the page of the runs in run directories `paths` to `output`; its size in bytes is returned.
+
+    episodes: per direction, where result.json has no evaluation, and of robustness. Runs that differ in their seed only are
+    shown together. Raises UserError, SamplingError, OSError.
+    """
+    runs = [read_run(path) for path in paths]
+    looks = {of_group[0].path: look_at(of_group[0], episodes, robustness) for of_group in grouped(runs).values()}
+    content = page(runs, looks).encode()
+    with write_atomically(output) as file:
+        file.write(content)
+    return len(content)
+
+
+def look_at(run, episodes, robustness=False):
+    """Run the episodes that a report shows. episodes: per direction, where result.json has no evaluation. Returns `Look`."""
+    subject, environment = run.subject, run.subject.environment()
+    commands = environment.commands
+    evaluation = (run.result or {}).get("evaluation")
+    missing = not evaluation or "mean" not in evaluation.get("deterministic", {})
+    n_episodes = 2 * len(commands) + (4 * episodes * len(commands) if missing else 0)
+    if robustness:
+        n_episodes += 2 * episodes * len(commands) * len(conditions(commands))
+    with (
+        closing(BatchedSampler(environment, subject.lanes_per_block)) as sampler,
+        Display("walking", n_episodes, "episodes") as display,
+    ):
+        keys = (subject.seed, subject.step)
+        of = {
+            name: walks(sampler, controller, commands, *keys, 0, display.advance)
+            for name, controller in (("agent", PolicyController(subject.actor, True)), ("expert", ExpertController()))
+        }
+        if missing:
+            measures = gait_measures(environment, *keys)
+            evaluation = compare(sampler, subject.actor, episodes, *keys, display.advance, measures=measures)
+        disturbed = compare_robustness(sampler, subject.actor, episodes, *keys, display.advance) if robustness else []
+    contacts = Contacts(environment.model)
+    feet = {
+        POLICIES.get(name, name): stances(contacts(found[0].observations, found[0].actions)[0]) for name, found in of.items()
+    }
+    try:
+        films, why = _films(environment.model, of["agent"], of["expert"]), ""
+    except UserError as error:
+        films, why = [], f"There is no film here: {error}."
+    return Look(evaluation, disturbed, of["agent"], of["expert"], feet, films, why)
+
+
+def page(runs, looks):
+    """The report of `Run`s as HTML. looks: {path: `Look`}, of the first run of each group."""
+    groups = grouped(runs)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("qi_ext.evaluation", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("page.html").render(
+        title="How it learned to walk: " + ("; ".join(groups) if len(groups) < 3 else f"{len(groups)} experiments"),
+        subtitle="Unitree A1 in MuJoCo, told in which direction to walk; learned by imitation.",
+        groups=[
+            _group(title, of_group, looks[of_group[0].path]) | {"colour": colour}
+            for (title, of_group), colour in zip(groups.items(), cycle(plots.COLOURS), strict=False)
+        ],
+        curves=[(title, Markup(svg)) for title, svg in plots.learning_curves(groups)],
+        curves_caption="Each point is the mean over neighbouring updates; of several seeds, mean and standard deviation.",
+        versions=f"Python {platform.python_version()}, "
+        + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "loco-mujoco", "mushroom-rl", "torch")),
+    )
+
+
+def grouped(runs):
+    """Runs that differ in their seed only, {title: [`Run`, ...]}."""
+    groups = {}
+    for run in runs:
+        groups.setdefault(run.title, []).append(run)
+    return groups
+
+
+def _films(model, agent, expert):
+    """The films of a page: all directions, and the first one beside the expert. Raises UserError where nothing draws."""
+    from qi_ext.evaluation.video import beside, grid, write_video
+
+    shown = [
+        (
+            beside([agent[0], expert[0]], ["agent", NAMES["expert"]], 480, 360),
+            "Beside the trot controller, from the same start.",
+        )
+    ]
+    if len(agent) > 1:
+        shown.insert(0, (grid(agent, "all directions", 320, 240), "Each direction; the orange arrow is the command."))
+    n_steps = round(FILM_SECONDS / a1.CONTROL_DT)
+    films = []
+    with tempfile.TemporaryDirectory() as folder, Display("drawing", n_steps * len(shown), "steps") as display:
+        for layout, caption in shown:
+            path = Path(folder, "film.mp4")
+            write_video(path, model, layout, min(n_steps, layout.n_steps), display.advance)
+            films.append((path.read_bytes(), caption))
+    return films
+
+
+def _group(title, runs, look):
+    """What the template shows of runs that differ in their seed only."""
+    run = runs[0]
+    demonstrations = run.subject.metadata.get("demonstrations_source", run.config.get("demonstrations", "?"))
+    results = [each.result for each in runs if each.result]
+    made = [f"demonstrations: {demonstrations}", "seeds " + " ".join(str(each.config["seed"]) for each in runs)]
+    if results:
+        made += [f"{result['steps']:,} steps in {result['training_seconds'] / 60.0:.1f} minutes" for result in results[:1]]
+    notes = [look.no_films] if look.no_films else []
+    notes += [f"{each.path} is not finished: as of step {each.subject.step:,}." for each in runs if each.result is None]
+    if len(runs) > 1:
+        notes.append(f"What follows but for the returns is of seed {run.config['seed']}.")
+    return {
+        "title": title,
+        "command": run.command,
+        "made": "; ".join(made),
+        "notes": notes,
+        "films": [{"data": base64.b64encode(film).decode(), "caption": caption} for film, caption in look.films],
+        "returns": _returns(runs, look),
+        "directions": _directions(look.evaluation),
+        "gaits": _gaits(look.evaluation),
+        "drawings": [{"svg": Markup(svg), "caption": caption} for svg, caption in _drawings(look)],
+        "config": yaml.safe_dump(run.config, sort_keys=False),
+    }
+
+
+def _drawings(look):
+    first = f"{look.agent[0].command.direction_deg:g} degrees"
+    yield plots.polar(look.agent, look.expert), "One episode in each direction: what was commanded, and what came of it."
+    yield plots.gait_diagram(look.contacts), f"Feet on the ground, {first}: the last two seconds."
+    together = {"agent": look.agent[0], NAMES["expert"]: look.expert[0]}
+    yield plots.tracking(together), "How closely the commanded velocity is kept."
+    if look.robustness:
+        names = {"deterministic": "agent", "expert": NAMES["expert"]}
+        yield plots.robustness_bars(look.robustness, names), "Under pushes, noise, and commands that were never trained on."
+
+
+def _returns(runs, look):
+    """A row a policy; mean and standard deviation over the seeds that are evaluated."""
+    evaluations = [run.result["evaluation"] for run in runs if run.result and "evaluation" in run.result] or [look.evaluation]
+    rows = []
+    for name in look.evaluation:
+        found = [evaluation[name] for evaluation in evaluations if name in evaluation]
+        returns = [each["return_mean"] for each in found]
+        directions = [row for each in found for row in each["directions"]]
+        falls, episodes = (sum(row[key] for row in directions) for key in ("falls", "episodes"))
+        deviation = f" ± {statistics.stdev(returns):.1f}" if len(returns) > 1 else ""
+        lowest = min(row["return_mean"] for row in directions)
+        error = statistics.mean(row["velocity_error_mean"] for row in directions)
+        rows.append(
+            [
+                POLICIES.get(name, name),
+                f"{statistics.mean(returns):.1f}{deviation}",
+                f"{lowest:.1f}",
+                f"{error:.3f}",
+                f"{falls}/{episodes}",
+            ]
+        )
+    return {"heads": ["", "return", "lowest direction", "velocity error, m/s", "falls"], "rows": rows}
+
+
+def _directions(evaluation):
+    rows = [
+        [POLICIES.get(name, name), f"{row['direction_deg']:g}", f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
+         f"{row['length_mean']:.0f}", f"{row['velocity_error_mean']:.3f}", f"{row['falls']}/{row['episodes']}"]
+        for name, result in evaluation.items() for row in result["directions"]
+    ]  # fmt: skip
+    return {"heads": ["", "direction", "return", "length", "velocity error, m/s", "falls"], "rows": rows}
+
+
+def _gaits(evaluation):
+    rows = []
+    for name, result in evaluation.items():
+        if "mean" in result and name != "stochastic":
+            figures = result["mean"]
+            cells = ["-" if figures[key] is None else format(figures[key], form) for _, key, form in GAIT_COLUMNS]
+            rows.append([POLICIES.get(name, name), *cells])
+    return {"heads": ["", *(head.replace("\n", ", ") for head, *_ in GAIT_COLUMNS)], "rows": rows}
