@@ -5,6 +5,7 @@ import shutil
 import signal
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import uniform_filter1d
 
 from qi_ext import a1
+from qi_ext.errors import UserError
 from qi_ext.evaluation.rendering import TRUNK_HEIGHT, Renderer, Robot, View, rendering_backend
 from qi_ext.files import write_atomically
 from qi_ext.sampling.pool import available_cpus
@@ -117,6 +119,10 @@ def frames(model, layout, times, n_processes):
     with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout)) as executor:
         try:
             yield from executor.map(_Painter.paint, times)
+        except BrokenProcessPool:
+            raise UserError(
+                f"rendering: a process that draws with {rendering_backend()} has died; another may do: MUJOCO_GL=osmesa"
+            ) from None
         finally:
             executor.shutdown(cancel_futures=True)
 

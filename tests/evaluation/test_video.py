@@ -1,0 +1,70 @@
+"""Films in the making; what is in them is seen by the tests of the launcher."""
+
+import os
+
+import numpy as np
+import pytest
+
+from qi_ext.commands import task_commands
+from qi_ext.errors import UserError
+from qi_ext.evaluation import video
+from qi_ext.evaluation.walks import Walk
+
+
+def walk(command, n=1000, fell=False):
+    observations = np.zeros((n, 37))
+    observations[:, 16:18] = command.velocity
+    return Walk(command, observations, np.zeros((n, 12)), fell, 0.0)
+
+
+class Deadly:
+    """A picture whose drawing ends the process."""
+
+    label = "deadly"
+
+    def __init__(self):
+        self.walks = [walk(task_commands("simple")[0])]
+
+    def at(self, t):
+        os._exit(1)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_process_that_dies_leaves_no_film_and_one_line(simple, tmp_path):
+    with pytest.raises(UserError, match="rendering: a process that draws with .* has died"):
+        video.write_video(tmp_path / "walk.mp4", simple.model, video.Layout([Deadly()], 1, 64, 48), 8)
+    assert not list(tmp_path.iterdir())
+
+
+def test_each_direction_has_its_place_on_the_compass():
+    commands = task_commands("hard")
+    layout = video.grid([walk(command) for command in commands], "all")
+    assert layout.size == (3 * 480, 3 * 360)
+    for place, picture in enumerate(layout.pictures):
+        row, column = divmod(place, 3)
+        if isinstance(picture, video.Map):
+            assert (row, column) == (1, 1)
+        else:
+            (one,) = picture.walks
+            assert tuple(np.sign(np.round(one.command.velocity, 6))) == (column - 1, 1 - row)
+
+
+def test_the_camera_keeps_to_the_robot_and_the_map_to_all_of_them():
+    found = [walk(command) for command in task_commands("hard")]
+    (robot,), view = video.Followed(found[0], "").at(700)
+    assert np.linalg.norm(robot.pose[:2]) == pytest.approx(3.5, rel=1e-3)
+    np.testing.assert_allclose(view.lookat[:2], robot.pose[:2], atol=0.01)
+    robots, near = video.Map(found, "").at(0)
+    _, far = video.Map(found, "").at(999)
+    assert len(robots) == 8
+    assert far.distance > near.distance
+
+
+def test_one_that_fell_stays_where_it_fell_and_is_labelled():
+    picture = video.Followed(walk(task_commands("simple")[0], n=50, fell=True), "agent")
+    np.testing.assert_array_equal(picture.at(49)[0][0].pose, picture.at(500)[0][0].pose)
+    label = video._Label(picture, 480)
+    before, after = (np.zeros((360, 480, 3), dtype=np.uint8) for _ in range(2))
+    label.put(before, 49)
+    label.put(after, 50)
+    assert (after > 0).sum() > 1.3 * (before > 0).sum() > 0
