@@ -83,7 +83,7 @@ def test_a_run_leaves_its_files(finished):
     names = {path.name for path in directory.iterdir()}
     events = {name for name in names if name.startswith("events.out.tfevents.")}
     assert events
-    assert names - events == {"config.yaml", "progress.csv", "agent.safetensors", "checkpoints", "result.json"}
+    assert names - events == {"config.yaml", "progress.csv", "agent.safetensors", "checkpoints", "result.json", "report.html"}
 
 
 def test_the_config_is_the_whole_experiment(finished):
