@@ -29,7 +29,7 @@ TINY = {
     "evaluate.py": "--episodes 1",
     "record.py": "--seconds 0.1",
     "report.py": "--episodes 1",
-    "make_demonstrations.py": "--seconds 2",
+    "make_demonstrations.py": "--seconds 2 --n_directions 2",
     "export.py": "",
 }
 

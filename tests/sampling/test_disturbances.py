@@ -186,7 +186,7 @@ def test_pushes_of_training_are_as_frequent_as_those_of_an_evaluation_and_half_o
 
 @pytest.mark.parametrize("push", [0.0, 80.0])
 def test_every_other_robot_starts_anew_now_and_then(make_sampler, push):
-    n_steps, n_disturbed = 2000, 8
+    n_steps, n_disturbed = 800, 8
     _, rollouts = pushed_forces(make_sampler(), push, 2 * n_disturbed, n_steps, restart_every=20)
     assert not rollouts.truncated[1::2].any(), "the others go on to the time limit"
     cut = rollouts.truncated[::2]

@@ -35,6 +35,14 @@ def files_in_order(monkeypatch):
     monkeypatch.setattr(event_file_writer, "socket", SimpleNamespace(gethostname=lambda: str(time.time_ns())))
 
 
+@pytest.fixture(autouse=True, scope="module")
+def short_films():
+    """What a run that is evaluated ends with is a page of a second or two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("qi_ext.evaluation.page.FILM_SECONDS", 0.05)
+        yield
+
+
 @pytest.fixture
 def tiny(tmp_path):
     """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 lanes, in this process.
