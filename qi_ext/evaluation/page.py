@@ -21,7 +21,7 @@ from qi_ext.evaluation.comparison import compare, gait_measures
 from qi_ext.evaluation.gait import Contacts, stances
 from qi_ext.evaluation.robustness import compare_robustness, conditions
 from qi_ext.evaluation.runs import read_run
-from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES
+from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES, gait_cells
 from qi_ext.evaluation.walks import walks
 from qi_ext.files import write_atomically
 from qi_ext.sampling.batched import BatchedSampler
@@ -218,7 +218,5 @@ def _gaits(evaluation):
     rows = []
     for name, result in evaluation.items():
         if "mean" in result and name != "stochastic":
-            figures = result["mean"]
-            cells = ["-" if figures[key] is None else format(figures[key], form) for _, key, form in GAIT_COLUMNS]
-            rows.append([POLICIES.get(name, name), *cells])
+            rows.append([POLICIES.get(name, name), *gait_cells(result["mean"])])
     return {"heads": ["", *(head.replace("\n", ", ") for head, *_ in GAIT_COLUMNS)], "rows": rows}

@@ -69,9 +69,12 @@ class View:
 class Renderer:
     """Draws robots of one model, in pictures of one size."""
 
-    def __init__(self, model, width, height):
-        """model: `mujoco.MjModel` of the A1, left as it is. width, height: pixels. Raises UserError where nothing draws."""
-        backend = rendering_backend()
+    def __init__(self, model, width, height, backend=""):
+        """model: `mujoco.MjModel` of the A1, left as it is. width, height: pixels. backend: of `rendering_backend`, if known.
+
+        Raises UserError where nothing draws.
+        """
+        backend = backend or rendering_backend()
         os.environ.setdefault("PYOPENGL_PLATFORM", backend)
         self.model = _simplified(model)
         self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
@@ -133,24 +136,22 @@ class Renderer:
 
     def _add_arrow(self, position, command):
         """On the floor ahead of the robot, as long as the robot is to go in a second."""
-        ahead = np.array([np.cos(command.direction), np.sin(command.direction), 0.0])
-        left = np.array([-ahead[1], ahead[0], 0.0])
-        # An arrow lies along its own z axis.
-        turn = np.stack([left, [0.0, 0.0, 1.0], ahead], axis=1)
-        begin = np.array([*position, 0.03]) + 0.35 * ahead
-        self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, turn, ARROW_COLOUR)
+        ahead = command.features[:2]
+        begin = np.array([*(position + 0.35 * ahead), 0.03])
+        self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, ahead, ARROW_COLOUR)
 
     def _add_trail(self, points):
         for begin, end in zip(points[:-1], points[1:], strict=True):
             length = np.linalg.norm(end - begin)
             if not length:
                 continue
-            along = np.array([*(end - begin) / length, 0.0])
-            turn = np.stack([[-along[1], along[0], 0.0], [0.0, 0.0, 1.0], along], axis=1)
             middle = np.array([*(begin + end) / 2.0, 0.005])
-            self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, turn, TRAIL_COLOUR)
+            self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, (end - begin) / length, TRAIL_COLOUR)
 
-    def _add(self, kind, size, position, turn, colour):
+    def _add(self, kind, size, position, along, colour):
+        """What lies on the floor, its own z axis along a unit vector, (2,)."""
+        x, y = along
+        turn = np.array([[-y, 0.0, x], [x, 0.0, y], [0.0, 1.0, 0.0]])
         geom = self._scene.geoms[self._scene.ngeom]
         mujoco.mjv_initGeom(geom, kind, np.array(size), position, turn.flatten(), np.array(colour, dtype=np.float32))
         geom.emission = 0.4

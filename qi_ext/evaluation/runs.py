@@ -9,7 +9,7 @@ import numpy as np
 
 from qi_ext.errors import UserError
 from qi_ext.evaluation.subject import Subject, load_subject
-from qi_ext.training.config import config_class, may_change, warm_defaults
+from qi_ext.training.config import given_settings, make_config, may_change
 from qi_ext.training.run_directory import RunDirectory
 
 ROWS = 200  # of a curve, at most
@@ -32,13 +32,11 @@ class Run:
     @property
     def changed(self):
         """The settings that are not the defaults, {name: value}."""
-        chosen = config_class(*(self.config.get(name, "") for name in ("task", "algorithm", "backend")))
-        defaults = {name: field.default for name, field in chosen.__dataclass_fields__.items()}
-        lists = {name: field.default_factory() for name, field in chosen.__dataclass_fields__.items() if field.type is list}
-        if self.config.get("warm_start"):
-            defaults |= warm_defaults(chosen)
+        warm = {"warm_start": self.config["warm_start"]} if self.config.get("warm_start") else {}
+        chosen = make_config(*(self.config[name] for name in ("task", "algorithm", "backend")), **warm)
+        defaults = given_settings(chosen) | dict.fromkeys(warm, 0)
         found = {name: value for name, value in self.config.items() if name in defaults and name not in WHICH}
-        return {name: value for name, value in found.items() if value != lists.get(name, defaults[name])}
+        return {name: value for name, value in found.items() if value != defaults[name]}
 
     @property
     def title(self):

@@ -72,8 +72,7 @@ def load_subject(name, expert_on=""):
     expert_on: a task; with it, `expert` names the trot controller.
     """
     if expert_on and name == EXPERT:
-        task = expert_on
-        return Subject(name, None, {"task": task})
+        return Subject(name, None, {"task": expert_on})
     actor = load_agent(name)
     shape = (actor.observation_mean.shape[0], actor.std.shape[0])
     if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):

@@ -50,11 +50,11 @@ def gait_table(results):
     directions = [f"{row['direction_deg']:g}" for row in next(iter(measured.values()))["directions"]]
     for i, direction in enumerate(directions):
         for name, result in measured.items():
-            rendered.add_row(direction, name, *_gait(result["directions"][i]))
+            rendered.add_row(direction, name, *gait_cells(result["directions"][i]))
         rendered.add_section()
     if len(directions) > 1:
         for name, result in measured.items():
-            rendered.add_row("mean", name, *_gait(result["mean"]))
+            rendered.add_row("mean", name, *gait_cells(result["mean"]))
     return rendered
 
 
@@ -82,5 +82,6 @@ def _table(title, caption=""):
     return Table(title=title, caption=Text(caption) if caption else None)
 
 
-def _gait(figures):
+def gait_cells(figures):
+    """The text of each of `GAIT_COLUMNS`."""
     return ["-" if figures[name] is None else format(figures[name], form) for _, name, form in GAIT_COLUMNS]

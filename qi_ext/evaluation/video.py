@@ -114,14 +114,14 @@ def frames(model, layout, times, n_processes):
 
     Raises UserError where nothing draws.
     """
-    rendering_backend()  # here, for its words
+    backend = rendering_backend()  # here, once, and for its words
     context = multiprocessing.get_context("spawn")  # a forked process would have this one's threads and locks
-    with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout)) as executor:
+    with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout, backend)) as executor:
         try:
             yield from executor.map(_Painter.paint, times)
         except BrokenProcessPool:
             raise UserError(
-                f"rendering: a process that draws with {rendering_backend()} has died; another may do: MUJOCO_GL=osmesa"
+                f"rendering: a process that draws with {backend} has died; another may do: MUJOCO_GL=osmesa"
             ) from None
         finally:
             executor.shutdown(cancel_futures=True)
@@ -130,15 +130,15 @@ def frames(model, layout, times, n_processes):
 class _Painter:
     """What a process that draws has."""
 
-    def __init__(self, model, layout):
+    def __init__(self, model, layout, backend):
         self._layout = layout
         self._labels = [_Label(picture, layout.width) for picture in layout.pictures]
-        self._renderer = Renderer(model, layout.width, layout.height)
+        self._renderer = Renderer(model, layout.width, layout.height, backend)
 
     @classmethod
-    def prepare(cls, model, layout):
+    def prepare(cls, model, layout, backend):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pictures says when to stop
-        cls.here = cls(model, layout)
+        cls.here = cls(model, layout, backend)
 
     @classmethod
     def paint(cls, t):
