@@ -14,13 +14,14 @@ RESULTS_DIR ?=
 # Of test-upstream: a checkout of imitation-lib; empty where it is installed.
 IMITATION_LIB ?=
 
-.PHONY: help setup setup-video train test test-slow test-gpu test-upstream reproduce lint format clean
+.PHONY: help setup setup-video train test test-slow test-slurm test-gpu test-upstream reproduce lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
 	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
 	@echo "make test        install, lint, run the tests"
 	@echo "make test-slow   install, run the experiments (minutes each)"
+	@echo "make test-slurm  install, run sweeps on a Slurm that is started for it; skipped where Slurm is not installed"
 	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
@@ -57,11 +58,15 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Two files at a time: most tests use one processor.
 test: lint
-	$(BIN)/python -m pytest -m "not slow" --cov --cov-fail-under=90
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-fail-under=90
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
+
+test-slurm: setup
+	$(BIN)/python -m pytest -m "slurm and not slow"
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

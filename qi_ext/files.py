@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
 import errno
+import fcntl
 import os
 import tempfile
 from contextlib import contextmanager
@@ -27,6 +28,22 @@ def require_output(path, option):
     if path.is_dir():
         raise UserError(f"{option}: {path} is a directory; name a file")
     require_writable(path.parent, option)
+
+
+@contextmanager
+def locked(path, taken):
+    """Keep other processes from a file or directory that is there. Raises UserError(taken) where one has it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(taken) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

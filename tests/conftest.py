@@ -88,11 +88,8 @@ def gliding():
 
 @pytest.fixture(scope="session")
 def FakeCuda():
-    """The class of tests/fake_cuda.py, by its path: with `--import-mode=importlib` no test can import its neighbour."""
-    spec = importlib.util.spec_from_file_location("fake_cuda", Path(__file__).with_name("fake_cuda.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.FakeCuda
+    """The class of tests/fake_cuda.py."""
+    return _beside("fake_cuda").FakeCuda
 
 
 @pytest.fixture
@@ -100,3 +97,21 @@ def fake_cuda(FakeCuda):
     """A pretended CUDA device, on for the whole test; see tests/fake_cuda.py."""
     with FakeCuda() as fake:
         yield fake
+
+
+@pytest.fixture(scope="session")
+def slurm():
+    """The `SlurmCluster` of tests/slurm_cluster.py, running; skips where Slurm is not installed."""
+    module = _beside("slurm_cluster")
+    if not module.is_installed():
+        pytest.skip("Slurm is not installed: apt-get install slurmctld slurmd slurm-client munge")
+    with module.SlurmCluster() as cluster:
+        yield cluster
+
+
+def _beside(name):
+    """A module of this folder, by its path: with `--import-mode=importlib` no test can import its neighbour."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

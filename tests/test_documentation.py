@@ -31,7 +31,13 @@ TINY = {
     "report.py": "--episodes 1",
     "make_demonstrations.py": "--seconds 2 --n_directions 2",
     "export.py": "",
+    "sweep.py": "--local",
 }
+TINY_SWEEP = """
+fixed: {n_steps: 64, batch_size: 64, n_envs: 4, policy_hidden: [16], critic_hidden: [16], discriminator_hidden: [16],
+  discriminator_batch_size: 32, evaluation_episodes: 1}
+seeds: 1
+"""
 
 
 def main_of(launcher):
@@ -46,6 +52,11 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main_of("run_gail.py")(["--task", "hard", "--n_directions", "2", *TINY["run_gail.py"].split()])
+        sweep = folder / "launchers" / "sweeps" / "experiments.yaml"
+        sweep.parent.mkdir(parents=True)
+        sweep.write_text(TINY_SWEEP)
+        patch.setenv("MUJOCO_GL", "off")  # no films, which would take longest
+        assert main_of("sweep.py")([str(sweep), "--local"]) == 0
         (recording,) = (code for page, code in EXAMPLES if page == "docs/own-recording.md")
         exec(compile(recording, "own-recording.md", "exec"), {})
     return folder
@@ -72,9 +83,9 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         options += ["--warm_start", "1"]
     if "stock" in options:
         options += ["--agent", "pretrained/simple"]  # an episode takes as long as it lasts, and here it is one a policy
-    if launcher == "run_gail.py" and "--resume" not in options:
+    if (launcher == "run_gail.py" and "--resume" not in options) or options[0].endswith(".yaml"):
         shutil.rmtree("runs")
-    main_of(launcher)(options)
+    assert not main_of(launcher)(options)
     if "--output" in options:
         assert Path(options[options.index("--output") + 1]).stat().st_size > 1000
 

@@ -3,7 +3,7 @@ import stat
 import pytest
 
 from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
+from qi_ext.files import locked, write_atomically
 
 
 def write_and_fail(path):
@@ -71,3 +71,10 @@ def test_directory_in_the_place_of_the_file_is_the_users_mistake(tmp_path):
         pass
     assert str(path) in str(raised.value)
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_what_is_locked_is_refused_with_the_given_words_and_free_afterwards(tmp_path):
+    with locked(tmp_path, "first"), pytest.raises(UserError, match="^taken$"), locked(tmp_path, "taken"):
+        pass
+    with locked(tmp_path, "again"):
+        pass

@@ -13,8 +13,16 @@ _WAIT = """
 # The library's own wait, below, forgets how they ended.
 exit_code=0
 for i in "${!experiments[@]}"; do
-  wait "${experiments[$i]}" || {
-    exit_code=$?
+  running=1
+  while [ "$running" ]; do
+    # A trap, where the script has one, ends a wait before its time: then wait again.
+    kill -0 "${experiments[$i]}" 2>/dev/null || running=
+    wait "${experiments[$i]}"
+    ended_with=$?
+    [ $ended_with -gt 128 ] || running=
+  done
+  [ $ended_with = 0 ] || {
+    exit_code=$ended_with
     echo "Experiment $((i + 1)) of ${#experiments[@]} ended with exit code $exit_code" >&2
   }
 done

@@ -53,9 +53,10 @@ def write_report(paths, output, episodes, robustness=False):
     episodes: per direction, where result.json has no evaluation, and of robustness. Runs that differ in their seed only are
     shown together. Raises UserError, SamplingError, OSError.
     """
-    runs = [read_run(path) for path in paths]
-    looks = {of_group[0].path: look_at(of_group[0], episodes, robustness) for of_group in grouped(runs).values()}
-    content = page(runs, looks).encode()
+    groups = grouped([read_run(path) for path in paths])
+    looks = {title: look_at(runs[0], episodes, robustness) for title, runs in groups.items()}
+    named = "; ".join(groups) if len(groups) < 3 else f"{len(groups)} experiments"
+    content = page(groups, looks, f"How it learned to walk: {named}").encode()
     with write_atomically(output) as file:
         file.write(content)
     return len(content)
@@ -94,21 +95,22 @@ def look_at(run, episodes, robustness=False):
     return Look(evaluation, disturbed, of["agent"], of["expert"], feet, films, why)
 
 
-def page(runs, looks):
-    """The report of `Run`s as HTML. looks: {path: `Look`}, of the first run of each group."""
-    groups = grouped(runs)
+def page(groups, looks, title, sweep=None):
+    """The report of runs as HTML. groups: {title: [`Run`, ...]}, whose curves are drawn. looks: {title: `Look`}, at the first
+    run of those groups that are shown beside. sweep: a table with `heads` and `rows`, its `caption`, and `drawings`, [(title,
+    SVG), ...], that come first.
+    """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qi_ext.evaluation", "."), autoescape=True, undefined=jinja2.StrictUndefined
     )
     return environment.get_template("page.html").render(
-        title="How it learned to walk: " + ("; ".join(groups) if len(groups) < 3 else f"{len(groups)} experiments"),
+        title=title,
         subtitle="Unitree A1 in MuJoCo, told in which direction to walk; learned by imitation.",
-        groups=[
-            _group(title, of_group, looks[of_group[0].path]) | {"colour": colour}
-            for (title, of_group), colour in zip(groups.items(), cycle(plots.COLOURS), strict=False)
-        ],
-        curves=[(title, Markup(svg)) for title, svg in plots.learning_curves(groups)],
+        sweep=sweep and sweep | {"drawings": [(name, Markup(svg)) for name, svg in sweep["drawings"]]},
+        groups=[_group(name, groups[name], look) for name, look in looks.items()],
+        curves=[(name, Markup(svg)) for name, svg in plots.learning_curves(groups)],
         curves_caption="Each point is the mean over neighbouring updates; of several seeds, mean and standard deviation.",
+        legend=list(zip(cycle(plots.COLOURS), groups, strict=False)) if len(groups) > 1 else [],
         versions=f"Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "loco-mujoco", "mushroom-rl", "torch")),
     )

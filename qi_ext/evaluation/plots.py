@@ -153,6 +153,21 @@ def robustness_bars(rows, names):
         return _svg(figure)
 
 
+def marginal(values):
+    """Returns by the values of one setting. values: {value as text: (returns, interval of the mean or None)}."""
+    with _drawing() as (figure, axes):
+        for at, (returns, interval) in enumerate(values.values()):
+            axes.plot([at] * len(returns), returns, "o", markersize=4, color=AGENT, alpha=0.6)
+            if interval:
+                axes.plot([at + 0.15] * 2, interval, color=EXPERT)
+                axes.plot(at + 0.15, sum(interval) / 2.0, "D", markersize=5, color=EXPERT)
+        axes.set_xticks(range(len(values)), list(values))
+        axes.set_xlim(-0.5, len(values) - 0.5)
+        axes.set_ylim(0, 1000)
+        axes.set_ylabel("return")
+        return _svg(figure)
+
+
 class _drawing:
     """A figure and its axes, in the style of the page."""
 

@@ -73,19 +73,28 @@ class DaskWorkers:
 
     def watch(self, over):
         """Until `over` is set: see to it that tasks do not wait for ever for a cluster without workers."""
-        self._lost, since = "", None
-        while not over.wait(LOOK_EVERY):
+        self._lost, since, wait = "", None, 0.0
+        while not over.wait(wait):
+            wait = LOOK_EVERY
             with contextlib.suppress(Exception):  # the client itself notices that the scheduler is gone
+                self.replace_lost()
                 if self._client.nthreads(callback_timeout=WITHOUT_WORKERS):
                     since = None
                     continue
                 if since is None:
                     since = time.monotonic()
                     _log.warning("the Dask scheduler at %s has no worker; waiting for one", self._address)
-                if time.monotonic() - since > WITHOUT_WORKERS:
+                if time.monotonic() - since > WITHOUT_WORKERS and not self.may_get_workers():
                     self._lost = f"the Dask scheduler at {self._address} had no worker for {WITHOUT_WORKERS:.0f} s"
                     self.stop()
                     return
+
+    def replace_lost(self):
+        """Start workers in the place of those that are gone, where that is ours to do."""
+
+    def may_get_workers(self):
+        """Whether workers are known to be on their way, however long that takes."""
+        return False
 
     def stop(self):
         """Have the tasks cancelled."""

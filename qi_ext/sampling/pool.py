@@ -38,22 +38,21 @@ class Pool:
     def __init__(self, kind="loky", n_workers="auto", scheduler="", initializer=None, initargs=(), in_process=None):
         """initializer(*initargs): run once in each worker process, whenever it starts. in_process(): a context manager that
         stands for it where tasks run in this process. n_workers: a number or "auto", `available_cpus`; Dask has its own.
-        scheduler: address of a Dask scheduler, tcp://HOST:PORT. Raises UserError where the pool cannot be had.
+        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to have one, with n_workers in jobs of Slurm.
+        Raises UserError where the pool cannot be had.
         """
         if kind not in KINDS:
             raise UserError(f"--pool: unknown pool {kind!r}; choose one of {', '.join(KINDS)}")
         if (kind == "dask") != bool(scheduler):
-            raise UserError("--scheduler: the address of a Dask scheduler, such as tcp://host:8786, goes with --pool dask")
+            raise UserError(
+                "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
+            )
         self.kind = kind
         self.n_workers = _count(n_workers)
         self._in_process = in_process or contextlib.nullcontext
         self._workers = None
         if kind == "dask":
-            try:
-                from qi_ext.sampling.dask_backend import DaskWorkers
-            except ImportError:
-                raise UserError("--pool dask: Dask is not installed; pip install distributed") from None
-            self._workers = DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
+            self._workers = _dask_workers(scheduler, n_workers, initializer, initargs)
         elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
             from qi_ext.sampling.loky_backend import LokyWorkers
 
@@ -124,6 +123,20 @@ class Pool:
         """End the workers, or part with those of a Dask cluster. The next `run` of a `loky` pool starts new ones."""
         if self._workers is not None:
             self._workers.close()
+
+
+def _dask_workers(scheduler, n_workers, initializer, initargs):
+    try:
+        if scheduler == "slurm":
+            from qi_ext.sampling.slurm_backend import SlurmWorkers
+
+            if n_workers == "auto":
+                raise UserError("--n_workers: say how many worker processes Slurm is to run, such as 32")
+            return SlurmWorkers(_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
+        from qi_ext.sampling.dask_backend import DaskWorkers
+    except ImportError as error:
+        raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
+    return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 
 def _count(n_workers):

@@ -88,7 +88,11 @@ class SimpleGail:
     pool: str = setting(
         "loky", "where robots are simulated: loky (processes), serial (this process) or dask", choices=KINDS, may_change=True
     )
-    scheduler: str = setting("", "address of the Dask scheduler, tcp://HOST:PORT, with --pool dask", may_change=True)
+    scheduler: str = setting(
+        "",
+        "with --pool dask: address of the Dask scheduler, tcp://HOST:PORT, or slurm, for n_workers in jobs of their own",
+        may_change=True,
+    )
 
     # What happens on either side teaches both: a warm start stays up as long after half the steps, and under pushes longer.
     symmetry: str = setting(
@@ -195,7 +199,7 @@ class HardGail(SimpleGail):
 
     task: str = default_of("task", "hard")
     n_steps: int = default_of("n_steps", 3_000_000, warm=1_150_000)
-    # At 0.05 one update in ten is followed by falls, at 0.03, half a million steps later, hardly any.
+    # At 0.05 one update in ten is followed by falls; at 0.03, and a million steps later, hardly any.
     final_std: float = default_of("final_std", 0.03, warm=0.035)
 
 

@@ -1,17 +1,19 @@
 """The directory of one run: RESULTS_DIR/SEED, refused where something is in it already and is not to be gone on with."""
 
-import fcntl
 import json
-import os
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
 
 from qi_ext.errors import UserError
-from qi_ext.files import require_writable, write_atomically
+from qi_ext.files import locked, require_writable, write_atomically
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.config import given_settings
+
+# What a sweep leaves in the directory of a run: what was printed, and how it ended.
+TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
+NOT_THE_RUNS = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
 
 # Of files that `write_atomically` had not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
@@ -30,7 +32,7 @@ class RunDirectory:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
             # What a kill leaves of the very first file is nothing.
             names = [path.name for path in self.path.iterdir()] if existing == self.path and existing.is_dir() else []
-            self.occupied = any(not name.startswith(TEMPORARY) for name in names)
+            self.occupied = any(not name.startswith(TEMPORARY + NOT_THE_RUNS) for name in names)
         except OSError as error:
             raise UserError(f"{option}: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():
@@ -67,19 +69,12 @@ class RunDirectory:
         Raises UserError where another process has it, or has had it since this object was made.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(self.path, os.O_RDONLY)
         try:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise UserError(f"{self._option}: the run in {self.path} is running in another process") from None
-            except OSError:
-                pass  # a file system without locks
-            if self.checkpoints.steps() != self._steps:
-                raise UserError(f"{self._option}: the run in {self.path} has gone on in another process; try again")
-            yield
+            with locked(self.path, f"{self._option}: the run in {self.path} is running in another process"):
+                if self.checkpoints.steps() != self._steps:
+                    raise UserError(f"{self._option}: the run in {self.path} has gone on in another process; try again")
+                yield
         finally:
-            os.close(descriptor)
             with suppress(OSError):
                 self.path.rmdir()
 

@@ -93,3 +93,13 @@ def test_falls_are_written_beside_the_bars():
     found = texts(plots.robustness_bars(rows, {"deterministic": "agent", "expert": "trot controller"}))
     assert [text for text in found if text and "fell" in text] == ["3 of 8 fell"]
     assert {"undisturbed", "pushes of 60 N", "agent", "trot controller"} <= set(found)
+
+
+def test_each_return_and_the_interval_of_the_mean_are_drawn_by_value():
+    svg = plots.marginal({"0.9": ([100.0, 300.0], (150.0, 250.0)), "0.97": ([500.0], None)})
+    assert {"0.9", "0.97", "return"} <= set(texts(svg))
+    drawn = {
+        colour: [use for use in ElementTree.fromstring(svg).iter(f"{SVG}use") if f"fill: {colour}" in use.get("style", "")]
+        for colour in (plots.AGENT, plots.EXPERT)
+    }
+    assert {colour: len(uses) for colour, uses in drawn.items()} == {plots.AGENT: 3, plots.EXPERT: 1}

@@ -401,3 +401,19 @@ def test_importing_the_patches_imports_neither_the_library_nor_joblib():
         "import sys, patches.experiment_launcher; print([n in sys.modules for n in ('experiment_launcher', 'joblib', 'git')])"
     )
     assert in_process(code) == ["[False,", "False,", "False]"]
+
+
+def test_a_trap_in_the_script_does_not_end_its_waiting(patched, tmp_path):
+    """bash leaves `wait` with 128 + the signal's number when a trap has been run."""
+    from experiment_launcher import Launcher
+
+    launcher = Launcher("trapped", "json.tool", n_seeds=1, base_dir=str(tmp_path), use_timestamp=False)
+    script = launcher.generate_slurm(["--line"])
+    (command,) = [line for line in script.splitlines() if line.endswith("--line  &")]
+    start = script.index("json/tool.py")
+    started = script[script.rindex("\n", 0, start) : script.index(command) + len(command)]
+    # In the place of the experiment one that has its script trapped, and then fails.
+    script = script.replace(started, "\n(sleep 0.2; kill -USR1 $$; sleep 0.3; exit 7) &", 1)
+    done = subprocess.run(["bash", "-c", "trap 'echo trapped' USR1\n" + script], capture_output=True, text=True)
+    assert "trapped" in done.stdout
+    assert done.returncode == 7, done.stderr

@@ -8,7 +8,7 @@ import yaml
 from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
 from qi_ext.training.resume import find_start
-from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 
 
 @pytest.fixture
@@ -71,6 +71,13 @@ def test_a_directory_with_something_in_it_is_refused_and_left_alone(config, path
 def test_what_a_kill_leaves_of_the_first_file_is_nothing(config, path):
     path.mkdir(parents=True)
     (path / ".config.yaml.x1y2").touch()
+    assert not RunDirectory(path).occupied
+
+
+def test_what_a_sweep_leaves_there_is_nothing_of_the_run(config, path):
+    path.mkdir(parents=True)
+    for name in (TRIAL_LOG, TRIAL_RECORD):
+        (path / name).write_text("{}")
     assert not RunDirectory(path).occupied
 
 

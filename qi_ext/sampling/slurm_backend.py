@@ -1,0 +1,94 @@
+"""Dask workers that are jobs of Slurm, by dask-jobqueue: started with the run, replaced when they are lost, ended with it."""
+
+import logging
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import dask
+from dask_jobqueue import SLURMCluster
+
+from qi_ext.errors import UserError
+from qi_ext.sampling.dask_backend import DaskWorkers
+
+# Of a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) says nothing.
+CORES, MEMORY, LOGS = 1, "2GiB", "slurm_logs"
+TIMEOUT = 60.0  # s, for Slurm to answer
+LOOK_EVERY = 5.0  # s
+IN_VAIN = 3  # times that lost jobs are replaced while no worker is there: their fault may be ours
+
+_log = logging.getLogger("qi_ext.sampling")
+
+
+class SlurmWorkers(DaskWorkers):
+    """Processes of one thread each, `cores` in a job. What a job may use is Dask's configuration's to say (its
+    jobqueue.slurm: cores, memory, walltime, queue, account, ...)."""
+
+    def __init__(self, n_workers, timeout, initializer, initargs):
+        """n_workers: processes, of all jobs together. Raises UserError where Slurm does not take such jobs."""
+        configured = dask.config.get("jobqueue.slurm")
+        cores = configured["cores"] or CORES
+        self._n_workers = n_workers
+        self._next_look, self._in_vain = 0.0, 0
+        self._cluster = SLURMCluster(
+            cores=cores,
+            processes=cores,
+            memory=configured["memory"] or MEMORY,
+            log_directory=configured["log-directory"] or os.path.abspath(LOGS),
+            scheduler_options=configured["scheduler-options"] or {"dashboard_address": ":0"},
+        )
+        try:
+            _require_accepted(self._cluster.job_script())
+            self._cluster.scale(n_workers)
+            super().__init__(self._cluster.scheduler_address, timeout, initializer, initargs)
+        except BaseException:
+            self._cluster.close()
+            raise
+
+    def replace_lost(self):
+        if time.monotonic() < self._next_look:
+            return
+        self._next_look = time.monotonic() + LOOK_EVERY
+        waiting_or_running = self._jobs()
+        # Dask itself misses those that never came to connect, and those with several processes.
+        jobs = self._cluster.workers
+        lost = [name for name, job in list(jobs.items()) if job.job_id and job.job_id not in waiting_or_running]
+        if not lost:
+            return
+        self._in_vain = 0 if self._client.nthreads() else self._in_vain + 1
+        if self._in_vain <= IN_VAIN:
+            _log.warning("lost: %d of the jobs of Slurm that run workers; submitting others", len(lost))
+            self._cluster.loop.add_callback(lambda: [jobs.pop(name, None) for name in lost])
+            self._cluster.scale(self._n_workers)
+
+    def may_get_workers(self):
+        return bool(self._jobs())
+
+    def _jobs(self):
+        """Numbers of our jobs that wait or run."""
+        own = {job.job_id for job in self._cluster.workers.values() if job.job_id}
+        words = ["squeue", "--me", "--noheader", "--format=%A"]
+        answer = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=True)
+        return own & set(answer.stdout.split())
+
+    def close(self):
+        super().close()
+        self._cluster.close()
+
+
+def _require_accepted(script):
+    """Raise UserError, with what Slurm says, unless it would take a job like this."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "worker.sh")
+        path.write_text(script)
+        try:
+            answer = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=TIMEOUT)
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise UserError(
+                f"--scheduler slurm: sbatch cannot be asked ({error}); run where Slurm's jobs are submitted"
+            ) from None
+    if answer.returncode:
+        said = " ".join(answer.stderr.split())
+        raise UserError(f"--scheduler slurm: {said}; what a job asks for is in Dask's configuration, jobqueue.slurm")

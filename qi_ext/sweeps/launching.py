@@ -1,0 +1,172 @@
+"""Trials handed to experiment-launcher: all at once to Slurm, or some at a time to this machine."""
+
+import io
+import os
+from contextlib import contextmanager, redirect_stdout
+from shlex import quote
+
+import joblib
+from experiment_launcher import Launcher
+
+import patches
+from qi_ext.sampling.pool import available_cpus
+from qi_ext.sweeps import experiment
+from qi_ext.training.display import say
+
+GRACE = 120  # s before the time limit at which a run is told to save, or a quarter of the limit where that is less
+
+_SETTINGS = """\
+# Preempted, or at its time limit, it goes on in the next job.
+#SBATCH --requeue
+#SBATCH --open-mode=append
+#SBATCH --signal=B:USR1@{grace}
+"""
+
+_BEGINNING = """
+echo "$SLURM_JOB_ID" > {job}
+requeue=
+experiments=()
+trap 'kill -TERM "${{experiments[@]}}"' TERM
+trap 'requeue=1; kill -TERM "${{experiments[@]}}"' USR1
+"""
+
+_END = """
+if [ "$requeue" ] && [ "$exit_code" != 0 ]; then
+  echo "The time limit is near: the run is saved, and goes on when Slurm starts this job again"
+  scontrol requeue "$SLURM_JOB_ID" || exit
+fi
+"""
+
+
+class SweepLauncher(Launcher):
+    """experiment-launcher's own, but for trials that are listed one by one, with their seeds, and for jobs that go on after
+    their time limit. It is to run while the patches of experiment-launcher hold."""
+
+    def __init__(self, sweep, trials, n_parallel=1):
+        """trials: of the sweep, those to run."""
+        resources = sweep.resources
+        gpu = resources.gpu if not resources.gpu or resources.gpu.startswith("gpu:") else f"gpu:{resources.gpu}"
+        super().__init__(
+            exp_name=sweep.directory.name,
+            exp_file=experiment.__name__,
+            n_seeds=1,
+            n_cores=resources.cores,
+            memory_per_core=-(-resources.memory // resources.cores),
+            days=resources.time // 86400,
+            hours=resources.time // 3600 % 24,
+            minutes=resources.time // 60 % 60,
+            seconds=resources.time % 60,
+            project_name=resources.account or None,
+            base_dir=str(sweep.directory.parent),
+            n_exps_in_parallel=n_parallel,
+            gres=gpu or None,
+            partition=resources.partition or None,
+            use_timestamp=False,
+            check_results_directories=False,
+        )
+        self._sweep, self._trials = sweep, trials
+        # Not in the scratch directory that it looks for on one cluster, but where one was told.
+        self._experiment_dir_slurm = self._experiment_dir_local = str(sweep.directory)
+        self._experiment_dir_slurm_files, self._experiment_dir_slurm_logs = map(str, slurm_directories(sweep.directory))
+
+    def _generate_exp_params(self, default_params_dict):
+        for trial in self._trials:
+            yield default_params_dict | trial.settings | {"results_dir": str(trial.results_dir), "seed": trial.seed}
+
+    def _run_slurm(self, test):
+        for trial in self._trials:
+            varied = {f"{name}__": value for name, value in trial.varied.items()}
+            self._trial, self._start_seed, self._experiment_list = trial, trial.seed, [trial.fixed | varied]
+            super()._run_slurm(test)
+
+    def save_slurm(self, command_line_args_list=None, idx=None):
+        job_file(self._sweep, self._trial).unlink(missing_ok=True)
+        return super().save_slurm(command_line_args_list, _number(self._trial))
+
+    def generate_slurm(self, command_line_args_list=None):
+        with redirect_stdout(io.StringIO()):  # it prints what GPU is asked for
+            script = super().generate_slurm(command_line_args_list)
+        grace = min(GRACE, self._sweep.resources.time // 4)
+        script = _inserted(script, "\n# Mandatory parameters\n", "\n" + _SETTINGS.format(grace=grace))
+        script = _inserted(
+            script, "\n# Program specific arguments\n", _BEGINNING.format(job=quote(str(job_file(self._sweep, self._trial))))
+        )
+        return _inserted(script, "\nexit $exit_code\n", _END)
+
+
+def slurm_directories(directory):
+    """Of a sweep: those of the scripts, and of what Slurm's jobs print."""
+    return directory / "slurm_files", directory / "slurm_logs"
+
+
+def script_file(sweep, trial):
+    """The script of a trial's job."""
+    return slurm_directories(sweep.directory)[0] / f"slurm_{sweep.directory.name}_{_number(trial)}.sh"
+
+
+def job_file(sweep, trial):
+    """Where the job of a trial says its number, when it starts."""
+    return script_file(sweep, trial).with_suffix(".job")
+
+
+def _number(trial):
+    return f"{trial.index:04d}"
+
+
+def submit(sweep, trials):
+    """Hand trials to Slurm, one job each. Raises RuntimeError at the first that sbatch refuses."""
+    with _patched():
+        SweepLauncher(sweep, trials).run(local=False)
+
+
+def parallel(resources):
+    """How many trials fit on the processors that this process may use."""
+    return max(1, available_cpus() // resources.cores)
+
+
+def run_here(sweep, trials):
+    """Run trials on this machine, as many at a time as fit. Returns the number of the signal that stopped it, or None."""
+    launcher = SweepLauncher(sweep, trials, parallel(sweep.resources))
+    for trial in trials:  # no longer Slurm's
+        script_file(sweep, trial).unlink(missing_ok=True)
+    # Each trial is a process of its own; here are only threads that wait for them.
+    together = experiment.stopped_together()
+    with _patched(), _cores(sweep.resources.cores), joblib.parallel_config("threading"), together as came:
+        try:
+            launcher.run(local=True)
+        except RuntimeError as error:  # which trials could not begin, after all others ran
+            say(str(error))
+    return came[0] if came else None
+
+
+@contextmanager
+def _patched():
+    """Within it the patches of experiment-launcher hold."""
+    before = patches.applied()
+    patches.apply("experiment_launcher")
+    try:
+        yield
+    finally:
+        patches.set_applied(before)
+
+
+@contextmanager
+def _cores(count):
+    """What is started within it uses so many processors (joblib's `cpu_count`)."""
+    name = "LOKY_MAX_CPU_COUNT"
+    before = os.environ.get(name)
+    os.environ[name] = str(count)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+def _inserted(script, place, text):
+    """text before the first such place. Raises RuntimeError where experiment-launcher writes other scripts than it did."""
+    if place not in script:
+        raise RuntimeError(f"experiment-launcher's script has no {place.strip()!r}")
+    return script.replace(place, text + place, 1)

@@ -1,0 +1,154 @@
+"""`launchers/sweep.py` on this machine: real runs, as tiny as they can be."""
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from qi_ext import load_agent
+from qi_ext.errors import UserError
+from qi_ext.sweeps.commands import SWEEP_FILE
+from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
+
+TINY = (
+    "n_envs: 4, batch_size: 64, n_steps: 128, policy_hidden: [16], critic_hidden: [16], discriminator_hidden: [16], "
+    "discriminator_batch_size: 32"
+)
+LONG = TINY.replace("n_steps: 128", "n_steps: 1000000")
+DEADLINE = 120.0  # s
+
+
+@pytest.fixture
+def main(request, monkeypatch, tmp_path):
+    """sweep.py's main, in an empty directory; without films, which would take longest."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
+    return runpy.run_path(str(request.config.rootpath / "launchers" / "sweep.py"))["main"]
+
+
+@pytest.fixture
+def write(tmp_path):
+    """A function that writes a sweep's file: its name."""
+
+    def write(text, name="tried.yaml"):
+        (tmp_path / name).write_text(text)
+        return name
+
+    return write
+
+
+def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, capsys):
+    path = write(
+        f"fixed: {{{TINY}, evaluation_episodes: 1, wandb: ''}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
+        "it's, mine.yaml",
+    )
+    assert main([path, "--local"]) == 0
+    assert "4 trials: 4 done" in capsys.readouterr().out
+    folder = tmp_path / "runs" / "sweeps" / "it's, mine"
+    runs = [folder / f"gamma___{gamma}" / str(seed) for seed in (0, 1) for gamma in (0.9, 0.97)]
+    results = [json.loads((run / "result.json").read_text()) for run in runs]
+    assert [result["seed"] for result in results] == [0, 0, 1, 1]
+    assert all((run / TRIAL_LOG).stat().st_size for run in runs)
+
+    assert main(["--status", str(folder)]) == 0
+    assert "gamma 0.97, seed 1" in capsys.readouterr().out
+
+    assert main(["--best", str(folder)]) == 0
+    means = {gamma: 0.0 for gamma in ("0.9", "0.97")}
+    for run, result in zip(runs, results, strict=True):
+        means[run.parent.name.removeprefix("gamma___")] += result["evaluation"]["deterministic"]["return_mean"] / 2.0
+    best = max(means, key=means.get)
+    assert f"of gamma {best}, seed" in capsys.readouterr().out
+    agents = [(run / "agent.safetensors").read_bytes() for run in runs if run.parent.name == f"gamma___{best}"]
+    assert (folder / "best.safetensors").read_bytes() in agents
+    assert load_agent(folder / "best.safetensors")
+    page = (folder / "report.html").read_text()
+    assert f"{means[best]:.1f}" in page and "Returns by gamma" in page
+
+    assert main(["--retry", str(folder), "--local"]) == 0  # nothing is left to do
+    assert [json.loads((run / "result.json").read_text()) for run in runs] == results
+
+
+def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, capsys):
+    path = write(f"fixed: {{{TINY}, evaluation_episodes: 0}}\ngrid: {{demonstrations: [trot, none.npz]}}\nseeds: 1")
+    assert main([path, "--local"]) == 1
+    printed = capsys.readouterr().out
+    assert "2 trials: 1 done, 1 failed" in printed
+    assert "ended with exit code 2" in printed
+    assert "run_gail.py: " in printed and "none.npz" in printed  # its last line
+    assert main(["--status", "runs/sweeps/tried"]) == 1
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_sweep_that_is_stopped_saves_and_goes_on(main, write, tmp_path, request, number, code):
+    path = write(f"fixed: {{{LONG}, evaluation_episodes: 0}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 4\nresources: {{cores: 2}}")
+    words = [sys.executable, request.config.rootpath / "launchers" / "sweep.py", path, "--local"]
+    folder = tmp_path / "runs" / "sweeps" / "tried"
+    # In a group of its own, which gets the signal as from a terminal.
+    with subprocess.Popen(words, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + DEADLINE
+        while not list(folder.glob("*/*/checkpoints/*/checkpoint.safetensors")):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.05)
+        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        printed, _ = process.communicate(timeout=DEADLINE)
+    assert process.returncode == code, printed
+    records = [json.loads(path.read_text()) for path in folder.glob(f"*/*/{TRIAL_RECORD}")]
+    assert any(record["exit_code"] in (130, 143) for record in records)
+    assert all(record["exit_code"] for record in records)  # others may have been stopped before they could save
+    assert not any(psutil.pid_exists(record["pid"]) for record in records)
+    assert "not begun" in printed and "and saved" in printed
+
+
+def test_a_dry_run_leaves_nothing(main, write, tmp_path, capsys):
+    assert (
+        main([write(f"fixed: {{{TINY}}}\ngrid: {{gamma: [0.9, 0.97]}}\nresources: {{cores: 1}}"), "--local", "--dry_run"]) == 0
+    )
+    printed = capsys.readouterr().out
+    assert "6 runs here" in printed and "768 steps: about 0.0 core-hours" in printed
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_directory_that_is_taken_is_left_alone(main, write, tmp_path):
+    folder = tmp_path / "runs" / "sweeps" / "tried"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("mine")
+    with pytest.raises(UserError, match="is there already"):
+        main([write(f"fixed: {{{TINY}}}"), "--local"])
+    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    "arguments, complaint",
+    [
+        ([], "give one of SWEEP.yaml, --status DIR, --retry DIR and --best DIR"),
+        (["a.yaml", "--status", "x"], "give one of"),
+        (["a.yaml", "--local", "--slurm"], "--local, --slurm: leave one out"),
+        (["--status", "x", "--results_dir", "y"], "--results_dir: the sweep is in x"),
+        (["--status", "x"], f"x: is not the directory of a sweep: it has no {SWEEP_FILE}"),
+        (["a.yaml"], "a.yaml: cannot be read"),
+    ],
+)
+def test_mistakes_are_one_line(main, arguments, complaint):
+    with pytest.raises(UserError) as caught:
+        main(arguments)
+    assert complaint in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_slurm_is_missed_where_it_is_not(main, write, monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(UserError, match="there is no sbatch on PATH; --local runs it"):
+        main([write(f"fixed: {{{TINY}}}"), "--slurm"])
+
+
+def test_nothing_evaluated_is_told(main, write):
+    main([write(f"fixed: {{{TINY}, evaluation_episodes: 0}}\nseeds: 1"), "--local"])
+    with pytest.raises(UserError, match="no trial is done and evaluated"):
+        main(["--best", "runs/sweeps/tried"])

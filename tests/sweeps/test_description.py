@@ -1,0 +1,124 @@
+"""What a sweep's file says, and what is refused in it."""
+
+import re
+
+import pytest
+import yaml
+
+from qi_ext.errors import UserError
+from qi_ext.sweeps.description import Resources, read_sweep
+
+
+@pytest.fixture
+def read(tmp_path):
+    """A function: the `Sweep` of the text of a file."""
+
+    def read(text):
+        path = tmp_path / "tried.yaml"
+        path.write_text(text)
+        return read_sweep(path, tmp_path / "out")
+
+    return read
+
+
+def test_a_grid_is_every_combination_with_every_seed(read, tmp_path):
+    sweep = read("fixed: {task: hard}\ngrid: {gamma: [0.9, 0.97], max_kl: [0.01, 0.02]}\nseeds: [3, 5]")
+    assert [(t.seed, t.varied["gamma"], t.varied["max_kl"]) for t in sweep.trials] == [
+        (seed, gamma, kl) for seed in (3, 5) for gamma in (0.9, 0.97) for kl in (0.01, 0.02)
+    ]
+    assert sweep.trials[1].directory == tmp_path / "out" / "gamma___0.9" / "max_kl___0.02" / "3"
+    assert sweep.trials[1].config.task == "hard"
+    assert [trial.index for trial in sweep.trials] == list(range(8))
+
+
+def test_directories_are_those_of_experiment_launcher(read):
+    launcher = pytest.importorskip("experiment_launcher").Launcher
+    sweep = read("trials:\n- {policy_hidden: [64, 32], wandb: a/b c}\n- {gamma: 1e-1}\n- {}\nseeds: 1")
+    for trial in sweep.trials:
+        varied = {f"{name}__": value for name, value in trial.varied.items()}
+        its_own = object.__new__(launcher)
+        its_own._compact_dirs = False
+        assert str(trial.results_dir) == its_own._generate_results_dir(str(sweep.directory), trial.fixed | varied)
+
+
+def test_values_are_what_the_setting_makes_of_them(read):
+    """YAML itself would make 7200 of the time, False of the project, and text of the rate."""
+    sweep = read(
+        "fixed: {discriminator_learning_rate: 1e-4, wandb: no, policy_hidden: [64, 32], n_steps: null}\n"
+        "seeds: 1\nresources: {time: 2:00:00, memory: 3G, cores: 3, gpu: a100:2, partition: long, account: me}"
+    )
+    (trial,) = sweep.trials
+    settings = {"discriminator_learning_rate": 1e-4, "wandb": "no", "policy_hidden": [64, 32], "n_steps": 1_200_000}
+    assert trial.settings == settings
+    assert sweep.resources == Resources(3, 3072, 7200, "a100:2", "long", "me")
+
+
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("90", 5400), ("10:30", 630), ("1:00:00", 3600), ("1-0", 86400), ("1-2:30", 95400), ("2-00:00:01", 172801)],
+)
+def test_times_are_slurms(read, text, seconds):
+    assert read(f"resources: {{time: {text}}}").resources.time == seconds
+
+
+@pytest.mark.parametrize(
+    "text, complaint",
+    [
+        ("", "a sweep is made of fixed, grid, trials, seeds, resources"),
+        ("[1]", "a sweep is made of"),
+        ("a: {b", "is not YAML"),
+        ("\xff", "a sweep is made of"),
+        ("grid: {gamma: [0.9]}\nmore: 1", "more: there is no such thing in a sweep"),
+        ("grid: {gamma: 0.9}", "grid: gamma: must be a list of values"),
+        ("grid: {gamma: []}", "grid: gamma: must be a list of values"),
+        ("grid: {gamma: [0.9]}\ntrials: [{gamma: 0.9}]", "grid, trials: give one of them"),
+        ("trials: {gamma: 0.9}", "trials: must be a list"),
+        ("fixed: [1]", "fixed: must be `name: value` lines"),
+        ("fixed: {gamma: 0.9}\ngrid: {gamma: [0.9]}", "gamma: is both fixed and varied"),
+        ("grid: {gamma: [0.9], gamma: [0.8]}", "line 1: gamma is there twice"),
+        ("grid: {gama: [0.9]}", "trial 0 (0.9): --gama: no such option"),
+        ("grid: {gamma: [0.9, 1.5]}", "trial 1 (1.5): --gamma: must be at least 0 and at most 1, not 1.5"),
+        ("grid: {gamma: [0.9, 0.90]}", "gamma 0.9 and gamma 0.9 would both be in"),
+        ("grid: {wandb: [a/b, a-b]}", "wandb a/b and wandb a-b would both be in"),
+        ("fixed: {seed: 1}", "seed: cannot be set here: list `seeds`"),
+        ("fixed: {results_dir: x}", "results_dir: cannot be set here"),
+        ("fixed: {n_workers: 4}", "n_workers: cannot be set here: `cores`"),
+        ("seeds: 0", "seeds: must be at least 1"),
+        ("seeds: -1", "seeds: must be how many, or a list of whole numbers"),
+        ("seeds: [1, 1]", "seeds: the same one twice: 1 1"),
+        ("seeds: []", "seeds: must be how many"),
+        ("seeds: {a: 1}", "seeds: must be how many"),
+        ("resources: {core: 1}", "core: there is no such thing in resources"),
+        ("resources: {cores: 0}", "resources: cores: must be a whole number of at least 1"),
+        ("resources: {cores: [1]}", "resources: cores: must be one value"),
+        ("resources: {memory: much}", "resources: memory: must be as 4G or 4000M"),
+        ("resources: {time: soon}", "resources: time: must be HOURS:MINUTES:SECONDS"),
+        ("resources: {time: 0:30}", "a minute at least"),
+        ("resources: {gpu: 'a b'}", "resources: gpu: must be how many"),
+        ("resources: {partition: 'a b'}", "resources: partition: must be one word"),
+    ],
+)
+def test_mistakes_are_one_line(read, text, complaint):
+    with pytest.raises(UserError, match=re.escape(complaint)) as caught:
+        read(text)
+    assert "tried.yaml: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_told(tmp_path):
+    with pytest.raises(UserError, match="cannot be read"):
+        read_sweep(tmp_path / "none.yaml", tmp_path)
+
+
+def test_the_ready_sweeps_can_be_read(request, tmp_path):
+    files = sorted((request.config.rootpath / "launchers" / "sweeps").glob("*.yaml"))
+    assert len(files) == 4
+    for path in files:
+        assert read_sweep(path, tmp_path).trials
+
+
+def test_the_ablations_are_experiments_of_the_results(request, tmp_path):
+    root = request.config.rootpath
+    published = [each["options"] for each in yaml.safe_load((root / "results" / "experiments.yaml").read_text())]
+    for trial in read_sweep(root / "launchers" / "sweeps" / "ablations.yaml", tmp_path).trials:
+        settings = {name: value for name, value in trial.settings.items() if (name, value) != ("algorithm", "gail")}
+        assert settings in published

@@ -1,0 +1,183 @@
+"""Sweeps on a real Slurm: what is killed, cancelled, preempted or near its time limit, and what comes of it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from qi_ext.sweeps.commands import SWEEP_FILE
+from qi_ext.sweeps.description import read_sweep
+from qi_ext.sweeps.launching import job_file, script_file
+from qi_ext.sweeps.slurm import own_jobs
+from qi_ext.sweeps.status import statuses
+from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
+
+pytestmark = pytest.mark.slurm
+DEADLINE = 120.0  # s
+SETTINGS = (
+    "task: simple, n_envs: 8, batch_size: 512, n_steps: 8192, evaluation_episodes: 0, checkpoint_every: 0, "
+    "policy_hidden: [32, 32], critic_hidden: [32], discriminator_hidden: [32]"
+)
+RESOURCES = "cores: 1, memory: 2G, time: 10, partition: low"
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + DEADLINE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+    return found
+
+
+@pytest.fixture
+def launch(slurm, monkeypatch, request, tmp_path):
+    """A function that runs a launcher where the cluster is to be had: the finished process."""
+    root = request.config.rootpath
+    for name, value in (slurm.environment | {"PYTHONPATH": str(root)}).items():
+        monkeypatch.setenv(name, value)
+
+    def run(name, *arguments):
+        words = [sys.executable, str(root / "launchers" / name), *map(str, arguments)]
+        return subprocess.run(words, cwd=tmp_path, capture_output=True, text=True)
+
+    return run
+
+
+@pytest.fixture
+def submit(launch, slurm, tmp_path):
+    """A function: submit a sweep of this text; the `Sweep`. What is left of it is cancelled afterwards."""
+    directory = tmp_path / "it's a, sweep"
+
+    def submit(text, folder_in_the_way=""):
+        (directory / folder_in_the_way).mkdir(parents=True)
+        (directory / SWEEP_FILE).write_text(text)
+        done = launch("sweep.py", "--retry", directory, "--slurm")
+        assert done.returncode == 0, done.stdout + done.stderr
+        return read_sweep(directory / SWEEP_FILE, directory)
+
+    yield submit
+    slurm.ask("scancel", "--me", check=False)
+    wait_for(lambda: not slurm.ask("squeue", "--me", "--noheader").strip(), "jobs are left")
+
+
+def in_training(sweep, but=()):
+    """A trial other than these that has done some of its steps and has more than half of them before it; None."""
+    for each in statuses(sweep):
+        if each.state == "running" and 0 < each.steps < each.n_steps / 2 and each.trial not in but:
+            return each.trial
+    return None
+
+
+def status_of(sweep, trial):
+    return next(each for each in statuses(sweep) if each.trial == trial)
+
+
+def job_of(sweep, trial):
+    return job_file(sweep, trial).read_text().strip()
+
+
+def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slurm, launch, submit, tmp_path):
+    sweep = submit(
+        f"fixed: {{{SETTINGS}}}\ngrid: {{algorithm: [gail, vail], gamma: [0.97, 0.99]}}\nseeds: 2\nresources: {{{RESOURCES}}}"
+    )
+    assert len(sweep.trials) == 8
+
+    killed = wait_for(lambda: in_training(sweep), "no trial trains")
+    os.kill(json.loads((killed.directory / TRIAL_RECORD).read_text())["pid"], signal.SIGKILL)
+    wait_for(lambda: status_of(sweep, killed).state == "failed", "it is not told that a trial was killed")
+    assert status_of(sweep, killed).reason == "killed by SIGKILL"
+
+    # The signal that Slurm sends before the time limit.
+    limited = wait_for(lambda: in_training(sweep, [killed]), "no other trial trains")
+    slurm.ask("scancel", "--batch", "--signal=USR1", job_of(sweep, limited))
+    wait_for(lambda: slurm.job(job_of(sweep, limited))["Restarts"] == "1", "what is near its time limit is not requeued")
+
+    # A job that wants the whole node, in a partition that comes first.
+    preempted = wait_for(lambda: in_training(sweep, [killed, limited]), "no third trial trains")
+    slurm.ask("sbatch", "-p", "high", "-c", "2", "-o", "/dev/null", "--wrap", "true")
+    wait_for(lambda: slurm.job(job_of(sweep, preempted))["Restarts"] == "1", "nothing is preempted")
+
+    wait_for(lambda: {each.state for each in statuses(sweep)} == {"done", "failed"}, "the sweep does not end")
+    assert [each.trial for each in statuses(sweep) if each.state == "failed"] == [killed]
+    shown = launch("sweep.py", "--status", sweep.directory)
+    assert shown.returncode == 1
+    assert "8 trials: 7 done, 1 failed" in shown.stdout
+    assert f"failed: {killed.directory}: killed by SIGKILL" in shown.stdout
+
+    again = launch("sweep.py", "--retry", sweep.directory, "--wait")
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "8 trials: 8 done" in again.stdout
+
+    for number, trial in enumerate((killed, limited, preempted)):
+        words = [f"--{name}={value}" for name, value in trial.settings.items() if not isinstance(value, list)]
+        lists = [[f"--{name}", *value] for name, value in trial.settings.items() if isinstance(value, list)]
+        alone = tmp_path / f"alone{number}"
+        done = launch("run_gail.py", *words, *sum(lists, []), f"--seed={trial.seed}", "--results_dir", alone)
+        assert done.returncode == 0, done.stderr
+        expected, found = (load_file(path / "agent.safetensors") for path in (alone / str(trial.seed), trial.directory))
+        assert expected.keys() == found.keys()
+        assert all(np.array_equal(expected[name], found[name]) for name in expected)
+
+
+def test_what_is_cancelled_or_cannot_begin_is_told(slurm, submit):
+    sweep = submit(
+        f"fixed: {{{SETTINGS}}}\ngrid: {{gamma: [0.9, 0.91, 0.92, 0.93]}}\nseeds: 1\nresources: {{{RESOURCES}}}",
+        f"gamma___0.91/0/{TRIAL_LOG}",
+    )
+    first, blocked, _, last = sweep.trials
+
+    wait_for(lambda: status_of(sweep, blocked).state == "failed", "it is not told that a run could not begin")
+    status = status_of(sweep, blocked)
+    assert status.reason == f"job {job_of(sweep, blocked)} ended before the run began"
+    assert "IsADirectoryError" in "".join(status.lines)
+
+    assert status_of(sweep, last).state == "waiting"
+    slurm.ask("scancel", own_jobs()[str(script_file(sweep, last))].number)
+    wait_for(lambda: status_of(sweep, last).state == "failed", "it is not told that a job was cancelled")
+    assert status_of(sweep, last).reason == "its job never started: it was refused or cancelled"
+
+    wait_for(lambda: status_of(sweep, first).steps, "it does not train")
+    slurm.ask("scancel", job_of(sweep, first))
+    wait_for(lambda: status_of(sweep, first).state == "failed", "it is not told that a run was stopped")
+    assert status_of(sweep, first).reason == "stopped by SIGTERM, and saved"
+
+
+def test_what_sbatch_refuses_stops_the_sweep(launch, slurm, tmp_path):
+    path = tmp_path / "tried.yaml"
+    path.write_text(f"fixed: {{{SETTINGS}}}\nseeds: 2\nresources: {{partition: nowhere}}")
+    done = launch("sweep.py", path)
+    assert done.returncode == 2
+    assert "invalid partition" in done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("sweep.py: ")]
+    assert "not submitted" in line and "--retry" in line
+    assert not slurm.ask("squeue", "--me", "--noheader")
+
+
+def test_jobs_ask_for_what_the_sweep_says(launch, slurm, tmp_path):
+    """sbatch refuses it here, where there is no GPU; its script is there."""
+    path = tmp_path / "tried.yaml"
+    path.write_text(f"fixed: {{{SETTINGS}}}\nresources: {{cores: 3, memory: 4G, time: 1-2:03:04, gpu: a100:2, account: us}}")
+    launch("sweep.py", path)
+    sweep = read_sweep(path, tmp_path / "runs" / "sweeps" / "tried")
+    script = script_file(sweep, sweep.trials[0]).read_text()
+    lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
+    expected = ["--gres=gpu:a100:2", "-A us", "--cpus-per-task 3", "--mem-per-cpu=1366", "-t 1-02:03:04", "--requeue"]
+    assert set(expected) < set(lines)
+    assert "--signal=B:USR1@120" in lines
+
+
+@pytest.mark.slow
+def test_a_run_that_is_longer_than_its_time_limit_goes_on_after_it(slurm, launch, submit):
+    settings = SETTINGS.replace("n_steps: 8192", "n_steps: 90112")
+    sweep = submit(f"fixed: {{{settings}}}\nseeds: 1\nresources: {{cores: 1, memory: 2G, time: 1}}")
+    (trial,) = sweep.trials
+    wait_for(lambda: slurm.job(job_of(sweep, trial)).get("Restarts") == "1", "the limit does not end it")
+    assert status_of(sweep, trial).state in ("waiting", "running")
+    done = launch("sweep.py", "--retry", sweep.directory, "--wait")
+    assert done.returncode == 0, done.stdout
