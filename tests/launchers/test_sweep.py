@@ -46,7 +46,7 @@ def write(tmp_path):
 
 def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, capsys):
     path = write(
-        f"fixed: {{{TINY}, evaluation_episodes: 1, wandb: ''}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
+        f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
         "it's, mine.yaml",
     )
     assert main([path, "--local"]) == 0
