@@ -18,6 +18,7 @@ from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 
 STATES = ("done", "running", "waiting", "failed", "not begun")
 UPDATES = 20  # over which the speed is measured
+RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job"}  # in a trial.json
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,11 @@ def _seconds_left(rows, steps, config):
 
 
 def _record(trial):
+    """What trial.json holds, or None where there is none that can be read."""
     with suppress(OSError, ValueError):
         record = json.loads((trial.directory / TRIAL_RECORD).read_text())
-        return (
-            record if isinstance(record, dict) and record.keys() >= {"ended", "exit_code", "host", "pid", "slurm_job"} else None
-        )
+        if isinstance(record, dict) and record.keys() >= RECORDED:
+            return record
     return None
 
 
