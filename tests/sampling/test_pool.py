@@ -136,7 +136,7 @@ def test_without_dask_it_says_how_to_install_it():
         "try: Pool('dask', scheduler='tcp://127.0.0.1:1')\n"
         "except UserError as error: print(error)"
     )
-    assert run_python("-c", command) == "--pool dask: Dask is not installed; pip install distributed\n"
+    assert run_python("-c", command) == "--pool dask: distributed is not installed; pip install distributed dask-jobqueue\n"
 
 
 def run_python(*arguments, **variables):
