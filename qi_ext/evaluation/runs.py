@@ -11,6 +11,7 @@ from qi_ext.errors import UserError
 from qi_ext.evaluation.subject import Subject, load_subject
 from qi_ext.training.config import given_settings, make_config, may_change
 from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.values import shown
 
 ROWS = 200  # of a curve, at most
 
@@ -45,7 +46,7 @@ class Run:
         if self.config["backend"] != "native":
             words.append(self.config["backend"])
         changed = {name: value for name, value in self.changed.items() if not may_change(name) or name == "n_steps"}
-        return ", ".join(words + [f"{name} {_text(value)}" for name, value in changed.items()])
+        return ", ".join(words + [f"{name} {shown(value)}" for name, value in changed.items()])
 
     @property
     def command(self):
@@ -95,7 +96,3 @@ def read_curves(path):
 def _mean(values):
     known = values[np.isfinite(values)]
     return known.mean() if len(known) else np.nan
-
-
-def _text(value):
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)

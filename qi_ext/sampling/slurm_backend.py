@@ -10,12 +10,12 @@ from pathlib import Path
 import dask
 from dask_jobqueue import SLURMCluster
 
+from qi_ext import slurm
 from qi_ext.errors import UserError
 from qi_ext.sampling.dask_backend import DaskWorkers
 
 # Of a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) says nothing.
 CORES, MEMORY, LOGS = 1, "2GiB", "slurm_logs"
-TIMEOUT = 60.0  # s, for Slurm to answer
 LOOK_EVERY = 5.0  # s
 IN_VAIN = 3  # times that lost jobs are replaced while no worker is there: their fault may be ours
 
@@ -69,9 +69,7 @@ class SlurmWorkers(DaskWorkers):
     def _jobs(self):
         """Numbers of our jobs that wait or run."""
         own = {job.job_id for job in self._cluster.workers.values() if job.job_id}
-        words = ["squeue", "--me", "--noheader", "--format=%A"]
-        answer = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT, check=True)
-        return own & set(answer.stdout.split())
+        return own & set(slurm.ask("squeue", "--me", "--noheader", "--format=%A").split())
 
     def close(self):
         super().close()
@@ -84,7 +82,7 @@ def _require_accepted(script):
         path = Path(folder, "worker.sh")
         path.write_text(script)
         try:
-            answer = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=TIMEOUT)
+            answer = subprocess.run(["sbatch", "--test-only", path], capture_output=True, text=True, timeout=slurm.TIMEOUT)
         except (OSError, subprocess.TimeoutExpired) as error:
             raise UserError(
                 f"--scheduler slurm: sbatch cannot be asked ({error}); run where Slurm's jobs are submitted"

@@ -3,9 +3,10 @@
 import time
 from pathlib import Path
 
+from qi_ext import slurm
 from qi_ext.errors import UserError
 from qi_ext.files import locked, require_writable, write_atomically
-from qi_ext.sweeps import launching, slurm
+from qi_ext.sweeps import launching
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.ranking import rank
 from qi_ext.sweeps.status import count, statuses

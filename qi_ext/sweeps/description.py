@@ -10,6 +10,7 @@ import yaml
 
 from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
+from qi_ext.training.values import shown
 
 KEYS = ("fixed", "grid", "trials", "seeds", "resources")
 RESOURCES = ("cores", "memory", "time", "gpu", "partition", "account")
@@ -100,11 +101,6 @@ def read_sweep(path, directory):
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
     return Sweep(directory, trials, resources, text)
-
-
-def shown(value):
-    """A value as on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 class _Twice(Exception):

@@ -6,7 +6,7 @@ import numpy as np
 from scipy import stats
 
 from qi_ext.errors import UserError
-from qi_ext.sweeps.description import shown
+from qi_ext.training.values import shown
 
 CONFIDENCE = 0.95
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psutil
 
-from qi_ext.sweeps import slurm
+from qi_ext import slurm
 from qi_ext.sweeps.description import Trial
 from qi_ext.sweeps.experiment import BEGINNING, how_it_ended
 from qi_ext.sweeps.launching import job_file, script_file, slurm_directories

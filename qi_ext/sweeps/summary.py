@@ -57,13 +57,13 @@ def write_best(sweep, found, ranked, episodes):
     agent = sweep.directory / BEST_AGENT
     with open(trial.directory / "agent.safetensors", "rb") as source, write_atomically(agent) as target:
         shutil.copyfileobj(source, target)
-    groups = {
-        each.name: [read_run(status.trial.directory) for status in each.found.values()] for each in ranked if each.returns
-    }
-    first = read_run(trial.directory)
-    shown = dict(list(groups.items())[:N_CURVES])
-    shown[best.name] = [first, *(run for run in shown[best.name] if run.path != first.path)]
-    text = page(shown, {best.name: look_at(first, episodes)}, f"Sweep {sweep.directory.name}", _section(found, ranked))
+    groups = {}
+    for each in ranked[:N_CURVES]:
+        seeds = sorted(each.returns, key=each.returns.get, reverse=True)  # the first one is looked at
+        if seeds:
+            groups[each.name] = [read_run(each.found[seed].trial.directory) for seed in seeds]
+    looks = {best.name: look_at(groups[best.name][0], episodes)}
+    text = page(groups, looks, f"Sweep {sweep.directory.name}", _section(found, ranked))
     report = sweep.directory / REPORT
     with write_atomically(report) as file:
         file.write(text.encode())

@@ -11,6 +11,7 @@ from jsonargparse import ArgumentParser
 from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, make_config, settable, warm_defaults
 from qi_ext.training.resume import stored_choice
+from qi_ext.training.values import shown
 
 # The headings of --help, each by the first field below it.
 GROUPS = {
@@ -63,10 +64,10 @@ def parse_config(program, description, arguments=None):
         if item.name in GROUPS:
             group = parser.add_argument_group(GROUPS[item.name])
         default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
-        shown = " ".join(map(str, default)) if isinstance(default, list) else default
+        text = shown(default)
         if item.name in warm:
-            shown = f"{shown}; {warm[item.name]} after a warm start"
-        text = item.metadata["help"] + (f" [{shown}]" if shown != "" else "")
+            text = f"{text}; {warm[item.name]} after a warm start"
+        text = item.metadata["help"] + (f" [{text}]" if text else "")
         # All as text: the config itself says what a number is, whoever sets it.
         group.add_argument(f"--{item.name}", type=str, help=text, metavar="X", nargs="+" if item.type is list else None)
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}

@@ -8,6 +8,7 @@ from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import make_config, may_change
 from qi_ext.training.display import say
 from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.values import shown
 
 CHOICES = ("task", "algorithm", "backend")  # on which the defaults of all other settings depend
 
@@ -82,7 +83,7 @@ def _go_on(directory, given):
 def _require_same(name, value, stored, directory):
     if value != stored.get(name):
         raise UserError(
-            f"--{name}: the run in {directory.path} has {_shown(stored.get(name))}, and cannot go on with {_shown(value)}; "
+            f"--{name}: the run in {directory.path} has {shown(stored.get(name))}, and cannot go on with {shown(value)}; "
             "leave it out, or start a new run"
         )
 
@@ -91,9 +92,5 @@ def _first_difference(config, own):
     """In what these settings differ from those of the run's directory, in words, or None."""
     for name, value in config.items():
         if name in own and not may_change(name) and value != own[name]:
-            return f"{name} {_shown(value)}, not {_shown(own[name])}"
+            return f"{name} {shown(value)}, not {shown(own[name])}"
     return None
-
-
-def _shown(value):
-    return " ".join(map(str, value)) if isinstance(value, list) else value

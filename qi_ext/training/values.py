@@ -5,6 +5,11 @@ import math
 from qi_ext.errors import UserError
 
 
+def shown(value):
+    """A value as on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
 def checked(item, value):
     """The value of a dataclass field of the config, in its type. Raises UserError where it is of another, or out of range."""
     metadata = item.metadata

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from qi_ext.slurm import own_jobs
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.launching import job_file, script_file
-from qi_ext.sweeps.slurm import own_jobs
 from qi_ext.sweeps.status import statuses
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
 

@@ -28,7 +28,7 @@ def is_there():
 def own_jobs():
     """The user's jobs that are not over, {path of the script: `Job`}. Raises UserError where Slurm does not answer."""
     jobs = {}
-    for line in _ask("squeue", "--me", "--noheader", "--format=%A|%T|%r|%o").splitlines():
+    for line in ask("squeue", "--me", "--noheader", "--format=%A|%T|%r|%o").splitlines():
         number, state, reason, script = line.split("|", 3)
         jobs[script.strip()] = Job(number, state, reason)
     return jobs
@@ -43,7 +43,7 @@ def last_state(number):
         asked.append((("sacct", "--noheader", "--allocations", "--format=State", "--jobs", number), r"(\w+)"))
     for words, pattern in asked:
         try:
-            found = re.search(pattern, _ask(*words))
+            found = re.search(pattern, ask(*words))
         except UserError:  # it has forgotten the job, or keeps no accounts
             continue
         if found:
@@ -69,7 +69,8 @@ def last_lines(path, count=3, since=None):
     return [line for line in lines if line.strip()][-count:]
 
 
-def _ask(*words):
+def ask(*words):
+    """What a command of Slurm prints. Raises UserError where it fails."""
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:
