@@ -5,11 +5,11 @@ BIN := $(VENV)/bin
 
 TASK ?= simple
 ALGORITHM ?= gail
-STEPS ?= 300000
 SEED ?= 0
 WARM_START ?= 0
 DEMONSTRATIONS ?= trot
-# Empty is run_gail.py's own default, runs/TASK-ALGORITHM.
+# Empty is run_gail.py's own default: as many steps as the task takes, and runs/TASK-ALGORITHM.
+STEPS ?=
 RESULTS_DIR ?=
 # Of test-upstream: a checkout of imitation-lib; empty where it is installed.
 IMITATION_LIB ?=
@@ -47,8 +47,8 @@ setup-video:
 	$$([ "$$(id -u)" = 0 ] || echo sudo) sh -c "apt-get update -qq && apt-get install -y -qq --no-install-recommends libegl1 libgl1-mesa-dri"
 
 train: setup
-	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --n_steps $(STEPS) --seed $(SEED) \
-		--warm_start $(WARM_START) --demonstrations "$(DEMONSTRATIONS)" --results_dir "$(RESULTS_DIR)"
+	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --seed $(SEED) --warm_start $(WARM_START) \
+		$(if $(STEPS),--n_steps $(STEPS)) --demonstrations "$(DEMONSTRATIONS)" --results_dir "$(RESULTS_DIR)"
 
 lint: setup
 	$(BIN)/ruff check .

@@ -58,8 +58,9 @@ def main(arguments=None):
     from qi_ext.training.run_directory import write_json
 
     environment = subject.environment(options.demonstrations)
+    notes = subject.notes(environment, options.demonstrations)
     if options.env == "stock":
-        results = _evaluate_stock(subject.actor, environment, options.episodes, seed, subject.step)
+        results = _evaluate_stock(subject.actor, environment, options.episodes, seed, subject.step, notes)
         if options.json:
             write_json(options.json, results)
         return
@@ -72,7 +73,7 @@ def main(arguments=None):
         display.say(f"{options.agent}: {subject.title}")
         if beside:
             display.say(f"agent beside: {options.beside}")
-        for note in subject.notes(environment, options.demonstrations):
+        for note in notes:
             display.say(note)
         evaluated = (sampler, subject.actor, options.episodes, seed, subject.step, display.advance, beside)
         results = compare(*evaluated, gait_measures(environment, seed, subject.step))
@@ -96,7 +97,7 @@ def _check_env(options):
         raise UserError(f"{asked[0]}: not with --env stock, which runs one episode at a time in this process; leave it out")
 
 
-def _evaluate_stock(agent, environment, episodes, seed, step):
+def _evaluate_stock(agent, environment, episodes, seed, step, notes):
     """Evaluate in the stock environment, with the commands and demonstrations of ours, and print the table."""
     from qi_ext.evaluation import table
     from qi_ext.evaluation.stock import compare_stock, stock_versions
@@ -104,6 +105,8 @@ def _evaluate_stock(agent, environment, episodes, seed, step):
 
     with Display("evaluating", 3 * episodes * len(environment.commands), "episodes") as display:
         display.say(f"{stock_versions()}; no patches")
+        for note in notes:
+            display.say(note)
         demonstrations = environment.demonstrations
         results = compare_stock(agent, demonstrations, environment.commands, episodes, seed, step, display.advance)
         display.console.print(table(results, demonstrations.source))

@@ -106,7 +106,7 @@ def _film(shown, environment, commands, seed, options):
         layout = beside([each[0] for each in found], labels)
     else:
         layout = one(found[0][0], labels[0])
-    n_steps = min(layout.n_steps, round(options.seconds / a1.CONTROL_DT))
+    n_steps = min(layout.n_steps, max(1, round(options.seconds / a1.CONTROL_DT)))
     if options.output.endswith(".png"):
         write_picture(options.output, environment.model, layout, n_steps - 1)
     else:

@@ -18,6 +18,8 @@ def main(arguments=None):
     parser.add_argument("--output", type=str, default="report.html", help="the page [report.html]", metavar="FILE")
     text = "episodes per direction, where a run has no evaluation of its own, and of --robustness [4]"
     parser.add_argument("--episodes", type=int, default=4, help=text, metavar="X")
+    starts = "where episodes start: trot, loco-mujoco, or an npz [each agent's own]"
+    parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     text = "also show pushes, action noise and other commands"
     parser.add_argument("--robustness", action="store_true", help=text)
     options = parser.parse_args(arguments)
@@ -30,7 +32,7 @@ def main(arguments=None):
     from qi_ext.evaluation.page import write_report
     from qi_ext.training.display import say
 
-    size = write_report(options.runs, options.output, options.episodes, options.robustness)
+    size = write_report(options.runs, options.output, options.episodes, options.robustness, options.demonstrations)
     say(f"{options.output}: {size / 1e6:.1f} MB; open it in a browser")
 
 

@@ -21,7 +21,7 @@ def main(arguments=None):
     for name, text in (
         ("status", "show each trial of the sweep in this directory"),
         ("retry", "run those that neither are done nor run nor wait"),
-        ("best", "rank its configurations, write its report.html, and copy the best agent to best.safetensors"),
+        ("best", "rank its configurations, write its report.html, copy the best agent (of each task) to best.safetensors"),
     ):
         parser.add_argument(f"--{name}", type=str, default="", help=text, metavar="DIR")
     parser.add_argument("--local", action="store_true", help="run on this machine, as many at a time as have cores")
@@ -40,7 +40,11 @@ def main(arguments=None):
     if options.results_dir and not options.sweep:
         raise UserError(f"--results_dir: the sweep is in {getattr(options, asked[0])}; leave it out")
 
-    from qi_ext.sweeps import commands  # experiment-launcher, and scipy: half a second
+    for name in ("local", "slurm", "wait", "dry_run"):
+        if getattr(options, name) and asked[0] in ("status", "best"):
+            raise UserError(f"--{name}: is not for --{asked[0]}, which runs no trial; leave it out")
+
+    from qi_ext.sweeps import commands  # scipy: half a second
 
     how = {"on_slurm": options.slurm or (False if options.local else None), "wait": options.wait, "dry_run": options.dry_run}
     if options.sweep:

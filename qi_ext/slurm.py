@@ -13,11 +13,12 @@ TIMEOUT = 60.0  # s, for Slurm to answer
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is not over. state: such as PENDING or RUNNING. reason: why it waits."""
+    """A job that is not over. state: such as PENDING or RUNNING. reason: why it waits. script: its path."""
 
     number: str
     state: str
     reason: str
+    script: str
 
 
 def is_there():
@@ -26,12 +27,10 @@ def is_there():
 
 
 def own_jobs():
-    """The user's jobs that are not over, {path of the script: `Job`}. Raises UserError where Slurm does not answer."""
-    jobs = {}
-    for line in ask("squeue", "--me", "--noheader", "--format=%A|%T|%r|%o").splitlines():
-        number, state, reason, script = line.split("|", 3)
-        jobs[script.strip()] = Job(number, state, reason)
-    return jobs
+    """The user's jobs that are not over, a list of `Job`. Raises UserError where Slurm does not answer."""
+    lines = ask("squeue", "--me", "--noheader", "--format=%A|%T|%r|%o").splitlines()
+    # A line of fewer parts goes on with another job's command, which has line breaks.
+    return [Job(*parts[:3], parts[3].strip()) for line in lines if len(parts := line.split("|", 3)) == 4]
 
 
 def last_state(number):

@@ -90,6 +90,20 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         assert Path(options[options.index("--output") + 1]).stat().st_size > 1000
 
 
+def test_the_published_rows_that_are_named_can_be_run_from_nothing(monkeypatch, tmp_path):
+    """Those that are evaluated beside another one's agent cannot be run alone."""
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from experiments import read_experiments
+    from running import require_beside
+
+    experiments = read_experiments(ROOT / "results")
+    text = "\n".join([*PAGES.values(), (ROOT / "results" / "README.md").read_text()])
+    named = re.findall(r"python benchmarks/results.py run ([a-z][\w-]*) --seeds (\d)", text)
+    assert named
+    for name, seed in named:
+        require_beside([(experiments[name], int(seed))], tmp_path)
+
+
 def test_there_are_commands_of_every_launcher():
     launchers = {path.name for path in ROOT.glob("launchers/*.py")}
     assert {command.split()[1].removeprefix("launchers/") for command in COMMANDS} == launchers == set(TINY)

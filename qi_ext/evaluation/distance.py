@@ -33,7 +33,7 @@ class StateDistance:
     what it does in recovering from the episodes' starts: read an agent's distance beside it, not beside 0.
 
     Source: Dadashi et al. 2021, Primal Wasserstein Imitation Learning (arXiv 2006.04678), where the Wasserstein distance to the
-    demonstrations evaluates imitation; there with actions, here with states alone.
+    demonstrations evaluates imitation; there of states with actions, here of states alone, and of order 2.
     """
 
     def __init__(self, demonstrations, seed, step=0, samples=SAMPLES):

@@ -1,9 +1,10 @@
 """An agent in MuJoCo's viewer, where there is a screen: it can be looked at from anywhere, and pushed with the mouse."""
 
-import os
 import sys
 import time
+import warnings
 
+import glfw
 import mujoco.viewer
 import numpy as np
 from loco_mujoco.environments import UnitreeA1
@@ -22,8 +23,8 @@ def watch(subject, environment, command, seed, deterministic=True):
     subject: a `Subject`. environment: its `QuadrupedDirection`. command: a `Command`.
     Raises UserError where there is no screen.
     """
-    if sys.platform == "linux" and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
-        raise UserError("--live: there is no screen here (DISPLAY is not set); make a film with --output walk.mp4")
+    if not _has_screen():
+        raise UserError("--live: there is no screen here (DISPLAY names none that answers); make a film with --output walk.mp4")
     policy = ExpertPolicy() if subject.actor is None else ActorPolicy(subject.actor, deterministic)
     episode = 0
     with mujoco.viewer.launch_passive(environment.model, environment.data) as viewer:
@@ -46,3 +47,11 @@ def watch(subject, environment, command, seed, deterministic=True):
                 if absorbing or not viewer.is_running():
                     break
             episode += 1
+
+
+def _has_screen():
+    """Whether a window can be opened; on Linux alone it is seen beforehand."""
+    if sys.platform != "linux":
+        return True
+    with warnings.catch_warnings(action="ignore"):
+        return bool(glfw.init())

@@ -1,12 +1,10 @@
 """The report: what runs have learned, as one HTML page that needs nothing else."""
 
 import base64
-import platform
 import statistics
 import tempfile
 from contextlib import closing
 from dataclasses import dataclass
-from importlib.metadata import version
 from itertools import cycle
 from pathlib import Path
 
@@ -34,27 +32,32 @@ POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stoch
 
 @dataclass(frozen=True)
 class Look:
-    """What is shown of one run beside its curves. evaluation: of `compare`. robustness: of `compare_robustness`, or empty.
-    agent, expert: lists of `Walk`s, one a direction. contacts: {name: stances, (T, 4)}, in the first. films: list of (mp4,
-    caption). no_films: why there are none, or nothing."""
+    """What is shown of runs that differ in their seed, beside their curves; all but the returns is of the first.
 
-    evaluation: dict
+    evaluations: of `compare`, one a run, the first with `gait_measures`. robustness: of `compare_robustness`, or empty. agent,
+    expert: lists of `Walk`s, one a direction. contacts: {name: stances, (T, 4)}, in the first. films: list of (mp4, caption).
+    notes: what is to be said, in words.
+    """
+
+    evaluations: list
     robustness: list
     agent: list
     expert: list
     contacts: dict
     films: list
-    no_films: str
+    notes: list
 
 
-def write_report(paths, output, episodes, robustness=False):
+def write_report(paths, output, episodes, robustness=False, demonstrations=""):
     """Write the page of the runs in run directories `paths` to `output`; its size in bytes is returned.
 
     episodes: per direction, where result.json has no evaluation, and of robustness. Runs that differ in their seed only are
-    shown together. Raises UserError, SamplingError, OSError.
+    shown together. demonstrations: where episodes start; each agent's own otherwise. Raises UserError, SamplingError, OSError.
     """
+    if len({Path(path).resolve() for path in paths}) < len(paths):
+        raise UserError("RUN_DIR: one of them is named twice; leave it out")
     groups = grouped([read_run(path) for path in paths])
-    looks = {title: look_at(runs[0], episodes, robustness) for title, runs in groups.items()}
+    looks = {title: look_at(runs, episodes, robustness, demonstrations) for title, runs in groups.items()}
     named = "; ".join(groups) if len(groups) < 3 else f"{len(groups)} experiments"
     content = page(groups, looks, f"How it learned to walk: {named}").encode()
     with write_atomically(output) as file:
@@ -62,13 +65,15 @@ def write_report(paths, output, episodes, robustness=False):
     return len(content)
 
 
-def look_at(run, episodes, robustness=False):
-    """Run the episodes that a report shows. episodes: per direction, where result.json has no evaluation. Returns `Look`."""
-    subject, environment = run.subject, run.subject.environment()
+def look_at(runs, episodes, robustness=False, demonstrations=""):
+    """Run the episodes that a report shows, of runs that differ in their seed; see `write_report`. Returns `Look`."""
+    subject = runs[0].subject
+    environment = subject.environment(demonstrations)
     commands = environment.commands
-    evaluation = (run.result or {}).get("evaluation")
-    missing = not evaluation or "mean" not in evaluation.get("deterministic", {})
-    n_episodes = 2 * len(commands) + (4 * episodes * len(commands) if missing else 0)
+    evaluations = [(run.result or {}).get("evaluation") for run in runs]
+    if evaluations[0] and "mean" not in evaluations[0].get("deterministic", {}):
+        evaluations[0] = None  # it has no gait
+    n_episodes = 2 * len(commands) + 4 * episodes * len(commands) * evaluations.count(None)
     if robustness:
         n_episodes += 2 * episodes * len(commands) * len(conditions(commands))
     with (
@@ -80,25 +85,29 @@ def look_at(run, episodes, robustness=False):
             name: walks(sampler, controller, commands, *keys, 0, display.advance)
             for name, controller in (("agent", PolicyController(subject.actor, True)), ("expert", ExpertController()))
         }
-        if missing:
-            measures = gait_measures(environment, *keys)
-            evaluation = compare(sampler, subject.actor, episodes, *keys, display.advance, measures=measures)
+        for i, run in enumerate(runs):
+            if evaluations[i] is None:
+                of_run = (run.subject.seed, run.subject.step)
+                measures = {} if i else gait_measures(environment, *of_run)
+                evaluations[i] = compare(sampler, run.subject.actor, episodes, *of_run, display.advance, measures=measures)
         disturbed = compare_robustness(sampler, subject.actor, episodes, *keys, display.advance) if robustness else []
     contacts = Contacts(environment.model)
     feet = {
         POLICIES.get(name, name): stances(contacts(found[0].observations, found[0].actions)[0]) for name, found in of.items()
     }
+    notes = subject.notes(environment, demonstrations)
     try:
-        films, why = _films(environment.model, of["agent"], of["expert"]), ""
+        films = _films(environment.model, of["agent"], of["expert"])
     except UserError as error:
-        films, why = [], f"There is no film here: {error}."
-    return Look(evaluation, disturbed, of["agent"], of["expert"], feet, films, why)
+        films = []
+        notes.append(f"There is no film here: {error}.")
+    return Look(evaluations, disturbed, of["agent"], of["expert"], feet, films, notes)
 
 
-def page(groups, looks, title, sweep=None):
-    """The report of runs as HTML. groups: {title: [`Run`, ...]}, whose curves are drawn. looks: {title: `Look`}, at the first
-    run of those groups that are shown beside. sweep: a table with `heads` and `rows`, its `caption`, and `drawings`, [(title,
-    SVG), ...], that come first.
+def page(groups, looks, title, sections=()):
+    """The report of runs as HTML. groups: {title: [`Run`, ...]}, whose curves are drawn. looks: {title: `Look`}, at those
+    groups that are shown beside. sections: of a sweep, which come first, each a dict: `title`, a table of `heads` and `rows`,
+    its `caption`, and `drawings`, [(caption, SVG), ...].
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("qi_ext.evaluation", "."), autoescape=True, undefined=jinja2.StrictUndefined
@@ -106,20 +115,19 @@ def page(groups, looks, title, sweep=None):
     return environment.get_template("page.html").render(
         title=title,
         subtitle="Unitree A1 in MuJoCo, told in which direction to walk; learned by imitation.",
-        sweep=sweep and sweep | {"drawings": [(name, Markup(svg)) for name, svg in sweep["drawings"]]},
+        sections=[each | {"drawings": [(text, Markup(svg)) for text, svg in each["drawings"]]} for each in sections],
         groups=[_group(name, groups[name], look) for name, look in looks.items()],
         curves=[(name, Markup(svg)) for name, svg in plots.learning_curves(groups)],
-        curves_caption="Each point is the mean over neighbouring updates; of several seeds, mean and standard deviation.",
+        curves_caption="Each point is the mean over neighbouring updates; of several seeds, mean and standard deviation, over "
+        "those that have come so far.",
         legend=list(zip(cycle(plots.COLOURS), groups, strict=False)) if len(groups) > 1 else [],
-        versions=f"Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in ("mujoco", "loco-mujoco", "mushroom-rl", "torch")),
     )
 
 
 def grouped(runs):
-    """Runs that differ in their seed only, {title: [`Run`, ...]}."""
+    """Runs that differ in their seed only, {title: [`Run`, ...]}, those that are finished first."""
     groups = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.result is None):
         groups.setdefault(run.title, []).append(run)
     return groups
 
@@ -149,24 +157,27 @@ def _films(model, agent, expert):
 def _group(title, runs, look):
     """What the template shows of runs that differ in their seed only."""
     run = runs[0]
-    demonstrations = run.subject.metadata.get("demonstrations_source", run.config.get("demonstrations", "?"))
-    results = [each.result for each in runs if each.result]
-    made = [f"demonstrations: {demonstrations}", "seeds " + " ".join(str(each.config["seed"]) for each in runs)]
-    if results:
-        made += [f"{result['steps']:,} steps in {result['training_seconds'] / 60.0:.1f} minutes" for result in results[:1]]
-    notes = [look.no_films] if look.no_films else []
+    metadata = run.subject.metadata
+    made = [f"demonstrations: {metadata.get('demonstrations_source', run.config.get('demonstrations', '?'))}"]
+    made += [
+        f"seed {each.config['seed']}: {each.result['steps']:,} steps in {each.result['training_seconds'] / 60.0:.1f} minutes"
+        for each in runs
+        if each.result
+    ]
+    made.append(f"made with {metadata.get('versions', 'unknown versions')}")
+    notes = list(look.notes)
     notes += [f"{each.path} is not finished: as of step {each.subject.step:,}." for each in runs if each.result is None]
     if len(runs) > 1:
-        notes.append(f"What follows but for the returns is of seed {run.config['seed']}.")
+        notes.append(f"Returns are over all seeds; the rest of what follows is of seed {run.config['seed']}.")
     return {
         "title": title,
         "command": run.command,
         "made": "; ".join(made),
         "notes": notes,
         "films": [{"data": base64.b64encode(film).decode(), "caption": caption} for film, caption in look.films],
-        "returns": _returns(runs, look),
-        "directions": _directions(look.evaluation),
-        "gaits": _gaits(look.evaluation),
+        "returns": _returns(look.evaluations),
+        "directions": _directions(look.evaluations[0]),
+        "gaits": _gaits(look.evaluations[0]),
         "drawings": [{"svg": Markup(svg), "caption": caption} for svg, caption in _drawings(look)],
         "config": yaml.safe_dump(run.config, sort_keys=False),
     }
@@ -183,11 +194,10 @@ def _drawings(look):
         yield plots.robustness_bars(look.robustness, names), "Under pushes, noise, and commands that were never trained on."
 
 
-def _returns(runs, look):
-    """A row a policy; mean and standard deviation over the seeds that are evaluated."""
-    evaluations = [run.result["evaluation"] for run in runs if run.result and "evaluation" in run.result] or [look.evaluation]
+def _returns(evaluations):
+    """A row a policy; mean and standard deviation over seeds, of an evaluation each."""
     rows = []
-    for name in look.evaluation:
+    for name in evaluations[0]:
         found = [evaluation[name] for evaluation in evaluations if name in evaluation]
         returns = [each["return_mean"] for each in found]
         directions = [row for each in found for row in each["directions"]]

@@ -1,6 +1,7 @@
 """Drawings of a report, each as the text of an SVG whose ink takes the colour of the page's text."""
 
 import io
+import textwrap
 from itertools import cycle
 
 import matplotlib
@@ -45,7 +46,7 @@ CURVES = (
     ("speed along the command, m/s", [("speed_along", "")], None),
     ("discriminator: share judged rightly", ACCURACIES, (0, 1)),
     ("discriminator: entropy, nats", [("discriminator_entropy", "")], (0, 0.75)),
-    ("reward of imitation", [("reward", "")], None),
+    ("reward that is trained on", [("reward", "")], None),
     ("standard deviation of actions", [("std", "")], None),
     ("critic: explained variance", [("explained_variance", "")], (-0.1, 1)),
     ("policy step: kl, nats", [("kl", "")], None),
@@ -153,18 +154,19 @@ def robustness_bars(rows, names):
         return _svg(figure)
 
 
-def marginal(values):
-    """Returns by the values of one setting. values: {value as text: (returns, interval of the mean or None)}."""
-    with _drawing() as (figure, axes):
+def by_value(values):
+    """Returns, a row a value. values: {value as text: (returns, interval of the mean or None)}."""
+    with _drawing(height=0.3 * len(values) + 0.8) as (figure, axes):
         for at, (returns, interval) in enumerate(values.values()):
-            axes.plot([at] * len(returns), returns, "o", markersize=4, color=AGENT, alpha=0.6)
+            axes.plot(returns, [at] * len(returns), "o", markersize=4, color=AGENT, alpha=0.6)
             if interval:
-                axes.plot([at + 0.15] * 2, interval, color=EXPERT)
-                axes.plot(at + 0.15, sum(interval) / 2.0, "D", markersize=5, color=EXPERT)
-        axes.set_xticks(range(len(values)), list(values))
-        axes.set_xlim(-0.5, len(values) - 0.5)
-        axes.set_ylim(0, 1000)
-        axes.set_ylabel("return")
+                axes.plot(interval, [at + 0.15] * 2, color=EXPERT)
+            if returns:
+                axes.plot(np.mean(returns), at + 0.15, "D", markersize=5, color=EXPERT)
+        axes.set_yticks(range(len(values)), [textwrap.fill(name, 28) for name in values], fontsize=7)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_xlim(0, 1000)
+        axes.set_xlabel("return")
         return _svg(figure)
 
 
@@ -192,18 +194,20 @@ def _svg(figure):
 
 
 def _band(axes, curves, column, colour, style, label):
-    """Mean over seeds at common steps, and a standard deviation to each side."""
+    """Mean over the seeds that have a figure, at the steps of the longest, and where there are two a standard deviation."""
     curves = [_known(each["step"], each[column]) for each in curves]
     curves = [each for each in curves if len(each[0])]
     if not curves:
         return
-    steps = max((each[0] for each in curves), key=len)
-    steps = steps[steps <= min(each[0][-1] for each in curves)]
-    values = np.array([np.interp(steps, *each) for each in curves])
-    mean, deviation = values.mean(axis=0), values.std(axis=0)
+    steps = max((each[0] for each in curves), key=lambda each: each[-1])
+    values = np.array([np.interp(steps, *each, left=np.nan, right=np.nan) for each in curves])
+    mean = np.nanmean(values, axis=0)
     axes.plot(steps / 1e6, mean, style, color=colour, label=label)
-    if len(values) > 1:
-        axes.fill_between(steps / 1e6, mean - deviation, mean + deviation, color=colour, alpha=0.2, linewidth=0)
+    several = np.isfinite(values).sum(axis=0) > 1
+    if several.any():
+        deviation = np.nanstd(values[:, several], axis=0, ddof=1)
+        low, high = mean[several] - deviation, mean[several] + deviation
+        axes.fill_between(steps[several] / 1e6, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _known(steps, values):

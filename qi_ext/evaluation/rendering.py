@@ -22,6 +22,7 @@ ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
 TRUNK_HEIGHT = 0.25  # m, that cameras look at
 MESH_CELL = 0.004  # m
+MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
 SUN = (-0.7, -0.9, 3.0)  # m, from what is looked at
 
 
@@ -88,7 +89,7 @@ class Renderer:
         self._options = mujoco.MjvOption()
         _entries(self._options.sitegroup)[:] = 0  # upstream's own arrow
         self._nothing = mujoco.MjvPerturb()
-        self._scene = mujoco.MjvScene(self.model, maxgeom=2000)
+        self._scene = mujoco.MjvScene(self.model, maxgeom=MAX_GEOMS)
         # Not mujoco.GLContext, which was chosen when mujoco was first imported.
         self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
         self._gl.make_current()

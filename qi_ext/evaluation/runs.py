@@ -18,6 +18,9 @@ ROWS = 200  # of a curve, at most
 # Settings that say which run it is, or where it is, and not what is done.
 WHICH = ("task", "algorithm", "backend", "seed", "results_dir")
 
+# Settings that may change while a run goes on, and yet make another one.
+OTHERWISE = ("n_steps", "minutes", "demonstrations")
+
 
 @dataclass(frozen=True)
 class Run:
@@ -45,7 +48,7 @@ class Run:
         words = [f"{self.config['algorithm'].upper()}, {self.config['task']}"]
         if self.config["backend"] != "native":
             words.append(self.config["backend"])
-        changed = {name: value for name, value in self.changed.items() if not may_change(name) or name == "n_steps"}
+        changed = {name: value for name, value in self.changed.items() if not may_change(name) or name in OTHERWISE}
         return ", ".join(words + [f"{name} {shown(value)}" for name, value in changed.items()])
 
     @property
@@ -61,7 +64,7 @@ class Run:
 
 def read_run(path):
     """The `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
-    directory = RunDirectory(path, "RUN_DIR")
+    directory = RunDirectory(path, "RUN_DIR", to_write=False)
     config = directory.config()
     if not all(name in config for name in WHICH):
         raise UserError(f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of ours; name RESULTS_DIR/SEED")

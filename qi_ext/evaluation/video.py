@@ -1,5 +1,6 @@
 """Walks as a film: one, two beside each other, or all directions at once."""
 
+import math
 import multiprocessing
 import shutil
 import signal
@@ -101,12 +102,13 @@ def beside(walks, labels, width=800, height=600):
 
 
 def grid(walks, label, width=480, height=360):
-    """Each direction where it is on a map, and the map in the middle; of another number than 8, in rows."""
+    """Each direction where it is on a map, and the map in the middle; of another number than 8, row by row."""
     overview = Map(walks, label)
     followed = [Followed(walk, f"{walk.command.direction_deg:g} degrees") for walk in walks]
     order = COMPASS if len(walks) == 8 else (*range(len(walks)), MAP)
     pictures = [overview if i is MAP else followed[i] for i in order]
-    return Layout(pictures, min(3, len(pictures)), width, height)
+    columns = max(min(3, len(pictures)), math.ceil(math.sqrt(len(pictures))))
+    return Layout(pictures, columns, width, height)
 
 
 def frames(model, layout, times, n_processes):

@@ -6,14 +6,15 @@ from pathlib import Path
 from qi_ext import slurm
 from qi_ext.errors import UserError
 from qi_ext.files import locked, require_writable, write_atomically
-from qi_ext.sweeps import launching
 from qi_ext.sweeps.description import read_sweep
-from qi_ext.sweeps.ranking import rank
+from qi_ext.sweeps.places import script_file
+from qi_ext.sweeps.ranking import by_task, rank
 from qi_ext.sweeps.status import count, statuses
 from qi_ext.training.display import make_console, say
 
 SWEEP_FILE = "sweep.yaml"
 LOOK_EVERY = 5.0  # s
+UNANSWERED = 600.0  # s, for which Slurm may be silent
 STEPS_PER_CORE_SECOND = 1000  # simple-gail in results/README.md: 1.2 million steps in 9.7 minutes on two cores
 
 
@@ -33,16 +34,15 @@ def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):
     sweep.directory.mkdir(parents=True, exist_ok=True)
     with write_atomically(sweep.directory / SWEEP_FILE) as file:
         file.write(sweep.text)
-    return _run(sweep, sweep.trials, on_slurm, wait)
+    return _run(sweep, on_slurm, wait)
 
 
 def retry(directory, on_slurm=None, wait=False, dry_run=False):
     """Run what neither is done nor runs nor waits. Raises UserError."""
     sweep, on_slurm = _read(directory), _where(on_slurm)
-    trials = [each.trial for each in statuses(sweep, _is_run(sweep)) if each.state in ("failed", "not begun")]
     if dry_run:
-        return _plan(sweep, trials, on_slurm)
-    return _run(sweep, trials, on_slurm, wait)
+        return _plan(sweep, _unfinished(sweep, _is_run(sweep)), on_slurm)
+    return _run(sweep, on_slurm, wait)
 
 
 def show(directory):
@@ -56,7 +56,8 @@ def show(directory):
 
 
 def best(directory, episodes=4):
-    """Rank the configurations; write the report and the best agent. episodes: per direction, of what the report measures.
+    """Rank the configurations, of each task by itself; write the report and the best agents. episodes: per direction, of what
+    the report measures.
 
     Raises UserError, SamplingError, OSError.
     """
@@ -64,10 +65,12 @@ def best(directory, episodes=4):
 
     sweep = _read(directory)
     found = statuses(sweep, _is_run(sweep))
-    ranked = rank(found)
-    make_console().print(ranking_table(ranked))
-    report, agent = write_best(sweep, found, ranked, episodes)
-    say(f"agent: {agent}, of {ranked[0].name}, seed {ranked[0].best_seed}")
+    ranked = {task: rank(of_task) for task, of_task in by_task(found).items()}
+    for of_task in ranked.values():
+        make_console().print(ranking_table(of_task))
+    report, agents = write_best(sweep, ranked, episodes)
+    for task, agent in agents.items():
+        say(f"agent: {agent}, of {ranked[task][0].name}, seed {ranked[task][0].best_seed}")
     say(f"report: {report}, for a browser")
     return _told(sweep, found)
 
@@ -87,6 +90,16 @@ def _where(on_slurm):
     return slurm.is_there() if on_slurm is None else on_slurm
 
 
+def _launching():
+    try:
+        from qi_ext.sweeps import launching
+    except ModuleNotFoundError as error:
+        if error.name != "experiment_launcher":
+            raise
+        raise UserError("sweep.py: experiment-launcher is not installed; pip install -e .[sweep] brings it") from None
+    return launching
+
+
 def _is_run(sweep):
     """Whether a process of this machine runs the sweep."""
     try:
@@ -96,28 +109,54 @@ def _is_run(sweep):
         return True
 
 
-def _run(sweep, trials, on_slurm, wait):
-    stopped_by = None
+def _unfinished(sweep, running_here=False):
+    """The trials that neither are done nor run nor wait. Raises UserError where that is not known of some."""
+    found = statuses(sweep, running_here)
+    for each in found:
+        if each.state == "unknown":
+            raise UserError(f"{each.trial.directory}: whether it runs is not known: {each.reason}")
+    return [each.trial for each in found if each.state in ("failed", "not begun")]
+
+
+def _run(sweep, on_slurm, wait):
+    launching, stopped_by = _launching(), None
     with locked(sweep.directory / SWEEP_FILE, f"{sweep.directory}: another process runs this sweep; see --status"):
+        trials = _unfinished(sweep)
         if trials and on_slurm:
             _submit(sweep, trials)
         elif trials:
-            say(f"{len(trials)} trials, {launching.parallel(sweep.resources)} at a time; everything goes to {sweep.directory}")
+            say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
             stopped_by = launching.run_here(sweep, trials)
     if on_slurm and not wait:
         say(f"{len(trials)} submitted; see sweep.py --status {sweep.directory}")
         return 0
-    found = statuses(sweep)
-    while on_slurm and any(each.state in ("running", "waiting") for each in found):
-        time.sleep(LOOK_EVERY)
-        found = statuses(sweep)
-    code = _told(sweep, found)
+    code = _told(sweep, _wait(sweep) if on_slurm else statuses(sweep))
     return 128 + stopped_by if stopped_by else code
+
+
+def _wait(sweep):
+    """Until nothing runs or waits any more, or Slurm has not answered for UNANSWERED; the statuses then."""
+    said, answered = "", time.monotonic()
+    while True:
+        found = statuses(sweep)
+        states = {each.state for each in found}
+        if not states & {"running", "waiting", "unknown"}:
+            return found
+        if "unknown" not in states:
+            answered = time.monotonic()
+        elif time.monotonic() - answered > UNANSWERED:
+            return found
+        reasons = sorted({each.reason.partition(": ")[2] for each in found if each.state == "waiting"})
+        words = count(found) + (f" ({'; '.join(reasons)})" if reasons else "")
+        if words != said:
+            say(words)
+            said = words
+        time.sleep(LOOK_EVERY)
 
 
 def _submit(sweep, trials):
     try:
-        launching.submit(sweep, trials)
+        _launching().submit(sweep, trials)
     except RuntimeError as error:
         raise UserError(
             f"{error}. What was submitted before goes on; mend the resources in {sweep.directory / SWEEP_FILE}, "
@@ -132,9 +171,13 @@ def _told(sweep, found):
             say(f"failed: {each.trial.directory}: {each.reason}")
             for line in each.lines:
                 say(f"    {line}")
+    for reason in sorted({each.reason for each in found if each.state == "unknown"}):
+        say(f"unknown: {reason}")
     say(count(found))
-    if any(each.state == "failed" for each in found):
-        say(f"sweep.py --retry {sweep.directory} goes on with them")
+    failed = [each.trial for each in found if each.state == "failed"]
+    if failed:
+        local = slurm.is_there() and not any(script_file(sweep, trial).exists() for trial in failed)
+        say(f"sweep.py --retry {sweep.directory}{' --local' if local else ''} goes on with them")
     return 0 if all(each.state == "done" for each in found) else 1
 
 
@@ -143,8 +186,11 @@ def _plan(sweep, trials, on_slurm):
         say(f"{trial.directory}: {trial.config.n_steps:,} steps")
     steps = sum(trial.config.n_steps for trial in trials)
     resources = sweep.resources
-    how = "jobs of Slurm" if on_slurm else f"runs here, {launching.parallel(resources)} at a time"
+    how = "jobs of Slurm" if on_slurm else f"runs here, {resources.at_once} at a time"
     say(f"{len(trials)} {how}, each with {resources.cores} cores and {resources.memory} MiB")
     hours = steps / STEPS_PER_CORE_SECOND / 3600.0
-    say(f"{steps:,} steps: about {hours:.1f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without the evaluations")
+    say(
+        f"{steps:,} steps: about {hours:.1f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without warm starts and "
+        "evaluations"
+    )
     return 0

@@ -1,7 +1,6 @@
 """A sweep as its YAML file says: which trials, with which seeds, and what each of them may use."""
 
 import itertools
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from pathlib import Path
 import yaml
 
 from qi_ext.errors import UserError
+from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.config import make_config
 from qi_ext.training.values import shown
 
@@ -22,6 +22,7 @@ GIVEN_OTHERWISE = {
     "n_workers": "`cores` of `resources` says it",
 }
 MEBIBYTES = {"": 1, "M": 1, "G": 1024}
+NULLS = ("null", "Null", "NULL", "~")
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,11 @@ class Resources:
     gpu: str = ""
     partition: str = ""
     account: str = ""
+
+    @property
+    def at_once(self):
+        """How many trials fit on the processors that this process may use."""
+        return max(1, available_cpus() // self.cores)
 
 
 @dataclass(frozen=True)
@@ -85,7 +91,7 @@ def read_sweep(path, directory):
     Results are where experiment-launcher puts them: DIRECTORY/NAME___VALUE/.../SEED, of what is varied (its launcher.py,
     `_generate_results_dir`).
     """
-    path, directory = Path(path), Path(os.path.abspath(directory))
+    path, directory = Path(path), Path(directory).resolve()
     try:
         text = path.read_bytes()
         said = yaml.load(text, _Loader)
@@ -175,6 +181,8 @@ def _trials(fixed, combinations, seeds, directory):
             config = make_config(**_without_null(fixed | varied), seed=seed)
         except UserError as error:
             raise UserError(f"trial {index} ({', '.join(map(shown, varied.values())) or 'all'}): {error}") from None
+        if config.scheduler == "slurm":
+            raise UserError("scheduler: slurm is for one big run; a trial is a job by itself")
         fixed_values, varied_values = ({name: getattr(config, name) for name in group} for group in (fixed, varied))
         trial = Trial(index, fixed_values, varied_values, seed, _results_dir(directory, varied_values))
         other = taken.setdefault(str(trial.directory), trial)
@@ -187,7 +195,7 @@ def _trials(fixed, combinations, seeds, directory):
 
 
 def _without_null(settings):
-    return {name: value for name, value in settings.items() if value not in ("null", "~")}
+    return {name: value for name, value in settings.items() if value not in NULLS}
 
 
 def _results_dir(directory, varied):
@@ -201,6 +209,7 @@ def _resources(said):
     for name, value in said.items():
         if not isinstance(value, str):
             raise UserError(f"resources: {name}: must be one value, not {value!r}")
+    said = {name: value for name, value in said.items() if value not in (*NULLS, "")}
     found = {name: value for name, value in said.items() if name in ("gpu", "partition", "account") and value != "0"}
     if not re.fullmatch(r"([\w.-]+:)*[0-9]*", found.get("gpu", "")):
         raise UserError(f"resources: gpu: must be how many, or TYPE:NUMBER, not {said['gpu']!r}")

@@ -15,6 +15,7 @@ from qi_ext.training.display import say
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory, write_json
 
 RUN_GAIL = Path(__file__).parents[2] / "launchers" / "run_gail.py"
+STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
 BEGINNING = "== "  # of the line in the log that an attempt begins with
 
 _running = set()
@@ -25,7 +26,8 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
     """Run, or go on with, the run in results_dir/seed, with these settings of the config; a finished one is left alone.
 
     What it prints goes to trial.log of its directory, how it ended to trial.json. Returns the exit code of run_gail.py, as a
-    shell tells it, or 1 where that is 0 and there is no result. A run that was told to stop has saved by then.
+    shell tells it, or 1 where that is 0 and there is no result, or where it was told to stop before it had come any further
+    than it was: it would not the next time either.
     """
     directory = RunDirectory(Path(results_dir, str(seed)), "results_dir")
     if _stopping:
@@ -38,13 +40,15 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
         "exit_code": None,
         "host": socket.gethostname(),
         "pid": None,
-        "slurm_job": os.environ.get("SLURM_JOB_ID", ""),
+        "slurm_job": _slurm_job(),
+        "progressed": False,
     }
+    before = newest_step(directory)
     words = [sys.executable, str(RUN_GAIL), "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
     with open(directory.path / TRIAL_LOG, "ab") as log:
-        job = f", job {record['slurm_job']}" if record["slurm_job"] else ""
+        job = f", job {os.environ['SLURM_JOB_ID']}" if record["slurm_job"] else ""
         log.write(f"\n{BEGINNING}{time.strftime('%Y-%m-%d %H:%M:%S')} on {record['host']}{job}\n".encode())
         log.flush()
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
@@ -52,25 +56,37 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
         if _stopping:  # since it was looked at above
             process.terminate()
         try:
-            write_json(directory.path / TRIAL_RECORD, record | {"pid": process.pid})
+            record["pid"] = process.pid
+            write_json(directory.path / TRIAL_RECORD, record)
             code = process.wait()
+        except BaseException:  # it is not to run on where nobody knows of it
+            process.terminate()
+            process.wait()
+            raise
         finally:
             _running.discard(process)
-    write_json(directory.path / TRIAL_RECORD, record | {"pid": process.pid, "ended": time.time(), "exit_code": code})
+    record |= {"ended": time.time(), "exit_code": code, "progressed": newest_step(directory) > before}
+    write_json(directory.path / TRIAL_RECORD, record)
     if code or directory.read_result() is None:
-        say(f"failed: {directory.path}: {how_it_ended(code)}")
-        return 128 - code if code < 0 else code or 1
+        say(f"failed: {directory.path}: {how_it_ended(record)}")
+        code = 128 - code if code < 0 else code or 1
+        return 1 if code in STOPPED and not record["progressed"] else code
     say(f"done: {directory.path}")
     return 0
 
 
-def how_it_ended(code):
-    """In words, by the exit code of a process; negative is the number of the signal that killed it."""
+def newest_step(directory):
+    """Of the checkpoints in a `RunDirectory`; -1 where there is none."""
+    return max(directory.checkpoints.steps(), default=-1)
+
+
+def how_it_ended(record):
+    """In words, of what trial.json holds of a process that has ended; an exit code below 0 is the signal that killed it."""
+    code = record["exit_code"]
+    if code in STOPPED:
+        return f"stopped by {STOPPED[code]}" + (", and saved" if record["progressed"] else " before it came any further")
     if code < 0:
         return f"killed by {signal.Signals(-code).name}"
-    stopped = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}
-    if code in stopped:
-        return f"stopped by {stopped[code]}, and saved"
     return f"ended with exit code {code}" if code else "ended without a result"
 
 
@@ -96,6 +112,12 @@ def stopped_together():
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _slurm_job():
+    """The number of the job that this is in, and how often it was started anew; "" outside of Slurm."""
+    number = os.environ.get("SLURM_JOB_ID")
+    return f"{number} {os.environ.get('SLURM_RESTART_COUNT', '0')}" if number else ""
 
 
 def _environment():

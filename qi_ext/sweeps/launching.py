@@ -9,9 +9,10 @@ import joblib
 from experiment_launcher import Launcher
 
 import patches
-from qi_ext.sampling.pool import available_cpus
 from qi_ext.sweeps import experiment
+from qi_ext.sweeps.places import job_file, label, script_file, slurm_directories
 from qi_ext.training.display import say
+from qi_ext.training.run_directory import TRIAL_RECORD
 
 GRACE = 120  # s before the time limit at which a run is told to save, or a quarter of the limit where that is less
 
@@ -23,15 +24,16 @@ _SETTINGS = """\
 """
 
 _BEGINNING = """
-echo "$SLURM_JOB_ID" > {job}
+echo "$SLURM_JOB_ID ${{SLURM_RESTART_COUNT:-0}}" > {job}
 requeue=
 experiments=()
 trap 'kill -TERM "${{experiments[@]}}"' TERM
 trap 'requeue=1; kill -TERM "${{experiments[@]}}"' USR1
 """
 
+# 143 is of a run that was told to stop, and has come further than it was when the job began.
 _END = """
-if [ "$requeue" ] && [ "$exit_code" != 0 ]; then
+if [ "$requeue" ] && [ "$exit_code" = 143 ]; then
   echo "The time limit is near: the run is saved, and goes on when Slurm starts this job again"
   scontrol requeue "$SLURM_JOB_ID" || exit
 fi
@@ -80,8 +82,8 @@ class SweepLauncher(Launcher):
             super()._run_slurm(test)
 
     def save_slurm(self, command_line_args_list=None, idx=None):
-        job_file(self._sweep, self._trial).unlink(missing_ok=True)
-        return super().save_slurm(command_line_args_list, _number(self._trial))
+        _forget(self._sweep, self._trial)
+        return super().save_slurm(command_line_args_list, label(self._sweep, self._trial))
 
     def generate_slurm(self, command_line_args_list=None):
         with redirect_stdout(io.StringIO()):  # it prints what GPU is asked for
@@ -94,41 +96,17 @@ class SweepLauncher(Launcher):
         return _inserted(script, "\nexit $exit_code\n", _END)
 
 
-def slurm_directories(directory):
-    """Of a sweep: those of the scripts, and of what Slurm's jobs print."""
-    return directory / "slurm_files", directory / "slurm_logs"
-
-
-def script_file(sweep, trial):
-    """The script of a trial's job."""
-    return slurm_directories(sweep.directory)[0] / f"slurm_{sweep.directory.name}_{_number(trial)}.sh"
-
-
-def job_file(sweep, trial):
-    """Where the job of a trial says its number, when it starts."""
-    return script_file(sweep, trial).with_suffix(".job")
-
-
-def _number(trial):
-    return f"{trial.index:04d}"
-
-
 def submit(sweep, trials):
     """Hand trials to Slurm, one job each. Raises RuntimeError at the first that sbatch refuses."""
     with _patched():
         SweepLauncher(sweep, trials).run(local=False)
 
 
-def parallel(resources):
-    """How many trials fit on the processors that this process may use."""
-    return max(1, available_cpus() // resources.cores)
-
-
 def run_here(sweep, trials):
     """Run trials on this machine, as many at a time as fit. Returns the number of the signal that stopped it, or None."""
-    launcher = SweepLauncher(sweep, trials, parallel(sweep.resources))
-    for trial in trials:  # no longer Slurm's
-        script_file(sweep, trial).unlink(missing_ok=True)
+    launcher = SweepLauncher(sweep, trials, sweep.resources.at_once)
+    for trial in trials:
+        _forget(sweep, trial)
     # Each trial is a process of its own; here are only threads that wait for them.
     together = experiment.stopped_together()
     with _patched(), _cores(sweep.resources.cores), joblib.parallel_config("threading"), together as came:
@@ -137,6 +115,12 @@ def run_here(sweep, trials):
         except RuntimeError as error:  # which trials could not begin, after all others ran
             say(str(error))
     return came[0] if came else None
+
+
+def _forget(sweep, trial):
+    """What is known of an earlier attempt; it is Slurm's no longer, if it was."""
+    for path in (script_file(sweep, trial), job_file(sweep, trial), trial.directory / TRIAL_RECORD):
+        path.unlink(missing_ok=True)
 
 
 @contextmanager

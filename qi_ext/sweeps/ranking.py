@@ -1,5 +1,6 @@
 """Which configuration of a sweep is best: by the mean over its seeds, and how sure that is."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,13 +46,15 @@ def interval(values):
     """Where the mean of a normal distribution lies with CONFIDENCE, (low, high), by Student's t; None for fewer than two."""
     if len(values) < 2:
         return None
+    if len(set(values)) == 1:
+        return float(values[0]), float(values[0])
     return tuple(map(float, stats.t.interval(CONFIDENCE, len(values) - 1, np.mean(values), stats.sem(values))))
 
 
 def rank(found, policy="deterministic"):
     """The configurations of a sweep, [`Ranked`], the best first; those that lack seeds come after all others.
 
-    found: all of `statuses`. Raises UserError where no trial is done and evaluated.
+    found: all of `statuses`.
     """
     groups = {}
     for status in found:
@@ -61,18 +64,35 @@ def rank(found, policy="deterministic"):
         done = {each.trial.seed: each for each in of_group if each.mean_return(policy) is not None}
         returns = {seed: status.mean_return(policy) for seed, status in done.items()}
         ranked.append(Ranked(name, done, returns, len(of_group)))
-    if not any(each.returns for each in ranked):
-        raise UserError("--best: no trial is done and evaluated; see --status, and leave evaluation_episodes above 0")
     return sorted(ranked, key=lambda each: (not each.is_complete, each.mean is None, -(each.mean or 0.0)))
+
+
+def by_task(found):
+    """What is done and evaluated, and what else is of the same task, {task: [`Status`, ...]}, because returns of one task say
+    nothing beside those of another. found: of `statuses`. Raises UserError where nothing is."""
+    groups = {}
+    for status in found:
+        groups.setdefault(status.trial.config.task, []).append(status)
+    groups = {task: of_task for task, of_task in groups.items() if any(each.mean_return() is not None for each in of_task)}
+    if not groups:
+        raise UserError("--best: no trial is done and evaluated; see --status, and leave evaluation_episodes above 0")
+    return groups
 
 
 def marginals(found, policy="deterministic"):
     """What each setting does, whatever the others are: {name: {value as text: [return, ...]}} of all `Status` that are done;
-    settings that have several values only."""
-    by_name = {}
+    settings that have several values only. Empty unless each value is tried with all values of the others: otherwise it would
+    show what the others do."""
+    names = list(dict.fromkeys(name for status in found for name in status.trial.varied))
+    by_name = {name: {} for name in names}
+    combinations = set()
     for status in found:
-        for name, value in status.trial.varied.items():
-            returns = by_name.setdefault(name, {}).setdefault(shown(value), [])
+        values = [shown(getattr(status.trial.config, name)) for name in names]
+        combinations.add(tuple(values))
+        for name, value in zip(names, values, strict=True):
+            returns = by_name[name].setdefault(value, [])
             if status.mean_return(policy) is not None:
                 returns.append(status.mean_return(policy))
+    if len(combinations) < math.prod(map(len, by_name.values())):
+        return {}
     return {name: values for name, values in by_name.items() if len(values) > 1}

@@ -6,26 +6,28 @@ import socket
 import statistics
 from collections import Counter
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import psutil
 
 from qi_ext import slurm
+from qi_ext.errors import UserError
 from qi_ext.sweeps.description import Trial
-from qi_ext.sweeps.experiment import BEGINNING, how_it_ended
-from qi_ext.sweeps.launching import job_file, script_file, slurm_directories
+from qi_ext.sweeps.experiment import BEGINNING, STOPPED, how_it_ended
+from qi_ext.sweeps.places import job_file, script_file, slurm_directories
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 
-STATES = ("done", "running", "waiting", "failed", "not begun")
+STATES = ("done", "running", "waiting", "failed", "not begun", "unknown")
 UPDATES = 20  # over which the speed is measured
-RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job"}  # in a trial.json
+RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job", "progressed"}  # in a trial.json
 
 
 @dataclass(frozen=True)
 class Status:
     """Of one trial. state: one of STATES. steps: trained, of n_steps. seconds_left: of training, None where it is not known.
 
-    result: of result.json, where it is done. reason: in a few words, why it failed, or waits. lines: the last it printed.
+    result: of result.json, where it is done. reason: in a few words, why it failed, or waits, or is not known. lines: the last
+    it printed.
     """
 
     trial: Trial
@@ -44,10 +46,23 @@ class Status:
 
 
 def statuses(sweep, running_here=False):
-    """The `Status` of each trial. running_here: whether a process runs the sweep on this machine. Raises UserError."""
-    handed_over = any(script_file(sweep, trial).exists() for trial in sweep.trials)
-    jobs = slurm.own_jobs() if handed_over else {}
-    return [_status(sweep, trial, jobs.get(str(script_file(sweep, trial))), running_here) for trial in sweep.trials]
+    """The `Status` of each trial. running_here: whether a process runs the sweep on this machine.
+
+    Slurm is asked only where something that it was given is not done; where it does not answer, that is unknown.
+    """
+    found = [_of_files(trial) for trial in sweep.trials]
+    handed_over = [each.state != "done" and script_file(sweep, each.trial).exists() for each in found]
+    jobs, unanswered = [], ""
+    try:
+        jobs = slurm.own_jobs() if any(handed_over) else []
+    except UserError as error:
+        unanswered = str(error)
+    for i, is_job in enumerate(handed_over):
+        if is_job and unanswered:
+            found[i] = replace(found[i], state="unknown", seconds_left=None, reason=unanswered)
+        else:
+            found[i] = _of_job(sweep, found[i], jobs) if is_job else _of_process(found[i], running_here)
+    return found
 
 
 def count(found):
@@ -56,24 +71,76 @@ def count(found):
     return f"{len(found)} trials: " + ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
 
 
-def _status(sweep, trial, job, running_here):
-    directory = RunDirectory(trial.directory)
-    config, result = trial.config, directory.read_result()
+def _of_files(trial):
+    """Done, or not begun, as far as files alone tell."""
+    config, result = trial.config, RunDirectory(trial.directory, to_write=False).read_result()
     if _is_done(result, config):
         return Status(trial, "done", result["steps"], config.n_steps, result=result)
     rows = _rows(trial)
     steps = int(rows[-1]["step"]) if rows else 0
-    progress = {"steps": steps, "n_steps": config.n_steps}
-    record = _record(trial)
+    return Status(trial, "not begun", steps, config.n_steps, seconds_left=_seconds_left(rows, steps, config))
+
+
+def _of_process(status, running_here):
+    """Of what is done, or was begun, if at all, on some machine without Slurm."""
+    if status.state == "done":
+        return status
+    trial, record = status.trial, _record(status.trial)
+    if record is not None and _runs(record):
+        return replace(status, state="running", reason=f"{record['host']}, process {record['pid']}")
+    if record is None:
+        return replace(status, state="waiting" if running_here else "not begun", seconds_left=None)
+    if record["ended"] is not None:
+        reason = how_it_ended(record)
+    elif record["host"] == socket.gethostname():
+        reason = "killed"
+    else:
+        reason = f"killed, or it still runs on {record['host']}"
+    return _failed(status, reason, _own_lines(trial))
+
+
+def _of_job(sweep, status, jobs):
+    """Of what is not done, and was given to Slurm. jobs: of `slurm.own_jobs`."""
+    trial, record, started = status.trial, _record(status.trial), _started(sweep, status.trial)
+    number = started.split()[0] if started else ""
+    script = str(script_file(sweep, trial))
+    # By number as well, because a job's script may have been submitted by another name of its directory.
+    job = next((each for each in jobs if each.script == script or each.number == number), None)
     if job is not None and job.state not in ("RUNNING", "COMPLETING"):
-        return Status(trial, "waiting", **progress, reason=f"job {job.number}: {job.state.lower()}, {job.reason}")
-    if job is not None or _runs(record):
-        where = f"job {job.number}" if job else f"{record['host']}, process {record['pid']}"
-        return Status(trial, "running", **progress, seconds_left=_seconds_left(rows, steps, config), reason=where)
-    if record is None and running_here:
-        return Status(trial, "waiting", **progress)
-    reason, lines = _failure(sweep, trial, record)
-    return Status(trial, "failed" if reason else "not begun", **progress, reason=reason, lines=tuple(lines))
+        reason = f"job {job.number}: {job.state.lower()}, {job.reason}"
+        return replace(status, state="waiting", seconds_left=None, reason=reason)
+    if job is not None:
+        return replace(status, state="running", reason=f"job {job.number}")
+    if not started:
+        return _failed(status, "its job never started: it was refused or cancelled")
+    printed = slurm.printed(slurm_directories(sweep.directory)[1], number)
+    if record is None or record["slurm_job"] != started:
+        return _failed(status, f"job {number} ended before the run began", printed)
+    own, state = _own_lines(trial), slurm.last_state(number)
+    if record["ended"] is None:
+        return _failed(status, f"killed with its job, {number} {state}".strip(), [*own, *printed])
+    reason, code = how_it_ended(record), record["exit_code"]
+    if code >= 0 and code not in STOPPED:
+        return _failed(status, reason, own)
+    # Slurm may know why: out of memory, a time limit, a job that it did not queue again.
+    return _failed(status, f"{reason}; job {number} {state}".strip(), [*own, *printed])
+
+
+def _failed(status, reason, lines=()):
+    """Failed, unless it has come to its end since its files were looked at."""
+    now = _of_files(status.trial)
+    return now if now.state == "done" else replace(now, state="failed", seconds_left=None, reason=reason, lines=tuple(lines))
+
+
+def _started(sweep, trial):
+    """What the job of a trial wrote when it started; "" where none has."""
+    with suppress(OSError):
+        return job_file(sweep, trial).read_text().strip()
+    return ""
+
+
+def _own_lines(trial):
+    return slurm.last_lines(trial.directory / TRIAL_LOG, since=BEGINNING)
 
 
 def _is_done(result, config):
@@ -108,29 +175,10 @@ def _record(trial):
 
 
 def _runs(record):
-    """Whether the process of a record runs, outside of Slurm, on this machine."""
-    if record is None or record["ended"] is not None or record["slurm_job"] or record["host"] != socket.gethostname():
+    """Whether the process of a record runs on this machine."""
+    if record["ended"] is not None or record["host"] != socket.gethostname():
         return False
     with suppress(psutil.Error):
         # Another process may have the number by now.
         return abs(psutil.Process(record["pid"]).create_time() - record["started"]) < 60.0
     return False
-
-
-def _failure(sweep, trial, record):
-    """(why, last lines) of a trial that neither is done nor will be; ("", []) of one that was never begun."""
-    own = slurm.last_lines(trial.directory / TRIAL_LOG, since=BEGINNING)
-    if not script_file(sweep, trial).exists():  # it was begun here, if at all
-        if record is None:
-            return "", []
-        return "killed" if record["ended"] is None else how_it_ended(record["exit_code"]), own
-    job = job_file(sweep, trial)
-    if not job.exists():
-        return "its job never started: it was refused or cancelled", []
-    number = job.read_text().strip()
-    printed = slurm.printed(slurm_directories(sweep.directory)[1], number)
-    if record is None or record["slurm_job"] != number:
-        return f"job {number} ended before the run began", printed
-    if record["ended"] is None:
-        return f"killed with its job, {number} {slurm.last_state(number)}".strip(), [*own, *printed]
-    return how_it_ended(record["exit_code"]), own

@@ -9,9 +9,9 @@ from qi_ext.evaluation import plots
 from qi_ext.evaluation.page import look_at, page
 from qi_ext.evaluation.runs import read_run
 from qi_ext.files import write_atomically
-from qi_ext.sweeps.ranking import CONFIDENCE, interval, marginals
+from qi_ext.sweeps.ranking import CONFIDENCE, marginals
 
-REPORT, BEST_AGENT = "report.html", "best.safetensors"
+REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
 HEADS = ("configuration", "return", f"{CONFIDENCE:.0%} of the mean", "lowest seed", "seeds")
 
@@ -46,36 +46,40 @@ def ranking_table(ranked):
     return table
 
 
-def write_best(sweep, found, ranked, episodes):
-    """Write the report of a sweep, and copy the agent of the best seed of its best configuration. Returns both paths.
+def write_best(sweep, ranked, episodes):
+    """Write the report of a sweep, and copy the agents of the best seeds of the best configurations.
 
-    found: of `statuses`. ranked: of `rank`.
-    episodes: per direction, of what the page shows and result.json has not. Raises UserError, SamplingError, OSError.
+    ranked: {task: [`Ranked`, ...]}, of `rank`; episodes: per direction, of what the page shows and result.json has not.
+    Returns the report's path and {task: path of the agent}. Raises UserError, SamplingError, OSError.
     """
-    best = ranked[0]
-    trial = best.found[best.best_seed].trial
-    agent = sweep.directory / BEST_AGENT
-    with open(trial.directory / "agent.safetensors", "rb") as source, write_atomically(agent) as target:
-        shutil.copyfileobj(source, target)
-    groups = {}
-    for each in ranked[:N_CURVES]:
-        seeds = sorted(each.returns, key=each.returns.get, reverse=True)  # the first one is looked at
-        if seeds:
-            groups[each.name] = [read_run(each.found[seed].trial.directory) for seed in seeds]
-    looks = {best.name: look_at(groups[best.name][0], episodes)}
-    text = page(groups, looks, f"Sweep {sweep.directory.name}", _section(found, ranked))
+    groups, looks, agents = {}, {}, {}
+    for task, of_task in ranked.items():
+        best = of_task[0]
+        agents[task] = sweep.directory / ("best.safetensors" if len(ranked) == 1 else f"best-{task}.safetensors")
+        source = best.found[best.best_seed].trial.directory / "agent.safetensors"
+        with open(source, "rb") as source, write_atomically(agents[task]) as target:
+            shutil.copyfileobj(source, target)
+        for each in of_task[: N_CURVES // len(ranked)]:
+            seeds = sorted(each.returns, key=each.returns.get, reverse=True)  # the first one is looked at
+            if seeds:
+                groups[each.name] = [read_run(each.found[seed].trial.directory) for seed in seeds]
+        looks[best.name] = look_at(groups[best.name], episodes)
+    sections = [_section(task if len(ranked) > 1 else "", of_task) for task, of_task in ranked.items()]
+    text = page(groups, looks, f"Sweep {sweep.directory.name}", sections)
     report = sweep.directory / REPORT
     with write_atomically(report) as file:
         file.write(text.encode())
-    return report, agent
+    return report, agents
 
 
-def _section(found, ranked):
-    drawings = []
-    for name, values in marginals(found).items():
-        drawn = {value: (returns, interval(returns)) for value, returns in values.items()}
-        drawings.append((name, plots.marginal(drawn)))
+def _section(task, ranked):
+    by_name = {each.name: (list(each.returns.values()), each.interval) for each in ranked}
+    drawings = [("Returns by configuration, a point a seed; the mean, and its interval.", plots.by_value(by_name))]
+    for name, values in marginals([status for each in ranked for status in each.found.values()]).items():
+        drawn = {value: (returns, None) for value, returns in values.items()}
+        drawings.append((f"Returns by {name}, over all values of the other settings; the mean.", plots.by_value(drawn)))
     return {
+        "title": f"The best configurations, {task}" if task else "The best configurations",
         "heads": HEADS,
         "rows": list(_rows(ranked)),
         "caption": "By the mean return, deterministic, over seeds; the interval is Student's, of the mean. The best seed of "

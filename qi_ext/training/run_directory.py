@@ -22,8 +22,9 @@ TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.
 class RunDirectory:
     """Where a run leaves config.yaml, progress.csv, TensorBoard events, agents, and at its very end result.json."""
 
-    def __init__(self, path, option="--results_dir"):
+    def __init__(self, path, option="--results_dir", to_write=True):
         """Name the directory and see whether it can be used; nothing is created. option: what named it, for messages.
+        to_write: whether it must be one that can be written to.
 
         Raises UserError where it cannot.
         """
@@ -37,7 +38,8 @@ class RunDirectory:
             raise UserError(f"{option}: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():
             raise UserError(f"{option}: {existing} is not a directory; choose another")
-        require_writable(existing, option)
+        if to_write:
+            require_writable(existing, option)
         self._option = option
         self.checkpoints = Checkpoints(self.path)
         self._steps = self.checkpoints.steps()

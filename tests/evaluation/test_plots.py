@@ -54,6 +54,22 @@ def test_several_seeds_have_a_band_and_each_group_its_colour():
     assert plots.COLOURS[1] in both
 
 
+def drawn(svg, colour):
+    """The points of a line, (n, 2), the first one at the origin."""
+    (path,) = [
+        path for path in ElementTree.fromstring(svg).iter(f"{SVG}path")
+        if f"stroke: {colour}" in path.get("style", "") and "fill: none" in path.get("style", "")
+    ]  # fmt: skip
+    points = np.array(re.findall(r"[ML] (\S+) (\S+)", path.get("d")), dtype=float)
+    return points - points[0]
+
+
+def test_a_seed_that_has_just_begun_does_not_end_the_curve():
+    ((_, alone),) = plots.learning_curves({"a": [curve()]})
+    ((_, both),) = plots.learning_curves({"a": [curve(0.5, n=2), curve()]})
+    np.testing.assert_allclose(drawn(both, plots.COLOURS[0])[-1], drawn(alone, plots.COLOURS[0])[-1], rtol=0.02)
+
+
 def test_the_same_figures_give_the_same_drawing():
     assert plots.learning_curves({"a": [curve()]}) == plots.learning_curves({"a": [curve()]})
 
@@ -96,10 +112,10 @@ def test_falls_are_written_beside_the_bars():
 
 
 def test_each_return_and_the_interval_of_the_mean_are_drawn_by_value():
-    svg = plots.marginal({"0.9": ([100.0, 300.0], (150.0, 250.0)), "0.97": ([500.0], None)})
+    svg = plots.by_value({"0.9": ([100.0, 300.0], (150.0, 250.0)), "0.97": ([500.0], None)})
     assert {"0.9", "0.97", "return"} <= set(texts(svg))
     drawn = {
         colour: [use for use in ElementTree.fromstring(svg).iter(f"{SVG}use") if f"fill: {colour}" in use.get("style", "")]
         for colour in (plots.AGENT, plots.EXPERT)
     }
-    assert {colour: len(uses) for colour, uses in drawn.items()} == {plots.AGENT: 3, plots.EXPERT: 1}
+    assert {colour: len(uses) for colour, uses in drawn.items()} == {plots.AGENT: 3, plots.EXPERT: 2}

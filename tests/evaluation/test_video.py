@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from qi_ext.commands import task_commands
+from qi_ext.commands import Command, task_commands
 from qi_ext.errors import UserError
 from qi_ext.evaluation import video
 from qi_ext.evaluation.walks import Walk
@@ -47,6 +47,15 @@ def test_each_direction_has_its_place_on_the_compass():
         else:
             (one,) = picture.walks
             assert tuple(np.sign(np.round(one.command.velocity, 6))) == (column - 1, 1 - row)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_task_of_many_directions_is_drawn(simple, tmp_path):
+    """Each is a robot with its trail in one picture, the map."""
+    layout = video.grid([walk(Command(angle)) for angle in range(0, 360, 8)], "45 directions", 32, 24)
+    assert layout.size == (7 * 32, 7 * 24)
+    video.write_picture(tmp_path / "walk.png", simple.model, layout, 999)
+    assert (tmp_path / "walk.png").stat().st_size > 1000
 
 
 def test_the_camera_keeps_to_the_robot_and_the_map_to_all_of_them():

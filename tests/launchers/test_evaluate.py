@@ -135,8 +135,9 @@ def test_an_agent_saved_by_mushroom_rl_can_be_evaluated(main, tmp_path, capsys):
     assert "trot controller" in capsys.readouterr().out
 
 
-def test_says_that_the_demonstrations_have_changed(main, agent, capsys):
-    main(["--agent", agent(task="simple", demonstrations_hash="0" * 16), "--episodes", "1", "--pool", "serial"])
+@pytest.mark.parametrize("where", [["--pool", "serial"], ["--env", "stock"]])
+def test_says_that_the_demonstrations_have_changed(main, agent, capsys, where):
+    main(["--agent", agent(task="simple", demonstrations_hash="0" * 16), "--episodes", "1", *where])
     assert "trot has changed since the agent was trained on it" in capsys.readouterr().out
 
 

@@ -78,7 +78,7 @@ def test_a_grid_shows_each_direction_and_a_map(main, agent, tmp_path, capsys):
 @pytest.mark.usefixtures("drawing")
 def test_a_picture_is_that_of_the_last_moment(main, tmp_path):
     pictures = []
-    for seconds in ("0.01", "0.5"):
+    for seconds in ("0.004", "0.5"):
         main(["--agent", "expert", "--task", "simple", "--seconds", seconds, "--output", str(tmp_path / "walk.png")])
         pictures.append(np.asarray(Image.open(tmp_path / "walk.png")).astype(int))
     assert pictures[0].shape == (720, 1280, 3)
@@ -111,8 +111,11 @@ def test_what_cannot_be_is_refused_in_one_line(main, tmp_path, monkeypatch, opti
     assert not list(tmp_path.iterdir())
 
 
-def test_the_viewer_needs_a_screen(main, monkeypatch):
+@pytest.mark.parametrize("display", [None, ":77"])
+def test_the_viewer_needs_a_screen(main, monkeypatch, display):
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
+    if display:
+        monkeypatch.setenv("DISPLAY", display)  # where nothing answers
     with pytest.raises(UserError, match="there is no screen here"):
         main(["--agent", "expert", "--live"])

@@ -7,8 +7,14 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from qi_ext.errors import UserError
+from qi_ext.evaluation.page import look_at
+from qi_ext.evaluation.page import page as page_of
+from qi_ext.evaluation.runs import read_run
+from qi_ext.evaluation.subject import load_subject
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -42,14 +48,22 @@ def main(tiny):
 @pytest.fixture(scope="module")
 def report(main, run):
     """A page of two groups, one of them of two seeds, one of which is not finished, with robustness."""
-    unfinished, other = (run.with_name(name) for name in ("1", "other"))
-    for copy, setting in ((unfinished, ("seed: 0", "seed: 1")), (other, ("gamma: 0.97", "gamma: 0.9"))):
-        shutil.copytree(run, copy)
-        (copy / "config.yaml").write_text((copy / "config.yaml").read_text().replace(*setting))
+    unfinished = another(run, "1", ("seed: 0", "seed: 1"))
+    other = another(run, "other", ("gamma: 0.97", "gamma: 0.9"))
     (unfinished / "result.json").unlink()
     path = run.with_name("report.html")
-    main([*map(str, (run, unfinished, other)), "--episodes", "1", "--robustness", "--output", str(path)])
+    main([*map(str, (unfinished, run, other)), "--episodes", "1", "--robustness", "--output", str(path)])
     return path
+
+
+def another(run, name, setting):
+    """A copy of a run that says another setting, (what it says, what instead)."""
+    copy = run.with_name(name)
+    shutil.copytree(run, copy)
+    text = (copy / "config.yaml").read_text()
+    assert setting[0] in text
+    (copy / "config.yaml").write_text(text.replace(*setting))
+    return copy
 
 
 def test_a_run_ends_with_a_report_of_it(run):
@@ -75,6 +89,58 @@ def test_it_says_what_is_not_finished_and_what_differs(report):
     assert set(second.split(", ")) - set(first.split(", ")) == {"gamma 0.9"}
     assert curves == "Learning curves"
     assert "pushes of 60 N" in text
+    assert "seed 0: 256 steps in" in text
+    assert "the rest of what follows is of seed 0" in text
+
+
+def test_it_says_what_the_agent_was_made_with(run):
+    (made,) = re.findall(r"made with (.*)</p>", (run / "report.html").read_text())
+    assert made == load_subject(str(run / "agent.safetensors")).metadata["versions"]
+    assert "mujoco 2" in made or "mujoco 3" in made or "mujoco 4" in made
+
+
+def test_returns_are_of_every_seed(run, tiny):
+    """Of those too whose result.json has no evaluation, as where it was left out."""
+    first, second = read_run(run), read_run(another(run, "2", ("seed: 0", "seed: 2")))
+    del second.result["evaluation"]
+    look = look_at([first, second], 1)
+    expected, measured = look.evaluations
+    assert expected == first.result["evaluation"]
+    # The same weights, seed and step: the same episode, but for the deviation of one alone.
+    assert measured["deterministic"]["return_mean"] == expected["deterministic"]["return_mean"]
+    text = page_of({"a": [first, second]}, {"a": look}, "both")
+    assert f"{expected['deterministic']['return_mean']:.1f} ± 0.0" in text
+
+
+def test_runs_from_other_demonstrations_or_for_other_minutes_are_not_put_together(run):
+    names = [
+        read_run(another(run, f"other {i}", setting)).title
+        for i, setting in enumerate((("demonstrations: trot", "demonstrations: mine.npz"), ("minutes: 0", "minutes: 1")))
+    ]
+    assert len({read_run(run).title, *names}) == 3
+
+
+def test_another_recording_can_be_given_where_the_agents_own_is_gone(main, run, tmp_path):
+    gone = another(run, "gone", ("demonstrations: trot", "demonstrations: gone.npz"))
+    with safe_open(gone / "agent.safetensors", "numpy") as file:
+        tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    save_file(tensors, gone / "agent.safetensors", metadata | {"demonstrations": "gone.npz"})
+    page = tmp_path / "page.html"
+    with pytest.raises(UserError, match="gone.npz.*choose others with --demonstrations"):
+        main([str(gone), "--output", str(page)])
+    main([str(gone), "--output", str(page), "--demonstrations", "trot"])
+    assert page.exists()
+
+
+def test_no_run_is_counted_twice(main, run, tmp_path):
+    with pytest.raises(UserError, match="named twice"):
+        main([str(run), str(run / ".." / run.name), "--output", str(tmp_path / "page.html")])
+
+
+def test_the_demonstrations_that_have_changed_are_named(run, tiny):
+    found = read_run(run)
+    found.subject.metadata["demonstrations_hash"] = "another"
+    assert "trot has changed since the agent was trained on it" in look_at([found], 1).notes[0]
 
 
 @pytest.fixture(scope="module")

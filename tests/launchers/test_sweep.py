@@ -132,6 +132,8 @@ def test_a_directory_that_is_taken_is_left_alone(main, write, tmp_path):
         (["a.yaml", "--status", "x"], "give one of"),
         (["a.yaml", "--local", "--slurm"], "--local, --slurm: leave one out"),
         (["--status", "x", "--results_dir", "y"], "--results_dir: the sweep is in x"),
+        (["--status", "x", "--local"], "--local: is not for --status"),
+        (["--best", "x", "--dry_run"], "--dry_run: is not for --best"),
         (["--status", "x"], f"x: is not the directory of a sweep: it has no {SWEEP_FILE}"),
         (["a.yaml"], "a.yaml: cannot be read"),
     ],
@@ -146,6 +148,17 @@ def test_slurm_is_missed_where_it_is_not(main, write, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="there is no sbatch on PATH; --local runs it"):
         main([write(f"fixed: {{{TINY}}}"), "--slurm"])
+
+
+def test_what_runs_nothing_needs_no_experiment_launcher(main, write, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "experiment_launcher", None)
+    monkeypatch.delitem(sys.modules, "qi_ext.sweeps.launching", raising=False)
+    monkeypatch.delattr("qi_ext.sweeps.launching", raising=False)
+    path = write(f"fixed: {{{TINY}}}\nseeds: 1")
+    with pytest.raises(UserError, match="experiment-launcher is not installed"):
+        main([path, "--local"])
+    assert main(["--status", "runs/sweeps/tried"]) == 1
+    assert "1 trials: 1 not begun" in capsys.readouterr().out
 
 
 def test_nothing_evaluated_is_told(main, write):

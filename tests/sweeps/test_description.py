@@ -53,6 +53,16 @@ def test_values_are_what_the_setting_makes_of_them(read):
     assert sweep.resources == Resources(3, 3072, 7200, "a100:2", "long", "me")
 
 
+def test_resources_that_are_null_are_left_to_the_cluster(read):
+    assert read("resources: {time: null, gpu: ~, account: Null, partition: }").resources == Resources()
+
+
+def test_a_directory_has_one_name(read, tmp_path):
+    sweep = read("seeds: 1")
+    (tmp_path / "link").symlink_to(tmp_path)
+    assert read_sweep(tmp_path / "link" / "tried.yaml", tmp_path / "link" / "out").trials == sweep.trials
+
+
 @pytest.mark.parametrize(
     "text, seconds",
     [("90", 5400), ("10:30", 630), ("1:00:00", 3600), ("1-0", 86400), ("1-2:30", 95400), ("2-00:00:01", 172801)],
@@ -96,6 +106,7 @@ def test_times_are_slurms(read, text, seconds):
         ("resources: {time: 0:30}", "a minute at least"),
         ("resources: {gpu: 'a b'}", "resources: gpu: must be how many"),
         ("resources: {partition: 'a b'}", "resources: partition: must be one word"),
+        ("fixed: {pool: dask, scheduler: slurm}", "scheduler: slurm is for one big run"),
     ],
 )
 def test_mistakes_are_one_line(read, text, complaint):

@@ -14,7 +14,7 @@ from safetensors.numpy import load_file
 from qi_ext.slurm import own_jobs
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.sweeps.description import read_sweep
-from qi_ext.sweeps.launching import job_file, script_file
+from qi_ext.sweeps.places import job_file, script_file
 from qi_ext.sweeps.status import statuses
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
 
@@ -27,8 +27,8 @@ SETTINGS = (
 RESOURCES = "cores: 1, memory: 2G, time: 10, partition: low"
 
 
-def wait_for(condition, what):
-    deadline = time.monotonic() + DEADLINE
+def wait_for(condition, what, seconds=DEADLINE):
+    deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, what
         time.sleep(0.1)
@@ -79,7 +79,9 @@ def status_of(sweep, trial):
 
 
 def job_of(sweep, trial):
-    return job_file(sweep, trial).read_text().strip()
+    """Of a trial that has been submitted; it says its number when it begins."""
+    wait_for(lambda: job_file(sweep, trial).exists(), "its job does not begin")
+    return job_file(sweep, trial).read_text().split()[0]
 
 
 def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slurm, launch, submit, tmp_path):
@@ -91,7 +93,7 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
     killed = wait_for(lambda: in_training(sweep), "no trial trains")
     os.kill(json.loads((killed.directory / TRIAL_RECORD).read_text())["pid"], signal.SIGKILL)
     wait_for(lambda: status_of(sweep, killed).state == "failed", "it is not told that a trial was killed")
-    assert status_of(sweep, killed).reason == "killed by SIGKILL"
+    assert status_of(sweep, killed).reason.startswith("killed by SIGKILL; job ")
 
     # The signal that Slurm sends before the time limit.
     limited = wait_for(lambda: in_training(sweep, [killed]), "no other trial trains")
@@ -138,14 +140,27 @@ def test_what_is_cancelled_or_cannot_begin_is_told(slurm, submit):
     assert "IsADirectoryError" in "".join(status.lines)
 
     assert status_of(sweep, last).state == "waiting"
-    slurm.ask("scancel", own_jobs()[str(script_file(sweep, last))].number)
+    (job,) = (each for each in own_jobs() if each.script == str(script_file(sweep, last)))
+    slurm.ask("scancel", job.number)
     wait_for(lambda: status_of(sweep, last).state == "failed", "it is not told that a job was cancelled")
     assert status_of(sweep, last).reason == "its job never started: it was refused or cancelled"
 
     wait_for(lambda: status_of(sweep, first).steps, "it does not train")
     slurm.ask("scancel", job_of(sweep, first))
     wait_for(lambda: status_of(sweep, first).state == "failed", "it is not told that a run was stopped")
-    assert status_of(sweep, first).reason == "stopped by SIGTERM, and saved"
+    assert status_of(sweep, first).reason.startswith("stopped by SIGTERM, and saved; job ")
+
+
+def test_what_comes_no_further_within_its_time_limit_is_told_and_not_queued_for_ever(slurm, submit):
+    """A warm start is not saved before its end, so each job would do the same again."""
+    sweep = submit(f"fixed: {{{SETTINGS}, warm_start: 100000}}\nseeds: 1\nresources: {{{RESOURCES}}}")
+    (trial,) = sweep.trials
+    log = trial.directory / TRIAL_LOG
+    wait_for(lambda: log.exists() and "run directory" in log.read_text(), "it does not begin")
+    slurm.ask("scancel", "--batch", "--signal=USR1", job_of(sweep, trial))
+    wait_for(lambda: status_of(sweep, trial).state == "failed", "it is not told")
+    assert status_of(sweep, trial).reason.startswith("stopped by SIGTERM before it came any further; job ")
+    assert slurm.job(job_of(sweep, trial))["Restarts"] == "0"
 
 
 def test_what_sbatch_refuses_stops_the_sweep(launch, slurm, tmp_path):
@@ -177,7 +192,7 @@ def test_a_run_that_is_longer_than_its_time_limit_goes_on_after_it(slurm, launch
     settings = SETTINGS.replace("n_steps: 8192", "n_steps: 90112")
     sweep = submit(f"fixed: {{{settings}}}\nseeds: 1\nresources: {{cores: 1, memory: 2G, time: 1}}")
     (trial,) = sweep.trials
-    wait_for(lambda: slurm.job(job_of(sweep, trial)).get("Restarts") == "1", "the limit does not end it")
+    wait_for(lambda: slurm.job(job_of(sweep, trial)).get("Restarts") == "1", "the limit does not end it", 300.0)
     assert status_of(sweep, trial).state in ("waiting", "running")
     done = launch("sweep.py", "--retry", sweep.directory, "--wait")
     assert done.returncode == 0, done.stdout

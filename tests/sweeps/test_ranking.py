@@ -6,7 +6,7 @@ import pytest
 
 from qi_ext.errors import UserError
 from qi_ext.sweeps.description import Trial
-from qi_ext.sweeps.ranking import interval, marginals, rank
+from qi_ext.sweeps.ranking import by_task, interval, marginals, rank
 from qi_ext.sweeps.status import Status
 
 
@@ -41,21 +41,34 @@ def test_the_interval_is_students():
     low, high = interval([1.0, 2.0, 3.0])
     assert (low, high) == pytest.approx((2.0 - 4.302653 / 3**0.5, 2.0 + 4.302653 / 3**0.5), abs=1e-5)
     assert interval([5.0]) is None
+    assert interval([5.0, 5.0]) == (5.0, 5.0)
 
 
-def test_nothing_evaluated_is_told():
+def test_tasks_are_not_ranked_beside_each_other():
+    of_simple, of_hard, failed = (
+        status({"task": task}, 0, mean) for task, mean in (("simple", 9.0), ("hard", 8.0), ("hard", None))
+    )
+    assert by_task([of_simple, of_hard, failed]) == {"simple": [of_simple], "hard": [of_hard, failed]}
+    assert by_task([of_simple, failed]) == {"simple": [of_simple]}
     with pytest.raises(UserError, match="no trial is done and evaluated"):
-        rank(found(a=[None]))
+        by_task([failed])
 
 
 def test_marginals_are_over_all_other_settings():
-    values = [({"gamma": g, "max_kl": k}, 100.0 * g + k) for g in (1, 2) for k in (3, 4)]
+    values = [({"gamma": gamma, "max_kl": kl}, 1000 * gamma + 100 * kl) for gamma in (0.8, 0.9) for kl in (0.01, 0.02)]
     by_name = marginals([status(varied, 0, mean) for varied, mean in values])
     assert by_name == {
-        "gamma": {"1": [103.0, 104.0], "2": [203.0, 204.0]},
-        "max_kl": {"3": [103.0, 203.0], "4": [104.0, 204.0]},
+        "gamma": {"0.8": [801.0, 802.0], "0.9": [901.0, 902.0]},
+        "max_kl": {"0.01": [801.0, 901.0], "0.02": [802.0, 902.0]},
     }
 
 
+def test_there_are_none_where_a_value_goes_with_some_values_of_the_others_only():
+    """Of a list of trials: a setting's effect cannot be told from the others'."""
+    assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0), status({"max_kl": 0.01}, 0, 3.0)]) == {}
+    # One setting alone can: what does not say it has the default.
+    assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0)]) == {"gamma": {"0.97": [1.0], "0.9": [2.0]}}
+
+
 def test_marginals_leave_out_what_does_not_vary():
-    assert marginals([status({"gamma": 1}, 0, 1.0), status({"gamma": 1}, 1, 2.0)]) == {}
+    assert marginals([status({"gamma": 0.9}, 0, 1.0), status({"gamma": 0.9}, 1, 2.0)]) == {}

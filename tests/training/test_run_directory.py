@@ -97,6 +97,7 @@ def test_a_file_in_place_of_the_directory_is_refused(config, path):
 def test_a_place_that_cannot_be_written_to_is_refused():
     # Permission bits do not stop root; in /proc nobody makes files.
     assert "cannot be written" in refusal("/proc/runs")
+    assert RunDirectory("/proc/runs", to_write=False).read_result() is None
 
 
 def test_a_name_too_long_for_the_system_is_refused(tmp_path):
