@@ -121,13 +121,13 @@ class ParallelCore(Core):
             # What keeps it from starting is met again, and told, where it is waited for: after the update.
             with contextlib.suppress(SamplingError):
                 if more():
-                    self.path.start(self.agent, n_steps_per_fit)
+                    self.path.start(self.agent, n_steps_per_fit, self.n_steps)
 
         try:
             with tqdm(total=n_steps or n_episodes, dynamic_ncols=True, disable=quiet, leave=False) as bar:
                 while more() and not self._stopped:
                     began = time.monotonic()
-                    gathered = self.path.gather(self.agent, n_steps_per_fit, n_episodes_per_fit)
+                    gathered = self.path.gather(self.agent, n_steps_per_fit, n_episodes_per_fit, self.n_steps)
                     self.collect_seconds = time.monotonic() - began
                     with self._undisturbed():
                         n_new = self._fit(gathered, start_next if ahead else None)

@@ -1,6 +1,6 @@
 """What makes walking harder, to measure and to train: pushes on the trunk, noise in actions or at joints. Numpy and MuJoCo."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -64,15 +64,21 @@ class TrainingDisturbances:
     motion, because a robot that is brought to a stop falls more than others. torque_noise: standard deviation of a torque that
     is added at each joint in each step, in units of 34 Nm. restart_every: their episodes end by chance, too, as if by the time
     limit, after so many steps on average, because a robot that keeps its feet would start from few of the demonstrated states;
-    0 is never.
+    0 is never. after: steps of training before which there are neither pushes nor torques; from then on they are in all
+    batches that begin.
     """
 
     push: float = 0.0
     torque_noise: float = 0.0
     restart_every: int = 0
+    after: int = 0
 
     def __bool__(self):
         return self.push > 0.0 or self.torque_noise > 0.0 or self.restart_every > 0
+
+    def at(self, step):
+        """What there is of them in a batch that begins after so many steps of training."""
+        return self if step >= self.after else replace(self, push=0.0, torque_noise=0.0)
 
     def spared(self, numbers):
         """Which robots are left alone, bool, (n,). numbers: (n,), of their lanes."""

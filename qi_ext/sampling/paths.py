@@ -37,23 +37,26 @@ class BatchedPath:
                 raise ValueError(f"lanes: {name} must be {array.dtype} of shape {array.shape}")
         self.lanes = Lanes(**arrays)
 
-    def start(self, agent, n_steps):
-        """Send the next batch to the workers, to be had from `gather`."""
+    def start(self, agent, n_steps, done):
+        """Send the next batch to the workers, to be had from `gather`. done: steps of training before it."""
         self._under_way = self.sampler.start(
             self.lanes,
             agent.policy.actor,
             -(-n_steps // len(self.lanes)),
             _namer("lane", self._lane_seeds),
             getattr(agent.policy, "deterministic", False),
-            self._disturbances,
+            self._disturbances.at(done),
         )
 
-    def gather(self, agent, n_steps, n_episodes):
-        """Wait for at least n_steps, or n_episodes, of experience, to be given to `take`; until then no lane has moved."""
+    def gather(self, agent, n_steps, n_episodes, done):
+        """Wait for at least n_steps, or n_episodes, of experience, to be given to `take`; until then no lane has moved.
+
+        done: steps of training before it.
+        """
         if n_episodes is not None:
-            return None, self._whole_episodes(agent, n_episodes)
+            return None, self._whole_episodes(agent, n_episodes, done)
         if self._under_way is None:
-            self.start(agent, n_steps)
+            self.start(agent, n_steps, done)
         return self._under_way.wait()
 
     def take(self, gathered):
@@ -113,10 +116,10 @@ class BatchedPath:
     def close(self):
         self.sampler.close()
 
-    def _whole_episodes(self, agent, n_episodes):
+    def _whole_episodes(self, agent, n_episodes, done):
         numbers = range(self._n_whole, self._n_whole + n_episodes)
         seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
-        controller = self._disturbances.around(PolicyController(agent.policy.actor))
+        controller = self._disturbances.at(done).around(PolicyController(agent.policy.actor))
         results = dict(self.sampler.episodes(self.sampler.lanes(seeds), controller, _namer("episode", seeds, numbers.start)))
         return [results[lane] for lane in range(n_episodes)]
 
@@ -140,7 +143,7 @@ class GeneralPath:
         horizon = mdp.info.horizon
         self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
 
-    def gather(self, agent, n_steps, n_episodes):
+    def gather(self, agent, n_steps, n_episodes, done):
         """Gather whole episodes, at least n_steps or n_episodes; to be given to `take`."""
         self._batch = []
         gathered = 0

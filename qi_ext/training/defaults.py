@@ -110,6 +110,7 @@ class SimpleGail:
         10.0,
         warm=0.06,
     )
+    disturb_after: int = setting(0, "steps of training before there are pushes and that noise", 0, warm=0)
     # A robot that walks would start from a demonstrated state once in 1000 steps, and never learn those that are hard to leave.
     restart_every: int = setting(
         250, "steps after which, on average, every other robot starts anew, as if by the time limit; 0 is never", 0
@@ -201,6 +202,10 @@ class HardGail(SimpleGail):
     n_steps: int = default_of("n_steps", 3_000_000, warm=1_150_000)
     # At 0.05 one update in ten is followed by falls; at 0.03, and a million steps later, hardly any.
     final_std: float = default_of("final_std", 0.03, warm=0.035)
+    # Once it walks, or they cost steps until then. Without, one episode in a hundred ends in a fall; with, hardly any.
+    push: float = default_of("push", 60.0, warm=140.0)
+    torque_noise: float = default_of("torque_noise", 0.03, warm=0.06)
+    disturb_after: int = default_of("disturb_after", 1_900_000, warm=0)
 
 
 @dataclass(kw_only=True)
@@ -224,3 +229,6 @@ class HardVail(SimpleVail):
     task: str = default_of("task", "hard")
     n_steps: int = default_of("n_steps", 3_000_000, warm=1_150_000)
     final_std: float = default_of("final_std", 0.03, warm=0.035)
+    push: float = default_of("push", 60.0, warm=140.0)
+    torque_noise: float = default_of("torque_noise", 0.03, warm=0.06)
+    disturb_after: int = default_of("disturb_after", 1_900_000, warm=0)

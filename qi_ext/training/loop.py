@@ -66,7 +66,7 @@ class Training:
         self._shown = ShownFigures()
         self._health = Health(config.speed, config.min_std)
         self._signals = Signals()
-        disturbances = TrainingDisturbances(config.push, config.torque_noise, config.restart_every)
+        disturbances = TrainingDisturbances(config.push, config.torque_noise, config.restart_every, config.disturb_after)
         # Lanes whose episodes' returns are noted: what robots are capable of, not what befalls them.
         spared = disturbances.spared(range(config.n_envs))
         self._measured = spared if spared.any() else ~spared

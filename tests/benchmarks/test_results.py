@@ -236,6 +236,9 @@ def test_a_result_of_other_options_or_defaults_than_the_experiment_has_is_refuse
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(made))
     assert modules["result_tables"].read_results(tmp_path, read) == {"cloned": [made]}
+    del made["settings"]["disturb_after"]  # which came later, and here leaves everything as it was
+    (folder / "result.json").write_text(json.dumps(made))
+    assert modules["result_tables"].read_results(tmp_path, read) == {"cloned": [made]}
     others = [made | {"options": {"task": "hard"}}, made | {"settings": made["settings"] | {"max_kl": 0.02}}]
     for text, words in (*((json.dumps(other), "other options or defaults") for other in others), ("{", "cannot be read")):
         (folder / "result.json").write_text(text)

@@ -229,6 +229,16 @@ def test_disturbances_are_for_learning_and_not_for_evaluating(make_core, short, 
         assert not np.array_equal(fragment, other)
 
 
+def test_disturbances_begin_with_the_batch_after_so_many_steps(make_core, short):
+    def batches(disturbances):
+        agent = Recorder(short.info)
+        make_core(agent, disturbances=disturbances).learn(n_steps=240, n_steps_per_fit=60, quiet=True)
+        return [numbers(dataset) for dataset in agent.datasets]
+
+    calm, late = batches(TrainingDisturbances()), batches(TrainingDisturbances(torque_noise=0.1, after=100))
+    assert [np.array_equal(*pair) for pair in zip(calm, late, strict=True)] == [True, True, False, False]
+
+
 def test_arrays_and_dataset_teach_the_same(make_core, make_agent, short, learned):
     """The advantages of lanes side by side are those of lanes one after the other."""
     agent, other = make_agent(short), make_agent(short)
