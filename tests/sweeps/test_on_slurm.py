@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ import time
 
 import numpy as np
 import pytest
+import yaml
 from safetensors.numpy import load_file
 
 from qi_ext.slurm import own_jobs
@@ -127,9 +129,12 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
-def test_what_is_cancelled_or_cannot_begin_is_told(slurm, submit):
+def test_what_is_cancelled_or_cannot_begin_is_told(slurm, submit, tmp_path, request):
+    recording = tmp_path / 'it\'s $my "own", -1 *.npz'
+    shutil.copy(request.config.rootpath / "qi_ext" / "demonstrations" / "data" / "trot_simple.npz", recording)
+    settings = f"{SETTINGS}, demonstrations: {json.dumps(str(recording))}"
     sweep = submit(
-        f"fixed: {{{SETTINGS}}}\ngrid: {{gamma: [0.9, 0.91, 0.92, 0.93]}}\nseeds: 1\nresources: {{{RESOURCES}}}",
+        f"fixed: {{{settings}}}\ngrid: {{gamma: [0.9, 0.91, 0.92, 0.93]}}\nseeds: 1\nresources: {{{RESOURCES}}}",
         f"gamma___0.91/0/{TRIAL_LOG}",
     )
     first, blocked, _, last = sweep.trials
@@ -146,6 +151,8 @@ def test_what_is_cancelled_or_cannot_begin_is_told(slurm, submit):
     assert status_of(sweep, last).reason == "its job never started: it was refused or cancelled"
 
     wait_for(lambda: status_of(sweep, first).steps, "it does not train")
+    given = yaml.safe_load((first.directory / "config.yaml").read_text())
+    assert given.items() >= (first.settings | {"demonstrations": str(recording), "policy_hidden": [32, 32]}).items()
     slurm.ask("scancel", job_of(sweep, first))
     wait_for(lambda: status_of(sweep, first).state == "failed", "it is not told that a run was stopped")
     assert status_of(sweep, first).reason.startswith("stopped by SIGTERM, and saved; job ")
