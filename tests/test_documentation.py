@@ -31,7 +31,7 @@ TINY = {
     "report.py": "--episodes 1",
     "make_demonstrations.py": "--seconds 2 --n_directions 2",
     "export.py": "",
-    "sweep.py": "--local",
+    "sweep.py": "",
 }
 TINY_SWEEP = """
 fixed: {n_steps: 64, batch_size: 64, n_envs: 4, policy_hidden: [16], critic_hidden: [16], discriminator_hidden: [16],
@@ -79,6 +79,8 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
     if "cuda" in options and not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
     options += TINY[launcher].split()
+    if launcher == "sweep.py" and not {"--status", "--best"} & set(options):
+        options += ["--local"]  # also where there is a Slurm
     if "--warm_start" in options:
         options += ["--warm_start", "1"]
     if "stock" in options:

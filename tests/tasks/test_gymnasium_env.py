@@ -41,7 +41,9 @@ def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds():
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         check_env(gymnasium.make(NAME, task="hard").unwrapped, skip_render_check=True)
-    assert [str(warning.message) for warning in caught if "infinit" not in str(warning.message)] == []
+    said = [str(warning.message) for warning in caught]
+    said = [text for text in said if "WARN:" in text]  # its own mark; another test's leftovers may warn meanwhile
+    assert said and [text for text in said if "infinit" not in text] == []
 
 
 def test_observations_are_in_the_observation_space(environment):
