@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,13 +10,12 @@ import yaml
 
 from qi_ext.commands import task_commands
 from qi_ext.errors import UserError
-from qi_ext.training.config import given_settings, make_config, may_change
+from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
 
 FILE = "experiments.yaml"
 RUNS = Path("runs", "results")
 EVALUATION = "evaluation.json"
 EPISODES = 96  # in all directions together
-BUDGET = {"n_steps", "minutes"}  # a run may be gone on with for longer, but is then another experiment
 # What the commands set themselves.
 RESERVED = {"seed", "results_dir", "evaluation_episodes", "resume"}
 
@@ -47,7 +47,9 @@ class Experiment:
         """What makes its runs what they are, defaults included: {name: value}, without seed, place and machine."""
         settings = given_settings(self.config)
         return {
-            name: value for name, value in settings.items() if name in BUDGET or (name not in RESERVED and not may_change(name))
+            name: value
+            for name, value in settings.items()
+            if name in OTHERWISE or (name not in RESERVED and not may_change(name))
         }
 
     def command(self):
@@ -61,6 +63,10 @@ class Experiment:
         """The command that trains one seed under the folder `runs`."""
         place = ["--results_dir", str(Path(runs, self.name)), "--evaluation_episodes", "0"]
         return [*self.command(), "--seed", str(seed), *place]
+
+    def commands(self, seed):
+        """Both, as they would be typed, wherever the run was."""
+        return [f"python {shlex.join(words)}" for words in (self.training(seed), self.evaluation(seed))]
 
     def evaluation(self, seed, runs=RUNS):
         """The command that evaluates the agent of that seed."""
@@ -112,6 +118,9 @@ def _experiment(row, above):
         raise UserError("name: must be of lower-case letters, digits, - and _, because folders are named so")
     if row["name"] in above:
         raise UserError("name: is taken by a row above")
+    for name in row["options"]:
+        if not isinstance(name, str):
+            raise UserError(f"options: must have names, not {name!r}")
     reserved = sorted(RESERVED & row["options"].keys())
     if reserved:
         raise UserError(f"options: {reserved[0]} is not for a row to choose; leave it out")
@@ -127,6 +136,8 @@ def _experiment(row, above):
         if not isinstance(row.get(name, False), bool):
             raise UserError(f"{name}: must be true or false, not {row[name]!r}")
     other = row.get("beside", "")
+    if not isinstance(other, str):
+        raise UserError(f"beside: must be the name of a row above, not {other!r}")
     if other and (other not in above or not set(seeds) <= set(above[other].seeds)):
         raise UserError(f"beside: {other!r} must be a row above, with the same seeds")
     return dataclasses.replace(Experiment(**row), seeds=tuple(seeds), episodes=episodes)

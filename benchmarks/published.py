@@ -6,7 +6,6 @@ import io
 import json
 import math
 import platform
-import shlex
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
@@ -18,7 +17,7 @@ from tables import processor
 
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.evaluation.tables import GAIT_COLUMNS
+from qi_ext.evaluation.tables import GAIT_COLUMNS, totals
 from qi_ext.files import write_atomically
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.counter import WINDOW_STEPS
@@ -43,6 +42,7 @@ def made_with():
         "clean": _git("status", "--porcelain", "--", ".", ":!results") == "",
         "processor": processor(),
         "cores": available_cpus(),
+        "vector_units": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
     }
@@ -71,12 +71,10 @@ def publication(experiment, seed, directory, made):
     run, evaluation = (json.loads((directory / name).read_text()) for name in ("result.json", EVALUATION))
     rows = progress(directory / "progress.csv", run["training_seconds"])
     robustness = evaluation.pop("robustness", [])
-    # As they would be typed, wherever the run was.
-    commands = [experiment.training(seed), experiment.evaluation(seed)]
     result = {
         "name": experiment.name,
         "seed": seed,
-        "commands": [f"python {shlex.join(command)}" for command in commands],
+        "commands": experiment.commands(seed),
         "options": experiment.options,
         "settings": experiment.settings,
         "steps": run["steps"],
@@ -158,13 +156,13 @@ def curve_text(rows):
 
 def reduced(result):
     """Of a result of `evaluate`: mean return, that of the lowest direction and of each, falls, episodes, mean gait measures."""
-    directions = result["directions"]
+    lowest, falls, episodes = totals(result)
     kept = {
         "return_mean": result["return_mean"],
-        "lowest": min(row["return_mean"] for row in directions),
-        "falls": sum(row["falls"] for row in directions),
-        "episodes": sum(row["episodes"] for row in directions),
-        "returns": {f"{row['direction_deg']:g}": row["return_mean"] for row in directions},
+        "lowest": lowest,
+        "falls": falls,
+        "episodes": episodes,
+        "returns": {f"{row['direction_deg']:g}": row["return_mean"] for row in result["directions"]},
     }
     if "mean" in result:
         kept["gait"] = {name: result["mean"][name] for _, name, _ in GAIT_COLUMNS}

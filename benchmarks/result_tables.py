@@ -15,14 +15,14 @@ from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"
 BESIDE = ("expert", "random")
 
-# Settings that some results were made before, with the value that leaves everything as it was then.
-ADDED = {"disturb_after": 0}
+# Settings that some results were published without, with the value that they were made with.
+ADDED = {"disturb_after": 0, "demonstrations": "trot"}
 
 
 def read_results(folder, experiments):
     """The published results in `folder`, {name: [of each seed]}, in the order of `experiments`, of those that there are any of.
 
-    Raises UserError where one cannot be read, or has other options, or defaults, than its experiment has now.
+    Raises UserError where one cannot be read, or was made by other commands, options or defaults than its experiment has now.
     """
     found = {}
     for name, experiment in experiments.items():
@@ -55,6 +55,13 @@ def _parts(experiments, results):
         if disturbed:
             yield f"### {task.capitalize()}: under disturbances, acting deterministically\n"
             yield _robustness(disturbed, experiments)
+    missing = [
+        f"{name} {' '.join(map(str, seeds))}"
+        for name, experiment in experiments.items()
+        if (seeds := [seed for seed in experiment.seeds if seed not in [each["seed"] for each in results.get(name, [])]])
+    ]
+    if missing:
+        yield f"Not run yet: {', '.join(missing)}.\n"
     if results:
         yield "## Made with\n"
         yield _made_with(results)
@@ -70,14 +77,19 @@ def _returns(rows):
         for name in ("deterministic", "stochastic"):
             cells += _return(found, name)
         lines.append([*cells, *(_reached(found, str(level)) for level in LEVELS)])
-    everything = [result for found in rows.values() for result in found]
+    everything = _baselines(rows)
     for name in BESIDE:
         lines.append([NAMES[name], *[""] * 4, *_return(everything, name), *[""] * (2 + len(LEVELS))])
     return _table([*heads, *(f"to {level}: steps, minutes" for level in LEVELS)], lines, left=2)
 
 
+def _baselines(rows):
+    """A result for each evaluation of the baselines; those of one seed and number of steps are the same episodes."""
+    return list({(result["seed"], result["steps"]): result for found in rows.values() for result in found}.values())
+
+
 def _gaits(rows):
-    everything = [result for found in rows.values() for result in found]
+    everything = _baselines(rows)
     named = [(row.what, found, "deterministic") for row, found in rows.items()] + [(NAMES["expert"], everything, "expert")]
     lines = []
     for what, found, name in named:
@@ -91,14 +103,19 @@ def _robustness(rows, experiments):
     for row, found in rows.items():
         found = [result for result in found if result["robustness"]]
         what = f"{row.what}; beside: {experiments[row.beside].what}" if row.beside else row.what
-        for i, condition in enumerate(found[0]["robustness"]):
+        for condition in found[0]["robustness"]:
             cells = [what, condition["condition"]]
+            conditions = [_condition(result, condition["condition"]) for result in found]
             for name in ("deterministic", "beside", "expert"):
-                conditions = [result["robustness"][i] for result in found]
                 cells += _return([{"evaluation": each} for each in conditions], name) if name in condition else ["", ""]
             lines.append(cells)
     heads = ["run", "condition", "agent", "falls", "beside", "falls", NAMES["expert"], "falls"]
     return _table(heads, lines, left=2)
+
+
+def _condition(result, name):
+    (found,) = (row for row in result["robustness"] if row["condition"] == name)
+    return found
 
 
 def _made_with(results):
@@ -117,7 +134,8 @@ def _made_with(results):
 def described(made, device):
     """A machine and versions, in words."""
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
-    return f"{made['cores']} cores, {made['processor']}, {made['gpu'] or 'no GPU'}, learning on {device}; {versions}"
+    changed = "" if made["clean"] else ", with changes that are not committed"
+    return f"{made['cores']} cores, {made['processor']}, {made['gpu'] or 'no GPU'}, learning on {device}; {versions}{changed}"
 
 
 def _return(found, name):
@@ -154,10 +172,11 @@ def _table(heads, lines, left=1):
 def _read(path, experiment):
     try:
         result = json.loads(path.read_text())
-        made = {"options": result["options"], "settings": ADDED | result["settings"]}
+        made = {"options": result["options"], "settings": ADDED | result["settings"], "commands": result["commands"]}
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
-    if made != {"options": experiment.options, "settings": experiment.settings}:
+    seed = int(path.parent.name)
+    if made != {"options": experiment.options, "settings": experiment.settings, "commands": experiment.commands(seed)}:
         again = f"python benchmarks/results.py run {experiment.name}"
-        raise UserError(f"{path}: was made with other options or defaults than there are now; make it anew: {again}")
+        raise UserError(f"{path}: was made with other commands, options or defaults than there are now; make it anew: {again}")
     return result

@@ -7,8 +7,8 @@
 run trains and evaluates each row and seed, one after the other, in runs/results/NAME/SEED, and publishes a curve and the
 figures in results/NAME/SEED. What is finished is not done again, so it can be stopped at any time and started anew. tables
 writes the tables of results/README.md. check reruns the first seed of each row that says `reproduce`, and exits with 1 where
-what is published does not come out: to the last bit where processor and versions are those of then, or else mean returns
-within 5 % or three deviations over the published seeds.
+what is published does not come out: the agent's tensors to the last bit, and figures to 6 digits, where processor and versions
+are those of then, or else mean returns within 5 % or three deviations over the published seeds.
 """
 
 import dataclasses
@@ -54,9 +54,9 @@ def main(arguments=None):
     chosen = [each for name, each in experiments.items() if name in options.names or not options.names]
     if options.action == "run":
         return run(chosen, options.seeds, folder, runs)
-    results = read_results(folder, experiments)
     if options.action == "check":
-        return check(chosen, results)
+        return check(chosen, read_results(folder, {each.name: each for each in chosen}))
+    results = read_results(folder, experiments)
     readme = folder / "README.md"
     if not readme.is_file():
         raise UserError(f"{readme}: no such file; the tables go between the marks in it")
@@ -67,9 +67,12 @@ def main(arguments=None):
 
 def run(chosen, seeds, folder, runs):
     """Each row and seed, one after the other, because each uses the whole machine, and its minutes are published."""
+    for seed in seeds or []:
+        if not any(seed in each.seeds for each in chosen):
+            raise UserError(f"--seeds: none of the rows has {seed}; leave it out")
     pairs = [(each, seed) for each in chosen if can_run(each) for seed in each.seeds if seeds is None or seed in seeds]
     if not pairs:
-        raise UserError("run: there is nothing to run; look at the names and --seeds")
+        raise UserError("run: there is nothing to run; look at the names and at what is installed")
     require_beside(pairs, runs)
     for experiment, seed in pairs:
         say(f"== {experiment.name}, seed {seed}")
@@ -83,7 +86,10 @@ def check(chosen, results):
         raise UserError("check: nothing that is published says `reproduce`")
     minutes = sum(results[each.name][0]["training_minutes"] for each in wanted)
     say(f"{len(wanted)} runs; their training took {minutes:.0f} minutes where they were made")
-    lines, differs = [], False
+    heads = ["run", "seed", "deterministic", "again", "stochastic", "again", "machine", "verdict"]
+    print_row(heads)
+    print_row(["---"] * len(heads))
+    differs = False
     for experiment in wanted:
         say(f"== {experiment.name}")
         published = results[experiment.name]
@@ -93,11 +99,12 @@ def check(chosen, results):
         differs = differs or bool(found)
         figures = [f"{result['evaluation'][name]['return_mean']:.1f}" for name in POLICIES for result in (published[0], again)]
         verdict = f"differs: {', '.join(found)}" if found else "identical" if same else "within the tolerance"
-        lines.append([experiment.name, str(again["seed"]), *figures, "same" if same else "another", verdict])
-    heads = ["run", "seed", "deterministic", "again", "stochastic", "again", "machine", "verdict"]
-    for line in (heads, ["---"] * len(heads), *lines):
-        print(f"| {' | '.join(line)} |")
+        print_row([experiment.name, str(again["seed"]), *figures, "same" if same else "another", verdict])
     return 1 if differs else 0
+
+
+def print_row(cells):
+    print(f"| {' | '.join(cells)} |", flush=True)
 
 
 def rerun(experiment, seed):

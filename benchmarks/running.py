@@ -11,27 +11,36 @@ from experiments import EVALUATION, agent_path
 from published import ROOT, note_made_with, publish
 from tables import say
 
+from qi_ext.demonstrations import resolved_name
 from qi_ext.errors import UserError
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.signals import Signals
 
 
+class LaunchError(OSError):
+    """A launcher ended otherwise than by the user's mistake."""
+
+
 def run_one(experiment, seed, runs, folder):
     """Train and evaluate under the folder `runs`, then publish in `folder`/NAME/SEED.
 
-    Raises UserError where a launcher did not end well, or where another run than this experiment's is in the way.
+    Raises UserError where what was asked cannot be done, or another run than this experiment's is in the way; LaunchError where
+    a launcher did not end well.
     """
     directory = Path(runs, experiment.name, str(seed))
     made_with = directory.with_name(f"{seed}.made_with.json")
     trained = is_trained(experiment, seed, runs)
-    if not trained or not made_with.exists():
+    evaluated = trained and is_evaluated(experiment, seed, runs)
+    if trained and not made_with.exists():
+        raise UserError(f"{directory}: {made_with.name} beside it is missing, so that what made it is unknown; move both away")
+    if not evaluated:
         note_made_with(made_with)
     if not trained:
         (directory / EVALUATION).unlink(missing_ok=True)
         launch([*experiment.training(seed, runs), "--resume", "auto"])
         if not is_trained(experiment, seed, runs):
             raise UserError(f"{directory}: holds another run than the experiment {experiment.name}; move it away")
-    if not is_evaluated(experiment, directory):
+    if not evaluated:
         launch(experiment.evaluation(seed, runs))
     publish(experiment, seed, directory, json.loads(made_with.read_text()), Path(folder, experiment.name, str(seed)))
 
@@ -39,13 +48,18 @@ def run_one(experiment, seed, runs, folder):
 def is_trained(experiment, seed, runs):
     """Whether the run is finished, with the settings of the experiment."""
     directory = RunDirectory(Path(runs, experiment.name, str(seed)), "--runs")
-    return directory.read_result() is not None and directory.config().items() >= experiment.settings.items()
+    wanted = experiment.settings | {"demonstrations": resolved_name(experiment.config.demonstrations)}
+    return directory.read_result() is not None and directory.config().items() >= wanted.items()
 
 
-def is_evaluated(experiment, directory):
-    """Whether an evaluation is there that has all that the experiment asks for."""
+def is_evaluated(experiment, seed, runs):
+    """Whether an evaluation is there that has all that the experiment asks for, of the agents that are there now."""
+    path = Path(runs, experiment.name, str(seed), EVALUATION)
+    names = [experiment.name, experiment.beside] if experiment.beside else [experiment.name]
     with suppress(OSError, ValueError, KeyError):
-        found = json.loads((directory / EVALUATION).read_text())
+        if any(agent_path(runs, name, seed).stat().st_mtime_ns > path.stat().st_mtime_ns for name in names):
+            return False
+        found = json.loads(path.read_text())
         episodes = found["deterministic"]["directions"][0]["episodes"]
         return (episodes, "robustness" in found, "beside" in found) == (
             experiment.episodes,
@@ -76,4 +90,5 @@ def launch(words):
             process.terminate()
             raise
     if process.returncode:
-        raise UserError(f"{words[0]} ended with exit code {process.returncode}; what it said is above")
+        kind = UserError if process.returncode == 2 else LaunchError
+        raise kind(f"{words[0]} ended with exit code {process.returncode}; what it said is above")

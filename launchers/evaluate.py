@@ -49,7 +49,7 @@ def main(arguments=None):
     from qi_ext.evaluation.subject import load_subject
 
     subject = load_subject(options.agent)
-    beside = load_subject(options.beside).actor if options.beside else None
+    beside = load_subject(options.beside) if options.beside else None
     seed = subject.seed if options.seed is None else options.seed
 
     from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures, gait_table, robustness_table, table
@@ -72,10 +72,11 @@ def main(arguments=None):
     with closing(sampler), Display("evaluating", n_episodes, "episodes") as display:
         display.say(f"{options.agent}: {subject.title}")
         if beside:
-            display.say(f"agent beside: {options.beside}")
+            display.say(f"agent beside: {options.beside}: {beside.title}")
+            notes += [f"agent beside: {note}" for note in beside.notes(environment, options.demonstrations)]
         for note in notes:
             display.say(note)
-        evaluated = (sampler, subject.actor, options.episodes, seed, subject.step, display.advance, beside)
+        evaluated = (sampler, subject.actor, options.episodes, seed, subject.step, display.advance, beside and beside.actor)
         results = compare(*evaluated, gait_measures(environment, seed, subject.step))
         display.console.print(table(results, environment.demonstrations.source))
         display.console.print(gait_table(results))

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import runpy
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from qi_ext.acting import PRETRAINED, Actor, agent_path, load_agent, save_agent
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.errors import UserError
+from qi_ext.evaluation import evaluate
+from qi_ext.evaluation.subject import load_subject
+from qi_ext.sampling.batched import BatchedSampler
 
 ROOT = Path(__file__).parents[1]
 
@@ -63,23 +67,52 @@ def test_it_is_exported_into_the_current_directory(folder):
     assert [path.name for path in folder.iterdir()] == ["small.safetensors"]
 
 
-@pytest.mark.parametrize("path", sorted(PRETRAINED.glob("*.safetensors")), ids=lambda path: path.stem)
+# Of each, the published run that it is the agent of.
+SHIPPED = {"simple": "simple-gail/0", "hard": "hard-gail-warm/0"}
+
+
+def test_there_is_one_of_each_task():
+    assert {path.stem for path in PRETRAINED.glob("*.safetensors")} == SHIPPED.keys()
+
+
+@pytest.mark.parametrize("name", SHIPPED)
 class TestEach:
-    def test_is_small_and_says_where_it_comes_from(self, path):
-        agent = load_agent(f"pretrained/{path.stem}")
+    def test_is_small_and_says_where_it_comes_from(self, name):
+        path = PRETRAINED / f"{name}.safetensors"
+        agent = load_agent(f"pretrained/{name}")
         assert path.stat().st_size < 1_000_000
-        assert agent.metadata["task"] == path.stem
+        assert agent.metadata["task"] == name
         assert agent.metadata["demonstrations"] == "trot"
         assert not [value for value in agent.metadata.values() if str(value).startswith("/")]
 
-    def test_is_the_agent_of_a_published_run(self, path):
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
-        results = [json.loads(result.read_text()) for result in sorted(ROOT.glob(f"results/{path.stem}-*/*/result.json"))]
-        assert digest in [result["agent"]["file_sha256"] for result in results]
+    def test_is_the_agent_of_a_published_run(self, name):
+        digest = hashlib.sha256((PRETRAINED / f"{name}.safetensors").read_bytes()).hexdigest()
+        assert digest == json.loads((ROOT / "results" / SHIPPED[name] / "result.json").read_text())["agent"]["file_sha256"]
 
-    def test_acts_within_reason_where_the_expert_was(self, path):
-        agent = load_agent(f"pretrained/{path.stem}")
-        demonstrations = load_demonstrations("trot", task_commands(path.stem))
+    def test_walks_in_each_direction(self, name):
+        subject = load_subject(f"pretrained/{name}")
+        sampler = BatchedSampler(subject.environment(), subject.lanes_per_block, pool="serial")
+        for deterministic, least in ((True, 850.0), (False, 800.0)):
+            result = evaluate(sampler, subject.controller(deterministic), 1, subject.seed, subject.step)
+            assert min(row["return_mean"] for row in result["directions"]) > least
+            assert sum(row["falls"] for row in result["directions"]) == 0
+
+    @pytest.mark.slow
+    def test_gets_the_published_figures(self, name):
+        """To the digits that are published, on the recorded type of processor; elsewhere within 5 %."""
+        subject = load_subject(f"pretrained/{name}")
+        published = json.loads((ROOT / "results" / SHIPPED[name] / "result.json").read_text())["evaluation"]
+        sampler = BatchedSampler(subject.environment(), subject.lanes_per_block, pool="loky")
+        with closing(sampler):
+            for policy in ("deterministic", "stochastic"):
+                controller = subject.controller(policy == "deterministic")
+                episodes = published[policy]["episodes"] // len(sampler.environment.commands)
+                result = evaluate(sampler, controller, episodes, subject.seed, subject.step)
+                assert result["return_mean"] == pytest.approx(published[policy]["return_mean"], rel=0.05)
+
+    def test_acts_within_reason_where_the_expert_was(self, name):
+        agent = load_agent(f"pretrained/{name}")
+        demonstrations = load_demonstrations("trot", task_commands(name))
         assert agent.metadata["demonstrations_hash"] == demonstrations.content_hash()
         actions = agent.act(demonstrations.states)
         assert np.isfinite(actions).all()

@@ -19,7 +19,7 @@ from qi_ext.evaluation.comparison import compare, gait_measures
 from qi_ext.evaluation.gait import Contacts, stances
 from qi_ext.evaluation.robustness import compare_robustness, conditions
 from qi_ext.evaluation.runs import read_run
-from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES, gait_cells
+from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES, gait_cells, totals
 from qi_ext.evaluation.walks import walks
 from qi_ext.files import write_atomically
 from qi_ext.sampling.batched import BatchedSampler
@@ -191,7 +191,7 @@ def _drawings(look):
     yield plots.tracking(together), "How closely the commanded velocity is kept."
     if look.robustness:
         names = {"deterministic": "agent", "expert": NAMES["expert"]}
-        yield plots.robustness_bars(look.robustness, names), "Under pushes, noise, and commands that were never trained on."
+        yield plots.robustness_bars(look.robustness, names), "Under pushes and noise, and told what was never trained."
 
 
 def _returns(evaluations):
@@ -201,9 +201,8 @@ def _returns(evaluations):
         found = [evaluation[name] for evaluation in evaluations if name in evaluation]
         returns = [each["return_mean"] for each in found]
         directions = [row for each in found for row in each["directions"]]
-        falls, episodes = (sum(row[key] for row in directions) for key in ("falls", "episodes"))
+        lowest, falls, episodes = totals({"directions": directions})
         deviation = f" ± {statistics.stdev(returns):.1f}" if len(returns) > 1 else ""
-        lowest = min(row["return_mean"] for row in directions)
         error = statistics.mean(row["velocity_error_mean"] for row in directions)
         rows.append(
             [

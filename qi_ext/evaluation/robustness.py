@@ -1,4 +1,4 @@
-"""How an agent stands what it was not trained on: pushes, action noise, directions between, other speeds."""
+"""How an agent stands pushes and action noise, and commands that it was never trained on: directions between, other speeds."""
 
 from dataclasses import dataclass
 

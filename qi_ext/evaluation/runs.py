@@ -9,7 +9,7 @@ import numpy as np
 
 from qi_ext.errors import UserError
 from qi_ext.evaluation.subject import Subject, load_subject
-from qi_ext.training.config import given_settings, make_config, may_change
+from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.values import shown
 
@@ -17,9 +17,6 @@ ROWS = 200  # of a curve, at most
 
 # Settings that say which run it is, or where it is, and not what is done.
 WHICH = ("task", "algorithm", "backend", "seed", "results_dir")
-
-# Settings that may change while a run goes on, and yet make another one.
-OTHERWISE = ("n_steps", "minutes", "demonstrations")
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,17 @@ from rich.text import Text
 
 NAMES = {"beside": "agent beside", "expert": "trot controller", "random": "random torques"}
 
-# Heading, figure, format.
+# Heading, a unit on a line of its own; figure; format.
 GAIT_COLUMNS = (
     ("along\nm/s", "velocity_error_along", "+.3f"),
     ("across\nm/s", "velocity_error_across", "+.3f"),
     ("yaw\ndeg/s", "yaw_drift", ".2f"),
     ("energy\nJ/m", "energy_per_metre", ".0f"),
-    ("torque\nlimit", "torque_saturation", ".1%"),
+    ("torque limit", "torque_saturation", ".1%"),
     ("stride\nHz", "stride_frequency", ".2f"),
-    ("duty\nfactor", "duty_factor", ".3f"),
+    ("duty factor", "duty_factor", ".3f"),
     ("clearance\nm", "foot_clearance", ".3f"),
-    ("state\ndistance", "state_distance", ".2f"),
+    ("state distance", "state_distance", ".2f"),
 )
 
 
@@ -44,7 +44,7 @@ def gait_table(results):
     """What `gait_measures` found in the results of `compare`, each policy beside the trot controller in each direction."""
     caption = "velocity less the commanded, along it and to its left; distance of states from the demonstrated ones"
     rendered = _table("how it walks", f"{caption}, of which the trot controller's own is the floor")
-    for heading in ("direction", "policy", *(heading for heading, *_ in GAIT_COLUMNS)):
+    for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
     directions = [f"{row['direction_deg']:g}" for row in next(iter(measured.values()))["directions"]]
@@ -69,12 +69,17 @@ def robustness_table(results):
     for row in results:
         cells = []
         for name in names:
-            directions = row[name]["directions"]
-            lowest = min(direction["return_mean"] for direction in directions)
-            falls, episodes = (sum(direction[key] for direction in directions) for key in ("falls", "episodes"))
+            lowest, falls, episodes = totals(row[name])
             cells += [f"{row[name]['return_mean']:.1f} ({lowest:.1f})", f"{falls}/{episodes}"]
         rendered.add_row(row["condition"], *cells)
     return rendered
+
+
+def totals(result):
+    """Of a result of `evaluate`: the mean return of its lowest direction, and falls and episodes of all together."""
+    directions = result["directions"]
+    falls, episodes = (sum(row[key] for row in directions) for key in ("falls", "episodes"))
+    return min(row["return_mean"] for row in directions), falls, episodes
 
 
 def _table(title, caption=""):

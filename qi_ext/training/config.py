@@ -26,6 +26,10 @@ CONFIGS = types.MappingProxyType(
 SETTINGS = types.MappingProxyType(PublishedSimpleVail.__dataclass_fields__)
 
 
+# Settings that may change while a run goes on, and yet make another one of what is run from the beginning.
+OTHERWISE = ("n_steps", "minutes", "demonstrations")
+
+
 def config_class(task, algorithm, backend="native"):
     """The config dataclass of a task, an algorithm and a backend. Raises UserError where there is none."""
     choices = {"task": (task, TASKS), "algorithm": (algorithm, ALGORITHMS), "backend": (backend, BACKENDS)}

@@ -56,6 +56,7 @@ class SimpleGail:
     compat: str = setting(
         "task", "task, or upstream (keep the goal features as they were recorded)", choices=("task", "upstream")
     )
+    # It passes 800 after 0.75 million; the rest is what the falling noise is worth.
     n_steps: int = setting(
         1_200_000,
         "environment steps to train for, in whole batches; 0 for the warm start alone",
@@ -110,7 +111,7 @@ class SimpleGail:
         10.0,
         warm=0.06,
     )
-    disturb_after: int = setting(0, "steps of training before there are pushes and that noise", 0, warm=0)
+    disturb_after: int = setting(0, "steps of training before there are pushes and that noise", 0)
     # A robot that walks would start from a demonstrated state once in 1000 steps, and never learn those that are hard to leave.
     restart_every: int = setting(
         250, "steps after which, on average, every other robot starts anew, as if by the time limit; 0 is never", 0
@@ -124,6 +125,7 @@ class SimpleGail:
     batch_size: int = setting(4096, "environment steps a TRPO update", 16)
     # A stride takes 40 steps. With 0.99 staying up pays more than walking well, and the robot stands for long.
     gamma: float = setting(0.97, "discount", 0.0, 1.0)
+    # Not tuned, and neither are conjugate gradient's iterations and damping, the line search and the critic: usual values.
     gae_lambda: float = setting(0.95, "lambda of generalized advantage estimation", 0.0, 1.0)
     # From scratch 0.02 is on its feet a tenth sooner than 0.01. One that walks already falls more after it, and has to keep its
     # feet in the last update, too: the trust region is smaller by then.
@@ -139,9 +141,11 @@ class SimpleGail:
     # A tenth is enough for the direction; the line search looks at all of them.
     cg_fraction: float = setting(0.1, "share of the batch's states in Fisher products; 1 is all", 1e-6, 1.0)
     line_search_steps: int = setting(10, "lengths of the step that are tried, each half of the one before", 1, 100)
+    # As the published ones, the critic too; not tuned.
     policy_hidden: list = setting([512, 256], "hidden layers of the policy", 1, 4096)
     # An A1 under torque control hardly walks with a noise over 0.1, and learns nothing without any: the bound falls on the way.
     initial_std: float = setting(0.3, "standard deviation of the actions at first, and the bound on it", 1e-3, 10.0)
+    # So that the bound is down a little before the run ends, that of hard after a warm start, too.
     std_half_life: int = setting(
         500_000, "environment steps in which the bound on the standard deviation halves", 1, warm=700_000
     )
@@ -167,6 +171,7 @@ class SimpleGail:
     gradient_penalty: float = setting(0.2, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
 
     # More than the cloned policy can walk with: what it then learns is to keep its feet, and the bound falls as above.
+    # Nominal states are the most, and all alike; the others teach it to come back to the gait.
     warm_start_std: float = setting(0.1, "standard deviation of the actions after a warm start, and bound", 1e-3, 10.0)
     warm_start_learning_rate: float = setting(1e-3, "Adam's, of the warm start, falling to 0 on a cosine", 1e-8, 1.0)
     warm_start_nominal_weight: float = setting(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
@@ -199,6 +204,7 @@ class HardGail(SimpleGail):
     """GAIL on TRPO, walking in one of 8 directions: from scratch, on states only."""
 
     task: str = default_of("task", "hard")
+    # After a warm start: what 2 cores do in 10 minutes.
     n_steps: int = default_of("n_steps", 3_000_000, warm=1_150_000)
     # At 0.05 one update in ten is followed by falls; at 0.03, and a million steps later, hardly any.
     final_std: float = default_of("final_std", 0.03, warm=0.035)
@@ -209,11 +215,11 @@ class HardGail(SimpleGail):
 
 
 @dataclass(kw_only=True)
-class SimpleVail(SimpleGail):
-    """VAIL on TRPO, walking along +x: an information bottleneck beside the gradient penalty."""
+class Bottleneck:
+    """What VAIL has beside GAIL's settings, the gradient penalty among them."""
 
     algorithm: str = default_of("algorithm", "vail")
-    # With 0.5 nats and no penalty the robot learns to stand.
+    # With 0.5 nats and no penalty the robot learns to stand. The rest is not tuned.
     information_constraint: float = setting(
         2.0, "bound on the information that the discriminator's code carries, nats", 0.0, 1e3
     )
@@ -223,12 +229,10 @@ class SimpleVail(SimpleGail):
 
 
 @dataclass(kw_only=True)
-class HardVail(SimpleVail):
-    """VAIL on TRPO, walking in one of 8 directions."""
+class SimpleVail(Bottleneck, SimpleGail):
+    """VAIL on TRPO, walking along +x."""
 
-    task: str = default_of("task", "hard")
-    n_steps: int = default_of("n_steps", 3_000_000, warm=1_150_000)
-    final_std: float = default_of("final_std", 0.03, warm=0.035)
-    push: float = default_of("push", 60.0, warm=140.0)
-    torque_noise: float = default_of("torque_noise", 0.03, warm=0.06)
-    disturb_after: int = default_of("disturb_after", 1_900_000, warm=0)
+
+@dataclass(kw_only=True)
+class HardVail(Bottleneck, HardGail):
+    """VAIL on TRPO, walking in one of 8 directions."""

@@ -154,6 +154,11 @@ class Training:
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
+        if config.push or config.torque_noise:
+            says = f"every other robot: pushes of up to {config.push:g} N, noise at the joints of {config.torque_noise:g}"
+            say(says + (f", from step {config.disturb_after:,} on" if config.disturb_after else ""))
+            if config.disturb_after >= self.n_steps > 0:
+                say("warning: the run ends before that; a smaller --disturb_after has them in it")
         pool = self.core.path.sampler.pool
         where = config.scheduler or (f"{pool.n_workers} processes" if pool.has_workers else "this process")
         say(f"learning on {self.device} ({self._why_device}), acting in {where}")

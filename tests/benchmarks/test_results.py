@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,8 @@ import pytest
 import yaml
 from safetensors.numpy import save_file
 
+from qi_ext.commands import task_commands
+from qi_ext.demonstrations import load_demonstrations
 from qi_ext.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -202,6 +205,7 @@ def test_the_tables_hold_means_and_deviations_over_seeds(modules, published, exp
     assert gail[7:] == ["200 +- 0 (100)", "4/8", "10,000, 3.0", "1 of 2 seeds"]
     assert expert[:1] + expert[5:7] == ["trot controller", "935 +- 0 (930)", "0/8"]
     assert random[:1] + random[5:7] == ["random torques", "8 +- 0 (5)", "8/8"]
+    assert "Not run yet: cloned 0 1.\n" in text
     walks = rows_of(text, "### Simple: how the agents walk, acting deterministically")
     assert [row[0] for row in walks[2:]] == ["GAIL", "trot controller"]
     assert walks[2][1] == "+0.500" and walks[2][8] == "-"
@@ -211,6 +215,30 @@ def test_the_tables_hold_means_and_deviations_over_seeds(modules, published, exp
     assert "2 cores, P, no GPU, learning on cpu; python 3.11." in text
     assert modules["result_tables"].written_anew(text, read, results) == text
     assert modules["result_tables"].written_anew(text, read, {}).split("<!--")[0] == "before\n"
+
+
+def test_baselines_that_are_the_same_episodes_count_once(modules, published, experiments):
+    """The trot controller meets the same starts beside each agent of a seed and a number of steps."""
+    first, second = published(0, [800.0]), published(1, [800.0])
+    again = copy.deepcopy(first) | {"name": "again"}
+    read = experiments(GAIL | {"seeds": [0, 1], "beside": ""}, GAIL | {"name": "again", "what": "again", "beside": ""})
+    for found in (first, second, again):
+        found["robustness"] = []
+    text = modules["result_tables"].written_anew(README, read, {"gail": [first, second], "again": [again]})
+    expert, random = rows_of(text, "## Simple")[-2:]
+    assert (expert[6], random[6]) == ("0/8", "8/8")
+
+
+def test_conditions_are_joined_by_name(modules, published, experiments):
+    results = [published(0, [800.0]), published(1, [600.0])]
+    for result, order in zip(results, (1, -1), strict=True):
+        other = copy.deepcopy(result["robustness"][0]) | {"condition": "noise"}
+        other["deterministic"]["return_mean"] = 10.0
+        result["robustness"] = [*result["robustness"], other][::order]
+    read = experiments(CLONED | {"seeds": [0, 1]}, GAIL | {"seeds": [0, 1], "robustness": True})
+    text = modules["result_tables"].written_anew(README, read, {"gail": results})
+    pushes, noise = rows_of(text, "### Simple: under disturbances, acting deterministically")[2:]
+    assert (pushes[2], noise[2]) == ("700 +- 141 (600)", "10 +- 0 (600)")
 
 
 def test_one_seed_has_no_deviation_and_what_was_never_reached_no_figure(modules, published, experiments):
@@ -229,9 +257,42 @@ def test_the_committed_tables_are_those_of_the_committed_results(modules):
     assert anew == text, "write them anew: python benchmarks/results.py tables"
 
 
+def test_the_committed_results_are_of_the_demonstrations_that_there_are_now(modules):
+    experiments = modules["experiments"].read_experiments(ROOT / "results")
+    for name, results in modules["result_tables"].read_results(ROOT / "results", experiments).items():
+        config = experiments[name].config
+        demonstrations = load_demonstrations(config.demonstrations, task_commands(config.task), config.compat)
+        assert {result["demonstrations"]["hash"] for result in results} == {demonstrations.content_hash()}
+
+
+def test_the_table_of_the_projects_readme_is_that_of_the_results():
+    """Its rows are those of the results' tables, with less in them."""
+    ours, theirs = ((ROOT / name).read_text() for name in ("README.md", "results/README.md"))
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in theirs.splitlines() if line.startswith("| ")]
+    hard = theirs.index("## Hard\n")
+    published = {row[1]: row for row in cells if row[1].startswith("`python")}
+    baselines = {row[0]: row for row in (rows_of(theirs[hard:], "## Hard")) if row[0] in ("trot controller", "random torques")}
+
+    def short(text):
+        return re.sub(r" \+- \d+", "", text)
+
+    rows = rows_of(ours, "same on any machine of that type.")[2:]
+    assert len(rows) >= 4
+    for what, command, deterministic, stochastic, falls, training in rows:
+        if not command:
+            row = baselines[what.removesuffix(", hard")]
+            assert (deterministic, falls) == (short(row[5]), row[6].replace("/", " of "))
+            continue
+        row = published[command]
+        assert (deterministic, stochastic) == (short(row[5]), short(row[7])), what
+        (fallen, of), (others, _) = row[6].split("/"), row[8].split("/")
+        assert falls == f"{fallen}, {others} of {of} each"
+        assert training == f"{row[4]} minutes"
+
+
 def test_a_result_of_other_options_or_defaults_than_the_experiment_has_is_refused(modules, experiments, tmp_path):
     read = experiments(CLONED)
-    made = {"options": read["cloned"].options, "settings": read["cloned"].settings}
+    made = {"options": read["cloned"].options, "settings": read["cloned"].settings, "commands": read["cloned"].commands(3)}
     folder = tmp_path / "cloned" / "3"
     folder.mkdir(parents=True)
     (folder / "result.json").write_text(json.dumps(made))
@@ -240,7 +301,9 @@ def test_a_result_of_other_options_or_defaults_than_the_experiment_has_is_refuse
     (folder / "result.json").write_text(json.dumps(made))
     assert modules["result_tables"].read_results(tmp_path, read) == {"cloned": [made]}
     others = [made | {"options": {"task": "hard"}}, made | {"settings": made["settings"] | {"max_kl": 0.02}}]
-    for text, words in (*((json.dumps(other), "other options or defaults") for other in others), ("{", "cannot be read")):
+    others.append(made | {"commands": [made["commands"][0], f"{made['commands'][1]} --robustness"]})
+    others.append(made | {"settings": made["settings"] | {"demonstrations": "other.npz"}})
+    for text, words in (*((json.dumps(other), "options or defaults") for other in others), ("{", "cannot be read")):
         (folder / "result.json").write_text(text)
         with pytest.raises(UserError, match=words):
             modules["result_tables"].read_results(tmp_path, read)
@@ -266,6 +329,8 @@ def test_the_settings_of_an_experiment_are_its_defaults_too_without_seed_place_a
         ({"episodes": 0}, "episodes"),
         ({"robustness": 1}, "robustness"),
         ({"beside": "nothing"}, "beside"),
+        ({"beside": ["cloned"]}, "beside"),
+        ({"options": {1: 2}}, "options"),
         ({"beside": "cloned", "seeds": [3, 4]}, "same seeds"),
         ({"speed": 1.0}, "speed: no such key"),
     ],
@@ -298,6 +363,14 @@ def test_on_the_same_machine_every_figure_must_be_the_same(modules, published):
     again["return_reached"]["400"] = None
     names = {"evaluation.stochastic.falls", "agent.tensors_sha256", "return_reached.400"}
     assert set(reproduction.exact_differences(first, again)) == names
+
+
+def test_vector_units_tell_processors_of_one_name_apart(modules, published):
+    first, again = published(0, [800.0]), published(0, [800.0])
+    again["made_with"][0]["vector_units"] = "AVX2"
+    assert modules["reproduction"].same_machine(first, again), "the first was made before they were noted"
+    first["made_with"][0]["vector_units"] = "AVX512"
+    assert not modules["reproduction"].same_machine(first, again)
 
 
 @pytest.mark.parametrize("change", [{"processor": "Q"}, {"gpu": "G"}, {"versions": {"python": "3.12"}}])
@@ -352,6 +425,7 @@ def test_each_experiment_leaves_a_curve_and_a_result(ran):
     assert list(gail["evaluation"]) == ["deterministic", "stochastic", "beside", "expert", "random"]
     assert gail["evaluation"]["expert"]["return_mean"] > 900.0
     assert gail["demonstrations"]["synthetic"]
+    assert gail["made_with"][0]["vector_units"]
     assert set(gail["made_with"][0]["versions"]) == {"python", "torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl"}
     with open(ran / "results" / "gail" / "3" / "curve.csv", newline="") as file:
         assert [row["step"] for row in csv.DictReader(file)] == ["64", "128"]
@@ -363,6 +437,22 @@ def test_what_is_finished_is_not_done_again(ran):
     code, _, errors = launch(ran, "run")
     assert (code, "launchers" in errors) == (0, False)
     assert {path: path.read_bytes() for path in (ran / "results").rglob("*.*")} == before
+
+
+def test_an_agent_that_is_newer_is_evaluated_again_and_so_is_what_it_is_beside(ran, tmp_path):
+    shutil.copytree(ran, tmp_path, dirs_exist_ok=True)
+    evaluation = tmp_path / "runs" / "gail" / "3" / "evaluation.json"
+    at = evaluation.stat().st_mtime_ns + 1_000_000_000
+    os.utime(tmp_path / "runs" / "cloned" / "3" / "agent.safetensors", ns=(at, at))
+    code, _, errors = launch(tmp_path, "run")
+    assert (code, errors.count("launchers/evaluate.py"), errors.count("launchers/run_gail.py")) == (0, 2, 0)
+
+
+def test_a_run_of_which_nobody_knows_what_made_it_is_not_published(ran, tmp_path):
+    shutil.copytree(ran, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "runs" / "gail" / "3.made_with.json").unlink()
+    code, _, errors = launch(tmp_path, "run")
+    assert (code, "3.made_with.json beside it is missing" in errors) == (2, True)
 
 
 def test_a_run_with_other_options_is_not_published_as_this_one(ran, tmp_path):
@@ -397,7 +487,7 @@ def test_a_check_finds_the_figure_that_was_altered_and_no_other(ran, tmp_path):
         (["run", "nothing"], "nothing"),
         (["tables", "gail"], "names"),
         (["check", "--seeds", "3"], "--seeds"),
-        (["run", "--seeds", "7"], "nothing to run"),
+        (["run", "--seeds", "3", "7"], "has 7"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path, modules, words, named, monkeypatch):

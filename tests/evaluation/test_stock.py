@@ -18,6 +18,7 @@ from qi_ext.demonstrations import load_demonstrations
 from qi_ext.errors import SamplingError
 from qi_ext.evaluation import evaluate, table
 from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, compare_stock, evaluate_stock, stock_environment
+from qi_ext.evaluation.subject import load_subject
 from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.tasks import QuadrupedDirection
@@ -161,6 +162,23 @@ def test_the_return_of_the_trot_controller_is_that_in_our_environment(sampler, t
     stock = evaluate_stock(ExpertPolicy(), trot, TWO[:1], episodes=1, seed=0)
     assert stock["return_mean"] > 900.0
     assert_agree(stock, evaluate(sampler, ExpertController(), episodes=1, seed=0, commands=TWO[:1]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["simple", "hard"])
+def test_a_shipped_policy_gets_the_same_return(task):
+    """From starts of its own in either, 16 episodes a policy: to 3 % on the whole."""
+    subject = load_subject(f"pretrained/{task}")
+    environment = subject.environment()
+    key = {"episodes": 16 if task == "simple" else 2, "seed": subject.seed, "step": subject.step}
+    with closing(BatchedSampler(environment, subject.lanes_per_block, pool="serial")) as ours:
+        for deterministic in (True, False):
+            stock = evaluate_stock(
+                ActorPolicy(subject.actor, deterministic), environment.demonstrations, environment.commands, **key
+            )
+            here = evaluate(ours, subject.controller(deterministic), **key)
+            assert stock["return_mean"] == pytest.approx(here["return_mean"], rel=0.03)
+            assert sum(row["falls"] for row in stock["directions"]) == 0
 
 
 # Figures

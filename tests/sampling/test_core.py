@@ -229,10 +229,11 @@ def test_disturbances_are_for_learning_and_not_for_evaluating(make_core, short, 
         assert not np.array_equal(fragment, other)
 
 
-def test_disturbances_begin_with_the_batch_after_so_many_steps(make_core, short):
+@pytest.mark.parametrize("pool", [{"pool": "serial"}, {"pool": "loky", "n_workers": 2}], ids=["serial", "workers"])
+def test_disturbances_begin_with_the_batch_after_so_many_steps(make_core, short, pool):
     def batches(disturbances):
         agent = Recorder(short.info)
-        make_core(agent, disturbances=disturbances).learn(n_steps=240, n_steps_per_fit=60, quiet=True)
+        make_core(agent, disturbances=disturbances, **pool).learn(n_steps=240, n_steps_per_fit=60, quiet=True)
         return [numbers(dataset) for dataset in agent.datasets]
 
     calm, late = batches(TrainingDisturbances()), batches(TrainingDisturbances(torque_noise=0.1, after=100))

@@ -61,7 +61,7 @@ def test_a_warm_start_has_defaults_of_its_own(task, algorithm, epochs):
     cold, warm = make_config(task, algorithm), make_config(task, algorithm, warm_start=epochs)
     own = warm_defaults(type(cold))
     assert own["push"] > cold.push
-    assert own["disturb_after"] == 0
+    assert warm.disturb_after == 0
     assert given_settings(warm) == given_settings(cold) | own | {"warm_start": 60}
     assert make_config(**given_settings(warm)) == warm
 

@@ -107,6 +107,21 @@ def test_a_run_goes_on_with_another_pool_and_number_of_workers(tiny, alone, buil
     assert ends_as(run(tiny(n_steps=320), "auto"), undisturbed)
 
 
+@pytest.mark.parametrize("pool", [{"pool": "serial"}, {"pool": "loky", "n_workers": "2"}], ids=["serial", "workers"])
+def test_a_run_goes_on_into_the_disturbances_that_begin_later(tiny, alone, build, run, ends_as, pool):
+    settings = {"n_steps": 320, "push": 50.0, "torque_noise": 0.1, "disturb_after": 128}
+    undisturbed = alone(**settings)
+    for at in (64, 192):
+        stop(build(tiny(**settings, **pool, checkpoint_every=1000.0), "auto"), lambda steps, at=at: steps == at)
+    assert ends_as(run(tiny(**settings), "auto"), undisturbed)
+
+
+def test_what_robots_are_trained_under_is_said_and_that_it_never_comes(tiny, run, capsys):
+    run(tiny(push=50.0, disturb_after=100))
+    said = capsys.readouterr().err
+    assert "pushes of up to 50 N, noise at the joints of 0, from step 100 on" in said and "warning" not in said
+
+
 @pytest.mark.parametrize(
     ("moment", "number", "error"),
     [
