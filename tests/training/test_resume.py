@@ -118,7 +118,7 @@ def test_a_run_goes_on_into_the_disturbances_that_begin_later(tiny, alone, build
 
 def test_what_robots_are_trained_under_is_said_and_that_it_never_comes(tiny, run, capsys):
     run(tiny(push=50.0, disturb_after=100))
-    said = capsys.readouterr().err
+    said = capsys.readouterr().out
     assert "pushes of up to 50 N, noise at the joints of 0, from step 100 on" in said and "warning" not in said
 
 
