@@ -52,7 +52,7 @@ def folder(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         main_of("run_gail.py")(["--task", "hard", "--n_directions", "2", *TINY["run_gail.py"].split()])
-        sweep = folder / "launchers" / "sweeps" / "experiments.yaml"
+        sweep = folder / "launchers" / "sweeps" / "first.yaml"
         sweep.parent.mkdir(parents=True)
         sweep.write_text(TINY_SWEEP)
         patch.setenv("MUJOCO_GL", "off")  # no films, which would take longest

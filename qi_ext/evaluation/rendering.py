@@ -19,6 +19,8 @@ BACKENDS = ("egl", "osmesa")
 PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
 
 ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
+ARROW_ABOVE = 0.2  # m, over the middle of the trunk
+MODEL_HEIGHT = 0.43  # m, of the middle of the trunk where trunk_tz is 0
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
 TRUNK_HEIGHT = 0.25  # m, that cameras look at
 MESH_CELL = 0.004  # m
@@ -83,6 +85,7 @@ class Renderer:
         _lighten(self.model, "texplane")
         self.model.mat_reflectance[:] = 0.0  # a mirror in the floor costs a second picture, and hides the feet
         self.model.vis.quality.shadowsize = 2048
+        self.model.vis.quality.offsamples = 0  # antialiasing doubles the time without a GPU, and is hardly seen in a film
         self.model.stat.extent = 3.0  # m, of what casts shadows, instead of the floor's half kilometre
         self.data = mujoco.MjData(self.model)
         self._qpos = np.array([self.model.joint(name).qposadr[0] for name in a1.JOINTS])
@@ -117,7 +120,7 @@ class Renderer:
             if robot.trail is not None:
                 self._add_trail(robot.trail)
             if robot.command is not None:
-                self._add_arrow(robot.pose[:2], robot.command)
+                self._add_arrow(robot.pose[:3], robot.command)
         mujoco.mjr_render(self._area, self._scene, self._context)
         mujoco.mjr_readPixels(self._image, None, self._area, self._context)
         return self._image[::-1].copy()  # the first row is the lowest
@@ -136,9 +139,9 @@ class Renderer:
         _entries(light.ambient)[:], _entries(light.diffuse)[:], _entries(light.specular)[:] = 0.1, 0.7, 0.3
 
     def _add_arrow(self, position, command):
-        """On the floor ahead of the robot, as long as the robot is to go in a second."""
+        """Above the robot, which hides it from no side; as long as the robot is to go in a second."""
         ahead = command.features[:2]
-        begin = np.array([*(position + 0.35 * ahead), 0.03])
+        begin = position + (*(0.1 * ahead), MODEL_HEIGHT + ARROW_ABOVE)
         self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, ahead, ARROW_COLOUR)
 
     def _add_trail(self, points):
@@ -150,7 +153,7 @@ class Renderer:
             self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, (end - begin) / length, TRAIL_COLOUR)
 
     def _add(self, kind, size, position, along, colour):
-        """What lies on the floor, its own z axis along a unit vector, (2,)."""
+        """What lies flat, its own z axis along a unit vector, (2,)."""
         x, y = along
         turn = np.array([[-y, 0.0, x], [x, 0.0, y], [0.0, 1.0, 0.0]])
         geom = self._scene.geoms[self._scene.ngeom]

@@ -71,7 +71,8 @@ class Map:
             trail = np.concatenate([poses[:now:TRAIL_EVERY, :2], poses[now : now + 1, :2]])
             robots.append(Robot(poses[now], walk.command, trail))
         reach = max(np.linalg.norm(robot.pose[:2]) for robot in robots)
-        return robots, View((0.0, 0.0, 0.0), 2.5 * (reach + 0.7), elevation=self._elevation)
+        # A point as far away as the foremost arrow's end is in the picture wherever it lies, also nearest to the camera.
+        return robots, View((0.0, 0.0, 0.0), 2.6 * (reach + 0.75), elevation=self._elevation)
 
 
 @dataclass(frozen=True)

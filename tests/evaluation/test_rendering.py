@@ -65,13 +65,18 @@ def test_the_camera_goes_where_it_is_told(renderer):
 
 @pytest.mark.parametrize(("direction", "axis", "sign"), [(0, 1, 1), (180, 1, -1), (90, 0, -1), (270, 0, 1)])
 def test_the_arrow_points_where_the_command_does(renderer, direction, axis, sign):
-    """Seen from above: 0 degrees is to the right, 90 is up. The robot is far away, so that it hides nothing."""
+    """Seen from above, also where the floor is another: 0 degrees is to the right, 90 is up."""
     above = View((FAR_AWAY, 0.0, 0.0), 4.0, elevation=-90.0)
     found = np.nonzero(orange(renderer.draw([Robot(pose(FAR_AWAY), Command(direction, 0.5))], above)))
     centre = (120, 160)
     assert len(found[0]) > 10
     assert sign * (found[axis].mean() - centre[axis]) > 15
     assert abs(found[1 - axis].mean() - centre[1 - axis]) < 5
+
+
+@pytest.mark.parametrize("direction", range(0, 360, 45))
+def test_the_robot_hides_the_arrow_of_no_command(renderer, direction):
+    assert orange(renderer.draw([Robot(pose(), Command(direction, 0.5))], VIEW)).sum() > 200
 
 
 def test_a_faster_command_has_a_longer_arrow(renderer):
