@@ -21,12 +21,12 @@ help:
 	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
 	@echo "make test        install, lint, run the tests"
 	@echo "make test-slow   install, run the experiments (minutes each)"
-	@echo "make test-slurm  install, run sweeps on a Slurm that is started for it; skipped where Slurm is not installed"
+	@echo "make test-slurm  install, run sweeps on a Slurm that is started for it; fails where Slurm is not installed"
 	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
 	@echo "make setup       install into $(VENV)"
-	@echo "make setup-video install what films are drawn with where there is no screen (Debian, Ubuntu)"
+	@echo "make setup-video install what films are drawn with (Debian, Ubuntu)"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
 
@@ -66,7 +66,7 @@ test-slow: setup
 	$(BIN)/python -m pytest -m slow
 
 test-slurm: setup
-	$(BIN)/python -m pytest -m "slurm and not slow"
+	ALL_INSTALLED=1 $(BIN)/python -m pytest -m "slurm and not slow"
 
 test-gpu: setup
 	$(BIN)/python -m pytest -m gpu

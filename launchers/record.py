@@ -113,8 +113,11 @@ def _film(shown, environment, commands, seed, options):
         with Display(f"drawing ({backend})", n_steps, "steps") as display:
             write_video(options.output, environment.model, layout, n_steps, display.advance)
     say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}")
-    for walk in (walk for each in found for walk in each):
-        say(f"  {walk.command.direction_deg:g} degrees: return {walk.episode_return:.0f}" + (", fell" if walk.fell else ""))
+    for each, walked in zip(shown, found, strict=True):
+        whose = f"{each.title}, " if len(shown) > 1 else ""
+        for walk in walked:
+            fell = ", fell" if walk.fell else ""
+            say(f"  {whose}{walk.command.direction_deg:g} degrees: return {walk.episode_return:.0f}{fell}")
 
 
 if __name__ == "__main__":

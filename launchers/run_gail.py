@@ -4,7 +4,7 @@
 
 runs the experiment; every option has a default that belongs to the task and algorithm chosen. The run directory,
 RESULTS_DIR/SEED, holds config.yaml, progress.csv, TensorBoard events, agent.safetensors, checkpoints/STEP/ and, once the run
-is finished, result.json. A run that was stopped or killed goes on with
+is finished, result.json and report.html. A run that was stopped or killed goes on with
 
     python launchers/run_gail.py --resume runs/hard-gail/0
 """

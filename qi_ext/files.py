@@ -33,7 +33,10 @@ def require_output(path, option):
 @contextmanager
 def locked(path, taken):
     """Keep other processes from a file or directory that is there. Raises UserError(taken) where one has it."""
-    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        descriptor = os.open(path, os.O_RDWR)  # which NFS asks for
+    except OSError:  # a directory, or somebody else's
+        descriptor = os.open(path, os.O_RDONLY)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -45,11 +45,13 @@ CURVES = (
     ("length of episodes, steps", [("length_mean", "")], (0, 1000)),
     ("speed along the command, m/s", [("speed_along", "")], None),
     ("discriminator: share judged rightly", ACCURACIES, (0, 1)),
+    ("discriminator: logits", [("logit_policy", "agent"), ("logit_expert", "expert")], None),
     ("discriminator: entropy, nats", [("discriminator_entropy", "")], (0, 0.75)),
-    ("reward that is trained on", [("reward", "")], None),
+    ("reward that is trained on", [("reward", "mean"), ("reward_std", "deviation")], None),
     ("standard deviation of actions", [("std", "")], None),
     ("critic: explained variance", [("explained_variance", "")], (-0.1, 1)),
     ("policy step: kl, nats", [("kl", "")], None),
+    ("policy step: share of the full one", [("line_search_step", "")], (-0.05, 1.05)),
 )
 LINES = ("-", "--")
 
@@ -79,7 +81,7 @@ def learning_curves(groups):
 
 
 def polar(agent, expert):
-    """Achieved beside commanded velocity, of lists of `Walk`s, one a direction."""
+    """Achieved beside commanded velocity, of lists of `Walk`s, one a direction; a cross where it fell."""
     with _drawing(polar=True, height=3.6) as (figure, axes):
         commands = [walk.command for walk in agent]
         axes.plot(
@@ -87,11 +89,18 @@ def polar(agent, expert):
             [command.speed for command in commands],
             "o", markersize=13, markerfacecolor="none", markeredgecolor=COMMANDED, label="commanded",
         )  # fmt: skip
-        for found, colour, name, marker in ((expert, EXPERT, "trot controller", "D"), (agent, AGENT, "agent", "o")):
-            velocity = np.array([walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1].mean(axis=0) for walk in found])
-            angle, speed = np.arctan2(velocity[:, 1], velocity[:, 0]), np.linalg.norm(velocity, axis=1)
-            axes.plot(angle, speed, marker, markersize=6, color=colour, label=name, linestyle="none")
-        axes.set_ylim(0, 1.25 * max(command.speed for command in commands) or 1.0)
+        fastest = max(command.speed for command in commands)
+        for walks, colour, name, marker in ((expert, EXPERT, "trot controller", "D"), (agent, AGENT, "agent", "o")):
+            for fell in (False, True):
+                found = [walk for walk in walks if walk.fell == fell]
+                if not found:
+                    continue
+                velocity = np.array([walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1].mean(axis=0) for walk in found])
+                angle, speed = np.arctan2(velocity[:, 1], velocity[:, 0]), np.linalg.norm(velocity, axis=1)
+                shown = {"marker": "x" if fell else marker, "label": f"{name}, fell" if fell else name}
+                axes.plot(angle, speed, markersize=6, color=colour, linestyle="none", **shown)
+                fastest = max(fastest, *speed)
+        axes.set_ylim(0, 1.25 * fastest or 1.0)
         axes.set_rlabel_position(22.5)
         axes.set_title("mean velocity, m/s")
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))

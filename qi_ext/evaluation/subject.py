@@ -35,7 +35,8 @@ class Subject:
         """What it is, in words."""
         if self.actor is None:
             return f"trot controller on {self.settings['task']}"
-        trained = f"{self.step:,} steps" if "step" in self.metadata else self.metadata.get("origin", "of unknown origin")
+        known = "step" in self.metadata
+        trained = f"seed {self.seed}, {self.step:,} steps" if known else self.metadata.get("origin", "of unknown origin")
         return f"{self.metadata.get('algorithm', '?')} on {self.settings['task']}, {trained}"
 
     def controller(self, deterministic=True):

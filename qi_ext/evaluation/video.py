@@ -5,6 +5,7 @@ import multiprocessing
 import shutil
 import signal
 import tempfile
+from collections import deque
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
@@ -23,6 +24,7 @@ from qi_ext.files import write_atomically
 from qi_ext.sampling.pool import available_cpus
 
 STEPS_PER_FRAME = 4  # 25 pictures a second, in real time
+HELD = 100  # steps that a film goes on after the last fall
 SMOOTHED = 50  # steps that the camera's way is averaged over
 TRAIL_EVERY = 20  # steps
 APART = 0.6  # m, of the robots in a map from where they all would start
@@ -91,7 +93,9 @@ class Layout:
 
     @property
     def n_steps(self):
-        return max(len(walk.observations) for picture in self.pictures for walk in picture.walks)
+        """Until the longest walk ends, and a second more where it fell, so that this is seen."""
+        longest = max((walk for picture in self.pictures for walk in picture.walks), key=lambda walk: len(walk.observations))
+        return len(longest.observations) + (HELD if longest.fell else 0)
 
 
 def one(walk, label, width=1280, height=720):
@@ -120,8 +124,14 @@ def frames(model, layout, times, n_processes):
     backend = rendering_backend()  # here, once, and for its words
     context = multiprocessing.get_context("spawn")  # a forked process would have this one's threads and locks
     with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout, backend)) as executor:
+        waiting = deque()  # a few at a time, because what takes them may be slower
         try:
-            yield from executor.map(_Painter.paint, times)
+            for t in times:
+                waiting.append(executor.submit(_Painter.paint, t))
+                if len(waiting) > 2 * n_processes:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
         except BrokenProcessPool:
             raise UserError(
                 f"rendering: a process that draws with {backend} has died; another may do: MUJOCO_GL=osmesa"
@@ -160,7 +170,10 @@ class _Painter:
 
 
 def write_video(path, model, layout, n_steps, progress=lambda n: None):
-    """Write a film of `n_steps` steps to `path`, mp4 (H.264) or webm (VP9). Raises UserError, OSError."""
+    """Write a film of `n_steps` steps to `path`, mp4 (H.264) or webm (VP9).
+
+    Raises UserError, OSError; a film that the encoder has cut short is not written.
+    """
     path = Path(path)
     codec, parameters = CODECS[path.suffix]
     with tempfile.TemporaryDirectory() as folder:
@@ -174,12 +187,22 @@ def write_video(path, model, layout, n_steps, progress=lambda n: None):
             macro_block_size=2,
             output_params=parameters,
         )
+        times = range(0, n_steps, STEPS_PER_FRAME)
+        cut_short = OSError(f"{path}: the encoder did not write the whole film; is there room in {tempfile.gettempdir()}?")
         with closing(writer):
             writer.send(None)
-            times = range(0, n_steps, STEPS_PER_FRAME)
             for t, frame in zip(times, frames(model, layout, times, available_cpus()), strict=True):
-                writer.send(frame)
+                try:
+                    writer.send(frame)
+                except OSError:  # which says so in many lines
+                    raise cut_short from None
                 progress(min(STEPS_PER_FRAME, n_steps - t))
+        try:
+            n_written, _ = imageio_ffmpeg.count_frames_and_secs(str(whole))
+        except RuntimeError:
+            n_written = 0
+        if n_written != len(times):
+            raise cut_short
         with whole.open("rb") as source, write_atomically(path) as target:
             shutil.copyfileobj(source, target)
 

@@ -15,7 +15,8 @@ from qi_ext.errors import UserError
 from qi_ext.sampling.dask_backend import DaskWorkers
 
 # Of a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) says nothing.
-CORES, MEMORY, LOGS = 1, "2GiB", "slurm_logs"
+CORES, LOGS = 1, "slurm_logs"
+MEMORY = 2  # GiB a core
 LOOK_EVERY = 5.0  # s
 IN_VAIN = 3  # times that lost jobs are replaced while no worker is there: their fault may be ours
 
@@ -35,7 +36,7 @@ class SlurmWorkers(DaskWorkers):
         self._cluster = SLURMCluster(
             cores=cores,
             processes=cores,
-            memory=configured["memory"] or MEMORY,
+            memory=configured["memory"] or f"{MEMORY * cores}GiB",
             log_directory=configured["log-directory"] or os.path.abspath(LOGS),
             scheduler_options=configured["scheduler-options"] or {"dashboard_address": ":0"},
         )

@@ -25,6 +25,7 @@ def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):
     on_slurm = _where(on_slurm)
     if dry_run:
         return _plan(sweep, sweep.trials, on_slurm)
+    _launching()
     if sweep.directory.exists() and (not sweep.directory.is_dir() or any(sweep.directory.iterdir())):
         raise UserError(
             f"{sweep.directory}: is there already; --status and --retry {sweep.directory} go on with it; "
@@ -185,12 +186,18 @@ def _plan(sweep, trials, on_slurm):
     for trial in trials:
         say(f"{trial.directory}: {trial.config.n_steps:,} steps")
     steps = sum(trial.config.n_steps for trial in trials)
+    hours = sum(_core_seconds(trial.config, sweep.resources.cores) for trial in trials) / 3600.0
     resources = sweep.resources
     how = "jobs of Slurm" if on_slurm else f"runs here, {resources.at_once} at a time"
     say(f"{len(trials)} {how}, each with {resources.cores} cores and {resources.memory} MiB")
-    hours = steps / STEPS_PER_CORE_SECOND / 3600.0
     say(
         f"{steps:,} steps: about {hours:.1f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without warm starts and "
         "evaluations"
     )
     return 0
+
+
+def _core_seconds(config, cores):
+    """Of training, at most."""
+    seconds = config.n_steps / STEPS_PER_CORE_SECOND
+    return min(seconds, 60.0 * config.minutes * cores) if config.minutes else seconds

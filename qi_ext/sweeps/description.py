@@ -7,6 +7,7 @@ from pathlib import Path
 
 import yaml
 
+from qi_ext.demonstrations import resolved_name
 from qi_ext.errors import UserError
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.config import make_config
@@ -181,6 +182,11 @@ def _trials(fixed, combinations, seeds, directory):
             config = make_config(**_without_null(fixed | varied), seed=seed)
         except UserError as error:
             raise UserError(f"trial {index} ({', '.join(map(shown, varied.values())) or 'all'}): {error}") from None
+        whole = resolved_name(config.demonstrations)
+        if config.demonstrations != whole:
+            raise UserError(
+                f"demonstrations: must be a whole path, such as {whole}: the sweep may go on from another directory"
+            )
         if config.scheduler == "slurm":
             raise UserError("scheduler: slurm is for one big run; a trial is a job by itself")
         fixed_values, varied_values = ({name: getattr(config, name) for name in group} for group in (fixed, varied))

@@ -16,6 +16,7 @@ from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory,
 
 RUN_GAIL = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
+REFUSED = 2  # exit code: what is there is of another run
 BEGINNING = "== "  # of the line in the log that an attempt begins with
 
 _running = set()
@@ -25,9 +26,9 @@ _stopping = False
 def experiment(results_dir: str = "", seed: int = 0, **settings):
     """Run, or go on with, the run in results_dir/seed, with these settings of the config; a finished one is left alone.
 
-    What it prints goes to trial.log of its directory, how it ended to trial.json. Returns the exit code of run_gail.py, as a
-    shell tells it, or 1 where that is 0 and there is no result, or where it was told to stop before it had come any further
-    than it was: it would not the next time either.
+    What it prints goes to trial.log of its directory, how it ended to trial.json. Returns 0 where there is a result, else the
+    exit code of run_gail.py, as a shell tells it, or 1 where that is 0, or where it was told to stop before it had come any
+    further than it was: it would not the next time either.
     """
     directory = RunDirectory(Path(results_dir, str(seed)), "results_dir")
     if _stopping:
@@ -67,7 +68,7 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
             _running.discard(process)
     record |= {"ended": time.time(), "exit_code": code, "progressed": newest_step(directory) > before}
     write_json(directory.path / TRIAL_RECORD, record)
-    if code or directory.read_result() is None:
+    if code == REFUSED or directory.read_result() is None:
         say(f"failed: {directory.path}: {how_it_ended(record)}")
         code = 128 - code if code < 0 else code or 1
         return 1 if code in STOPPED and not record["progressed"] else code

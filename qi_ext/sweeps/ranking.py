@@ -52,7 +52,7 @@ def interval(values):
 
 
 def rank(found, policy="deterministic"):
-    """The configurations of a sweep, [`Ranked`], the best first; those that lack seeds come after all others.
+    """The configurations of a sweep, [`Ranked`], the best first; those that lack seeds come after all others, by how many.
 
     found: all of `statuses`.
     """
@@ -64,7 +64,7 @@ def rank(found, policy="deterministic"):
         done = {each.trial.seed: each for each in of_group if each.mean_return(policy) is not None}
         returns = {seed: status.mean_return(policy) for seed, status in done.items()}
         ranked.append(Ranked(name, done, returns, len(of_group)))
-    return sorted(ranked, key=lambda each: (not each.is_complete, each.mean is None, -(each.mean or 0.0)))
+    return sorted(ranked, key=lambda each: (each.n_seeds - len(each.returns), -(each.mean or 0.0)))
 
 
 def by_task(found):
@@ -87,7 +87,8 @@ def marginals(found, policy="deterministic"):
     by_name = {name: {} for name in names}
     combinations = set()
     for status in found:
-        values = [shown(getattr(status.trial.config, name)) for name in names]
+        # A setting of VAIL alone is none of GAIL's.
+        values = [shown(getattr(status.trial.config, name, "none")) for name in names]
         combinations.add(tuple(values))
         for name, value in zip(names, values, strict=True):
             returns = by_name[name].setdefault(value, [])

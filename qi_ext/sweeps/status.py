@@ -90,13 +90,10 @@ def _of_process(status, running_here):
         return replace(status, state="running", reason=f"{record['host']}, process {record['pid']}")
     if record is None:
         return replace(status, state="waiting" if running_here else "not begun", seconds_left=None)
-    if record["ended"] is not None:
-        reason = how_it_ended(record)
-    elif record["host"] == socket.gethostname():
-        reason = "killed"
-    else:
-        reason = f"killed, or it still runs on {record['host']}"
-    return _failed(status, reason, _own_lines(trial))
+    if record["ended"] is None and record["host"] != socket.gethostname():
+        reason = f"{record['host']} began it and does not say; look there, or remove its {TRIAL_RECORD} where it runs no more"
+        return replace(status, state="unknown", seconds_left=None, reason=reason)
+    return _failed(status, how_it_ended(record) if record["ended"] is not None else "killed", _own_lines(trial))
 
 
 def _of_job(sweep, status, jobs):
@@ -112,7 +109,7 @@ def _of_job(sweep, status, jobs):
     if job is not None:
         return replace(status, state="running", reason=f"job {job.number}")
     if not started:
-        return _failed(status, "its job never started: it was refused or cancelled")
+        return _failed(status, "its job never started: it was refused, cancelled, or could not begin on its node")
     printed = slurm.printed(slurm_directories(sweep.directory)[1], number)
     if record is None or record["slurm_job"] != started:
         return _failed(status, f"job {number} ended before the run began", printed)
@@ -159,6 +156,8 @@ def _rows(trial):
 
 
 def _seconds_left(rows, steps, config):
+    if config.minutes:
+        return None  # which end it, or its steps do
     with suppress(KeyError, ValueError, ZeroDivisionError, statistics.StatisticsError):
         per_second = statistics.mean(float(row["steps_per_second"]) for row in rows)
         return max(0, config.n_steps - steps) / per_second

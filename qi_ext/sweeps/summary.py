@@ -13,6 +13,7 @@ from qi_ext.sweeps.ranking import CONFIDENCE, marginals
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
+ENTANGLED = "What a setting does by itself is not drawn, because not each of its values is done with all values of the others."
 HEADS = ("configuration", "return", f"{CONFIDENCE:.0%} of the mean", "lowest seed", "seeds")
 
 
@@ -23,7 +24,7 @@ def status_table(found):
         table.add_column(head, justify="right" if head in ("steps", "left", "return") else "left", overflow="fold")
     for each in found:
         mean = each.mean_return()
-        share = f"{each.steps / each.n_steps:.0%}" if each.n_steps else ""
+        share = f"{min(1.0, each.steps / each.n_steps):.0%}" if each.n_steps else ""  # the last batch is a whole one
         cells = (
             f"{each.trial.configuration}, seed {each.trial.seed}",
             each.state,
@@ -75,7 +76,9 @@ def write_best(sweep, ranked, episodes):
 def _section(task, ranked):
     by_name = {each.name: (list(each.returns.values()), each.interval) for each in ranked}
     drawings = [("Returns by configuration, a point a seed; the mean, and its interval.", plots.by_value(by_name))]
-    for name, values in marginals([status for each in ranked for status in each.found.values()]).items():
+    done = [status for each in ranked for status in each.found.values()]
+    by_setting = marginals(done)
+    for name, values in by_setting.items():
         drawn = {value: (returns, None) for value, returns in values.items()}
         drawings.append((f"Returns by {name}, over all values of the other settings; the mean.", plots.by_value(drawn)))
     return {
@@ -83,7 +86,8 @@ def _section(task, ranked):
         "heads": HEADS,
         "rows": list(_rows(ranked)),
         "caption": "By the mean return, deterministic, over seeds; the interval is Student's, of the mean. The best seed of "
-        "several is also a lucky one: what to expect of a configuration is its mean.",
+        "several is also a lucky one: what to expect of a configuration is its mean."
+        + ("" if by_setting or len(ranked) < 2 else f" {ENTANGLED}"),
         "drawings": drawings,
     }
 

@@ -106,6 +106,8 @@ class Training:
         if result is not None:
             self.core.close()
             say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
+            if "evaluation" in result and not self.directory.report.exists():
+                self._report()
             return result | {"directory": str(self.directory.path)}
         with self._signals, closing(self.core), self.directory.taken():
             step = self.counter.steps if self._resumed else None
@@ -295,5 +297,8 @@ class Training:
 
         try:
             write_report([self.directory.path], self.directory.report, self.config.evaluation_episodes)
-        except (UserError, OSError, SamplingError) as error:
+        except (KeyboardInterrupt, Terminated):
+            say(f"trained and evaluated, but stopped before its page was written; {self._resume_hint()} writes it")
+            raise
+        except Exception as error:
             say(f"no report: {error}")

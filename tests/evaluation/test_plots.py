@@ -25,11 +25,11 @@ def curve(scale=1.0, n=50):
     return SimpleNamespace(curves={"step": steps, "return_mean": values, "std": np.full(n, np.nan)})
 
 
-def walk(command, speed=0.45, n=100):
+def walk(command, speed=0.45, n=100, fell=False):
     observations = np.zeros((n, 37))
     observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = speed * command.features[:2]
     observations[:, a1.GOAL] = command.features
-    return Walk(command, observations, np.zeros((n, 12)), False, 0.0)
+    return Walk(command, observations, np.zeros((n, 12)), fell, 0.0)
 
 
 def test_ink_takes_the_colour_of_the_page():
@@ -92,6 +92,16 @@ def test_velocities_are_drawn_in_each_direction(task):
     for colour in (plots.AGENT, plots.EXPERT):
         drawn = [use for use in ElementTree.fromstring(svg).iter(f"{SVG}use") if f"fill: {colour}" in use.get("style", "")]
         assert len(drawn) >= len(commands)
+
+
+def test_who_fell_and_who_is_too_fast_is_in_the_drawing_of_velocities():
+    commands = task_commands("hard")
+    agent = [walk(command, 1.5, fell=i == 3) for i, command in enumerate(commands)]
+    expert = [walk(command, 0.5) for command in commands]
+    found = texts(plots.polar(agent, expert))
+    assert {"agent", "agent, fell", "trot controller"} <= set(found) and "trot controller, fell" not in found
+    assert max(float(text) for text in found if text and re.fullmatch(r"[\d.]+", text)) >= 1.5
+    assert "agent, fell" not in texts(plots.polar(expert, expert))
 
 
 def test_tracking_turns_velocities_to_the_command():

@@ -1,6 +1,7 @@
 """Films in the making; what is in them is seen by the tests of the launcher."""
 
 import os
+import resource
 from contextlib import closing
 
 import numpy as np
@@ -30,6 +31,21 @@ class Deadly:
 
     def at(self, t):
         os._exit(1)
+
+
+@pytest.mark.usefixtures("drawing")
+@pytest.mark.parametrize("suffix", ["mp4", "webm"])
+def test_a_film_that_the_encoder_cannot_write_is_none(simple, tmp_path, suffix):
+    layout = video.one(walk(task_commands("simple")[0]), "agent", 64, 48)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # as where the disk is full
+    try:
+        with pytest.raises(OSError, match="the encoder did not write the whole film; is there room in /") as caught:
+            video.write_video(tmp_path / f"walk.{suffix}", simple.model, layout, 40)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.usefixtures("drawing")
@@ -85,6 +101,9 @@ def test_the_map_holds_the_arrows_of_all_robots(simple, t):
 
 def test_one_that_fell_stays_where_it_fell_and_is_labelled():
     picture = video.Followed(walk(task_commands("simple")[0], n=50, fell=True), "agent")
+    assert video.Layout([picture], 1, 480, 360).n_steps == 50 + video.HELD
+    upright = video.Followed(walk(task_commands("simple")[0], n=60), "agent")
+    assert video.Layout([picture, upright], 2, 480, 360).n_steps == 60
     np.testing.assert_array_equal(picture.at(49)[0][0].pose, picture.at(500)[0][0].pose)
     label = video._Label(picture, 480)
     before, after = (np.zeros((360, 480, 3), dtype=np.uint8) for _ in range(2))

@@ -54,13 +54,15 @@ def test_a_film_moves(main, tmp_path, capsys, suffix, codec):
 
 
 @pytest.mark.usefixtures("drawing")
-def test_two_are_beside_each_other_from_the_same_start(main, agent, tmp_path):
+def test_two_are_beside_each_other_from_the_same_start(main, agent, tmp_path, capsys):
     main(["--agent", agent, "--beside", "expert", "--seconds", "0.2", "--output", str(tmp_path / "walk.mp4")])
     _, pictures = decoded(tmp_path / "walk.mp4")
     assert pictures.shape == (5, 600, 1600, 3)
     left, right = pictures[:, 60:, :800].astype(int), pictures[:, 60:, 800:].astype(int)  # below what is written on them
     apart = np.abs(left - right).mean(axis=(1, 2, 3))
     assert 2.0 * apart[0] < apart[-1]
+    said = [line.split(":")[0].strip() for line in capsys.readouterr().out.splitlines() if "return" in line]
+    assert said == ["gail on hard, of unknown origin, 0 degrees", "trot controller on hard, 0 degrees"]
 
 
 @pytest.mark.usefixtures("drawing")

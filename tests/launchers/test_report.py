@@ -74,6 +74,26 @@ def test_a_run_ends_with_a_report_of_it(run):
     assert "robustness" not in text
 
 
+def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(run, tiny, monkeypatch, capsys):
+    experiment = runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
+    stopped = another(run, "stopped", ("seed: 0", "seed: 0"))
+    (stopped / "report.html").unlink()
+    (stopped / "result.json").rename(stopped / "result")
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("qi_ext.evaluation.page.look_at", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            experiment(resume=str(stopped))
+    assert "stopped before its page was written; --resume" in capsys.readouterr().out
+    assert (stopped / "result.json").exists() and not (stopped / "report.html").exists()
+    experiment(resume=str(stopped))
+    assert "finished already" in capsys.readouterr().out
+    assert "<video" in (stopped / "report.html").read_text()
+
+
 def test_nothing_is_fetched_and_names_are_no_markup(report):
     text = report.read_text()
     assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
@@ -144,14 +164,15 @@ def test_the_demonstrations_that_have_changed_are_named(run, tiny):
 
 
 @pytest.fixture(scope="module")
-def browser():
+def browser(lacking):
+    if BROWSER is None:
+        lacking("no Chromium here; on Debian or Ubuntu: apt-get install chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
         yield browser
         browser.close()
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium here; on Debian or Ubuntu: apt-get install chromium")
 class TestInABrowser:
     @pytest.fixture
     def opened(self, browser, report):
@@ -194,6 +215,14 @@ class TestInABrowser:
     def test_it_fits_a_phone(self, opened):
         page, _ = opened(viewport={"width": 390, "height": 844})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def test_tables_fit_the_paper(self, opened):
+        page, _ = opened(viewport={"width": 718, "height": 1000})  # A4 with margins of 1 cm
+        page.emulate_media(media="print")
+        widths = "table => [table.scrollWidth, table.clientWidth]"
+        for table in page.locator(".wide").all():
+            needed, there = table.evaluate(widths)
+            assert needed <= there
 
     def test_it_is_dark_where_the_reader_is(self, opened):
         ink = "getComputedStyle(document.querySelector('svg text')).fill"

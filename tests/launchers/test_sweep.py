@@ -77,7 +77,8 @@ def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, c
 
 
 def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, capsys):
-    path = write(f"fixed: {{{TINY}, evaluation_episodes: 0}}\ngrid: {{demonstrations: [trot, none.npz]}}\nseeds: 1")
+    grid = f"{{demonstrations: [trot, {tmp_path / 'none.npz'}]}}"
+    path = write(f"fixed: {{{TINY}, evaluation_episodes: 0}}\ngrid: {grid}\nseeds: 1")
     assert main([path, "--local"]) == 1
     printed = capsys.readouterr().out
     assert "2 trials: 1 done, 1 failed" in printed
@@ -114,6 +115,12 @@ def test_a_dry_run_leaves_nothing(main, write, tmp_path, capsys):
     printed = capsys.readouterr().out
     assert "6 runs here" in printed and "768 steps: about 0.0 core-hours" in printed
     assert not (tmp_path / "runs").exists()
+
+
+def test_minutes_bound_the_hours_that_are_estimated(main, write, capsys):
+    """Three runs, at most 6 minutes of 2 cores each."""
+    main([write("fixed: {task: hard, minutes: 6}\nseeds: 3"), "--local", "--dry_run"])
+    assert "about 0.6 core-hours" in capsys.readouterr().out
 
 
 def test_a_directory_that_is_taken_is_left_alone(main, write, tmp_path):
@@ -157,7 +164,11 @@ def test_what_runs_nothing_needs_no_experiment_launcher(main, write, tmp_path, m
     path = write(f"fixed: {{{TINY}}}\nseeds: 1")
     with pytest.raises(UserError, match="experiment-launcher is not installed"):
         main([path, "--local"])
-    assert main(["--status", "runs/sweeps/tried"]) == 1
+    assert not (tmp_path / "runs").exists()
+    folder = tmp_path / "runs" / "sweeps" / "tried"
+    folder.mkdir(parents=True)
+    (tmp_path / path).rename(folder / SWEEP_FILE)
+    assert main(["--status", str(folder)]) == 1
     assert "1 trials: 1 not begun" in capsys.readouterr().out
 
 

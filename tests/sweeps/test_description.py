@@ -107,6 +107,7 @@ def test_times_are_slurms(read, text, seconds):
         ("resources: {gpu: 'a b'}", "resources: gpu: must be how many"),
         ("resources: {partition: 'a b'}", "resources: partition: must be one word"),
         ("fixed: {pool: dask, scheduler: slurm}", "scheduler: slurm is for one big run"),
+        ("grid: {demonstrations: [trot, mine.npz]}", "demonstrations: must be a whole path, such as /"),
     ],
 )
 def test_mistakes_are_one_line(read, text, complaint):
@@ -122,7 +123,7 @@ def test_a_missing_file_is_told(tmp_path):
 
 def test_the_ready_sweeps_can_be_read(request, tmp_path):
     files = sorted((request.config.rootpath / "launchers" / "sweeps").glob("*.yaml"))
-    assert len(files) == 4
+    assert [path.stem for path in files] == ["ablations", "experiments", "first", "hard", "simple"]
     for path in files:
         assert read_sweep(path, tmp_path).trials
 

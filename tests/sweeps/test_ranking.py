@@ -31,9 +31,9 @@ def test_the_highest_mean_is_first_not_the_luckiest_seed():
 
 
 def test_what_lacks_seeds_comes_after_what_has_all():
-    ranked = rank(found(some=[990.0, None, None], none=[None] * 3, all=[500.0] * 3))
-    assert [each.name for each in ranked] == ["gamma all", "gamma some", "gamma none"]
-    assert [each.is_complete for each in ranked] == [True, False, False]
+    ranked = rank(found(one=[990.0, None, None], none=[None] * 3, two=[None, 800.0, 700.0], all=[500.0] * 3))
+    assert [each.name for each in ranked] == ["gamma all", "gamma two", "gamma one", "gamma none"]
+    assert [each.is_complete for each in ranked] == [True, False, False, False]
 
 
 def test_the_interval_is_students():
@@ -68,6 +68,14 @@ def test_there_are_none_where_a_value_goes_with_some_values_of_the_others_only()
     assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0), status({"max_kl": 0.01}, 0, 3.0)]) == {}
     # One setting alone can: what does not say it has the default.
     assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0)]) == {"gamma": {"0.97": [1.0], "0.9": [2.0]}}
+
+
+def test_settings_of_one_algorithm_alone_are_compared_with_those_that_lack_them():
+    """GAIL has no code."""
+    values = [({"algorithm": "gail"}, 1.0), ({"algorithm": "vail", "code_size": 16}, 2.0)]
+    assert marginals([status(varied, 0, mean) for varied, mean in values]) == {}
+    values = [({"algorithm": "vail", "code_size": size}, size) for size in (16, 32)]
+    assert marginals([status(varied, 0, mean) for varied, mean in values]) == {"code_size": {"16": [16], "32": [32]}}
 
 
 def test_marginals_leave_out_what_does_not_vary():

@@ -62,7 +62,6 @@ def test_what_was_never_begun_waits_only_where_the_sweep_runs(sweep):
         ({"exit_code": 143}, "stopped by SIGTERM, and saved"),
         ({"exit_code": 130, "progressed": False}, "stopped by SIGINT before it came any further"),
         ({"ended": None, "exit_code": None}, "killed"),
-        ({"ended": None, "exit_code": None, "host": "elsewhere"}, "killed, or it still runs on elsewhere"),
     ],
 )
 def test_how_a_process_ended_is_said_with_its_last_lines(sweep, changed, reason):
@@ -71,6 +70,19 @@ def test_how_a_process_ended_is_said_with_its_last_lines(sweep, changed, reason)
     (first.directory / TRIAL_LOG).write_text("== then\nof then\n== now\nit went wrong\n")
     status = statuses(sweep)[0]
     assert (status.state, status.reason, status.lines) == ("failed", reason, ("it went wrong",))
+
+
+def test_what_may_still_run_on_another_machine_is_not_begun_again_here(sweep):
+    first, second = sweep.trials
+    record(first, ended=None, exit_code=None, host="elsewhere")
+    finish(second)
+    status = statuses(sweep)[0]
+    assert status.state == "unknown"
+    assert "elsewhere" in status.reason
+    with pytest.raises(UserError, match="whether it runs is not known: elsewhere began it"):
+        retry(sweep.directory, on_slurm=False)
+    (first.directory / TRIAL_RECORD).unlink()
+    assert statuses(sweep)[0].state == "not begun"
 
 
 @pytest.mark.parametrize("slurm_job", ["", "7 0"])
