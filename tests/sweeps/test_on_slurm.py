@@ -57,9 +57,14 @@ def submit(launch, slurm, tmp_path):
     directory = tmp_path / "it's a, sweep"
 
     def submit(text, folder_in_the_way=""):
-        (directory / folder_in_the_way).mkdir(parents=True)
-        (directory / SWEEP_FILE).write_text(text)
-        done = launch("sweep.py", "--retry", directory, "--slurm")
+        path = tmp_path / "submitted.yaml"
+        path.write_text(text)
+        words = [path, "--results_dir", directory]
+        if folder_in_the_way:
+            (directory / folder_in_the_way).mkdir(parents=True)
+            path.rename(directory / SWEEP_FILE)
+            words = ["--retry", directory]
+        done = launch("sweep.py", *words, "--slurm")
         assert done.returncode == 0, done.stdout + done.stderr
         return read_sweep(directory / SWEEP_FILE, directory)
 
