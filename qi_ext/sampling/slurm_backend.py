@@ -52,29 +52,34 @@ class SlurmWorkers(DaskWorkers):
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_EVERY
-        waiting_or_running = self._jobs()
         # Dask itself misses those that never came to connect, and those with several processes.
-        jobs = self._cluster.workers
-        lost = [name for name, job in list(jobs.items()) if job.job_id and job.job_id not in waiting_or_running]
+        submitted = self._submitted()
+        waiting_or_running = _own_numbers()
+        lost = [name for name, number in submitted.items() if number not in waiting_or_running]
         if not lost:
             return
         self._in_vain = 0 if self._client.nthreads() else self._in_vain + 1
         if self._in_vain <= IN_VAIN:
             _log.warning("lost: %d of the jobs of Slurm that run workers; submitting others", len(lost))
-            self._cluster.loop.add_callback(lambda: [jobs.pop(name, None) for name in lost])
+            self._cluster.loop.add_callback(lambda: [self._cluster.workers.pop(name, None) for name in lost])
             self._cluster.scale(self._n_workers)
 
     def may_get_workers(self):
-        return bool(self._jobs())
+        return bool(set(self._submitted().values()) & _own_numbers())
 
-    def _jobs(self):
-        """Numbers of our jobs that wait or run."""
-        own = {job.job_id for job in self._cluster.workers.values() if job.job_id}
-        return own & set(slurm.ask("squeue", "--me", "--noheader", "--format=%A").split())
+    def _submitted(self):
+        """Our jobs that Slurm has taken, {name: number}; to be looked at before Slurm is asked, or one that it takes in between
+        is thought lost."""
+        return {name: job.job_id for name, job in list(self._cluster.workers.items()) if job.job_id}
 
     def close(self):
         super().close()
         self._cluster.close()
+
+
+def _own_numbers():
+    """Of the user's jobs that wait or run."""
+    return set(slurm.ask("squeue", "--me", "--noheader", "--format=%A").split())
 
 
 def _require_accepted(script):

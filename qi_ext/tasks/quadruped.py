@@ -230,6 +230,8 @@ class QuadrupedDirection(UnitreeA1):
             raise ValueError(f"reset: an observation to start from is 37 finite numbers, not an array of shape {obs.shape}")
         cosine, sine, speed = obs[a1.GOAL]
         self._set_command(Command(np.degrees(np.arctan2(sine, cosine)), speed))
+        if np.allclose(self._goal_features, obs[a1.GOAL], rtol=0.0, atol=1e-12):
+            self._goal_features = obs[a1.GOAL].copy()  # to the last bit, which the angle does not keep on every processor
         self._set_joints(obs)
 
     def _preprocess_action(self, action):

@@ -5,6 +5,7 @@ import runpy
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -70,6 +71,21 @@ def test_a_job_that_is_lost_is_replaced(on_slurm):
         assert first not in running_jobs(on_slurm)
     finally:
         pool.close()
+
+
+def test_a_job_that_slurm_takes_while_it_is_asked_is_not_lost(monkeypatch):
+    from qi_ext.sampling import slurm_backend
+
+    workers = object.__new__(slurm_backend.SlurmWorkers)
+    workers._next_look, workers._cluster = 0.0, SimpleNamespace(workers={})
+
+    def asked():
+        workers._cluster.workers["new"] = SimpleNamespace(job_id="7")
+        return set()
+
+    monkeypatch.setattr(slurm_backend, "_own_numbers", asked)
+    workers.replace_lost()
+    assert list(workers._cluster.workers) == ["new"]
 
 
 def test_jobs_that_die_at_once_are_not_submitted_for_ever(on_slurm, monkeypatch):

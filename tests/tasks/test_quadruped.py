@@ -187,11 +187,18 @@ def test_direction_never_demonstrated_starts_in_the_nearest_one(hard):
         np.testing.assert_array_equal(observation[a1.GOAL], Command(direction_deg).features)
 
 
-def test_reset_starts_exactly_at_a_given_observation(hard):
-    observation = hard.reset(command=225.0)
+@pytest.mark.parametrize("direction_deg", [225.0, *np.random.default_rng(0).uniform(0.0, 360.0, 20)])
+def test_reset_starts_exactly_at_a_given_observation(hard, direction_deg):
+    observation = hard.reset(command=direction_deg)
     for _ in range(5):
         observation = hard.step(STANDING)[0]
     np.testing.assert_array_equal(hard.reset(obs=observation), observation)
+
+
+def test_given_goal_features_are_made_those_of_a_command(hard):
+    observation = hard.reset(command=90.0)
+    observation[a1.GOAL] = 0.0, 2.0, 0.5
+    np.testing.assert_allclose(hard.reset(obs=observation)[a1.GOAL], [0.0, 1.0, 0.5], atol=1e-15)
 
 
 def test_given_observation_brings_its_command(hard):
