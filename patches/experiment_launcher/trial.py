@@ -143,6 +143,7 @@ def _surroundings(directory, refuse):
     os.environ.pop("USER", None)  # or the library looks for a cluster's scratch directory
     sys.path.insert(0, str(home))
     os.chdir(home)
+    _end_workers()
     try:
         yield home, received
     finally:
@@ -151,3 +152,11 @@ def _surroundings(directory, refuse):
         os.environ.clear()
         os.environ.update(environment)
         sys.modules.pop(_MODULE, None)
+        _end_workers()
+
+
+def _end_workers():
+    """Of joblib, which keeps them for whoever comes next: they know no path and no directory but those of their time."""
+    from joblib.externals.loky import get_reusable_executor
+
+    get_reusable_executor().shutdown()

@@ -79,7 +79,7 @@ class SlurmWorkers(DaskWorkers):
 
 def _own_numbers():
     """Of the user's jobs that wait or run."""
-    return set(slurm.ask("squeue", "--me", "--noheader", "--format=%A").split())
+    return {job.number for job in slurm.own_jobs()}
 
 
 def _require_accepted(script):

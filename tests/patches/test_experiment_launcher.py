@@ -6,6 +6,7 @@ import math
 import subprocess
 import sys
 
+import joblib
 import pytest
 
 import patches
@@ -219,6 +220,14 @@ def test_failed_local_experiments_are_named_after_all_have_run(patched, sequenti
     assert lines[0] == "1 of 4 experiments failed:"
     assert len(lines) == 2
     assert "'n': 1" in lines[1] and "'seed': 1" in lines[1] and lines[1].endswith("KeyError: 'lost'")
+
+
+def test_workers_that_joblib_kept_do_not_serve_a_trial(patched):
+    """They would look for its module where modules were before."""
+    joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(number) for number in range(2))
+    outcome = launch(local=True, n_seeds=2, n_exps_in_parallel=2)
+    assert outcome.error is None
+    assert [given["seed"] for given in outcome.received] == [0, 1]
 
 
 def test_a_launcher_can_go_on_after_failures(patched, tmp_path, monkeypatch):

@@ -18,7 +18,7 @@ pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.slurm
 DEADLINE = 120.0  # s
 TINY = (
-    "--task simple --n_envs 8 --batch_size 512 --n_steps 10240 --evaluation_episodes 0 --checkpoint_every 0 "
+    "--task simple --n_envs 8 --batch_size 512 --n_steps 6144 --evaluation_episodes 0 --checkpoint_every 0 "
     "--policy_hidden 32 32 --critic_hidden 32 --discriminator_hidden 32"
 )
 
