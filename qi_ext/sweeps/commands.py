@@ -189,9 +189,9 @@ def _plan(sweep, trials, on_slurm):
     hours = sum(_core_seconds(trial.config, sweep.resources.cores) for trial in trials) / 3600.0
     resources = sweep.resources
     how = "jobs of Slurm" if on_slurm else f"runs here, {resources.at_once} at a time"
-    say(f"{len(trials)} {how}, each with {resources.cores} cores and {resources.memory} MiB")
+    say(f"{len(trials)} {how}, each with {resources.cores} core{'s' if resources.cores > 1 else ''} and {resources.memory} MiB")
     say(
-        f"{steps:,} steps: about {hours:.1f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without warm starts and "
+        f"{steps:,} steps: about {hours:,.2f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without warm starts and "
         "evaluations"
     )
     return 0

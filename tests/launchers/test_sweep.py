@@ -113,14 +113,14 @@ def test_a_dry_run_leaves_nothing(main, write, tmp_path, capsys):
         main([write(f"fixed: {{{TINY}}}\ngrid: {{gamma: [0.9, 0.97]}}\nresources: {{cores: 1}}"), "--local", "--dry_run"]) == 0
     )
     printed = capsys.readouterr().out
-    assert "6 runs here" in printed and "768 steps: about 0.0 core-hours" in printed
+    assert "6 runs here" in printed and "each with 1 core and" in printed and "768 steps: about 0.00 core-hours" in printed
     assert not (tmp_path / "runs").exists()
 
 
 def test_minutes_bound_the_hours_that_are_estimated(main, write, capsys):
     """Three runs, at most 6 minutes of 2 cores each."""
     main([write("fixed: {task: hard, minutes: 6}\nseeds: 3"), "--local", "--dry_run"])
-    assert "about 0.6 core-hours" in capsys.readouterr().out
+    assert "about 0.60 core-hours" in capsys.readouterr().out
 
 
 def test_a_directory_that_is_taken_is_left_alone(main, write, tmp_path):
