@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from safetensors.numpy import load_file
 from qi_ext.slurm import own_jobs
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.sweeps.description import read_sweep
+from qi_ext.sweeps.experiment import RUN_GAIL
 from qi_ext.sweeps.places import job_file, script_file
 from qi_ext.sweeps.status import statuses
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
@@ -146,11 +146,7 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
 
 def alone(trial, directory):
     """The weights of a trial's run in this process, {name: array}; directory: for its results."""
-    options = trial.settings | {"seed": trial.seed, "results_dir": directory}
-    words = [
-        [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"] for name, value in options.items()
-    ]
-    runpy.run_path(str(Path(__file__).parents[2] / "launchers" / "run_gail.py"))["main"](sum(words, []))
+    runpy.run_path(str(RUN_GAIL))["experiment"](**trial.settings, seed=trial.seed, results_dir=str(directory))
     return load_file(directory / str(trial.seed) / "agent.safetensors")
 
 
