@@ -44,13 +44,15 @@ class Library:
     """A library and its patches, in the order in which they are installed.
 
     name: as it is imported. distribution: as it is installed. versions: those that the patches were written against.
-    found: returns the installed version, None where there is none.
+    found: returns the installed version, None where there is none. imports: what it imports that takes seconds, for `probing`;
+    none of the libraries, which are imported after their patches are known.
     """
 
     name: str
     distribution: str
     versions: tuple
     found: Callable = None
+    imports: tuple = ()
     patches: list = field(default_factory=list)
 
     def __post_init__(self):

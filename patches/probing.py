@@ -1,14 +1,24 @@
-"""Runs the probes of patches, each in a process of its own, without the patch and with nothing but it."""
+"""Runs the probes of patches, each in a process of its own, without the patch and with nothing but it.
 
+Such a process is a fork of one that has imported what the libraries import, and none of the libraries.
+"""
+
+import contextlib
+import importlib
 import json
+import multiprocessing
 import os
+import queue
+import signal
 import subprocess
 import sys
+import tempfile
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from patches import registry
 from patches.registry import set_applied, states
 
 _TIMEOUT = 120.0  # seconds, of one probe
@@ -36,48 +46,89 @@ def probe_all(*names, only=(), at_once=2):
     """
     fitting = [state for state in states(*names) if state.state not in ("library not installed", "unknown version")]
     fitting = [state for state in fitting if not only or state.patch.full_name in only]
-    threads = ThreadPoolExecutor(at_once)
-    try:
-        running = [[threads.submit(_in_process, state.patch, patched) for patched in (False, True)] for state in fitting]
+    known = registry.libraries()
+    imports = {module for state in fitting for module in known[state.patch.library].imports}
+    servers = queue.SimpleQueue()
+    with contextlib.ExitStack() as ending:
+        for _ in range(at_once):
+            servers.put(ending.enter_context(_server(imports)))
+        threads = ThreadPoolExecutor(at_once)
+        ending.callback(threads.shutdown, cancel_futures=True)  # Ctrl-C ends what runs, and nothing more is to begin
+        running = [[threads.submit(_answer, servers, state.patch, patched) for patched in (False, True)] for state in fitting]
         for state, pair in zip(fitting, running, strict=True):
             (before, why_before), (after, why_after) = (future.result() for future in pair)
             yield Probed(state, before, after, why_before or why_after)
-    finally:
-        threads.shutdown(cancel_futures=True)  # Ctrl-C ends what runs, and nothing more is to begin
 
 
-def _in_process(patch, patched):
-    """What the probe saw, and why it could not look."""
-    command = [sys.executable, "-m", "patches.probing", patch.full_name, str(int(patched))]
+def _server(imports):
+    """The process that forks; it ends with its stdin, which leaving its context closes."""
+    command = [sys.executable, "-m", "patches.probing", *sorted(imports)]
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdin=pipe, stdout=pipe, text=True)
+
+
+def _answer(servers, patch, patched):
+    """What the probe saw, and why it could not look."""
+    server = servers.get()
     try:
-        done = subprocess.run(
-            command, env=os.environ | {"PYTHONPATH": path}, capture_output=True, text=True, timeout=_TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return None, f"no answer within {_TIMEOUT:.0f} s"
-    if done.returncode or not done.stdout:
-        return None, f"{done.stderr[-2000:].strip()}\nended with exit code {done.returncode}, without an answer".lstrip()
-    answer = json.loads(done.stdout)
-    return answer["seen"], answer["error"]
+        print(json.dumps([patch.full_name, patched, _TIMEOUT]), file=server.stdin, flush=True)
+        return json.loads(server.stdout.readline())
+    finally:
+        servers.put(server)
 
 
-def _main(full_name, patched):
-    """In the process: print what the probe saw, and nothing else; all other output goes to stderr, that of C code too."""
+def _serve(*imports):
+    """In the process that forks: answer each line of stdin on stdout, where nothing else is written, by C code neither."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told by the process that asks
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    set_applied([full_name] if int(patched) else [])
+    for module in imports:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    for line in sys.stdin:
+        print(json.dumps(_forked(*json.loads(line))), file=answers, flush=True)
+
+
+def _forked(full_name, patched, timeout):
+    """What the probe saw, and why it could not look."""
+    fork = multiprocessing.get_context("fork")
+    receiver, sender = fork.Pipe(duplex=False)
+    with tempfile.TemporaryFile("w+", errors="replace") as output:
+        process = fork.Process(target=_probe, args=(full_name, patched, output, sender))
+        process.start()
+        sender.close()
+        try:
+            if receiver.poll(timeout):
+                answer = receiver.recv()
+                process.join(timeout)
+                return answer
+            return None, f"no answer within {timeout:.0f} s"
+        except EOFError:
+            process.join()
+            output.seek(0)
+            written = output.read()[-2000:].strip()
+            return None, f"{written}\nended with exit code {process.exitcode}, without an answer".lstrip()
+        finally:
+            process.kill()
+            process.join()
+            receiver.close()
+
+
+def _probe(full_name, patched, output, sender):
+    """In a process of its own: send what the probe saw, and why it could not look."""
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(output.fileno(), stream.fileno())
+    set_applied([full_name] if patched else [])
     patch = next(state.patch for state in states(full_name.split("/")[0]) if state.patch.full_name == full_name)
     try:
         seen = patch.probe()
         if not isinstance(seen, str):
             raise TypeError(f"a probe returns a text, not {seen!r}")
-        answer = {"seen": seen, "error": ""}
+        sender.send((seen, ""))
     except Exception:
-        answer = {"seen": None, "error": traceback.format_exc()[-2000:]}
-    json.dump(answer, answers)
-    answers.close()
+        sender.send((None, traceback.format_exc()[-2000:]))
 
 
 if __name__ == "__main__":
-    _main(*sys.argv[1:])
+    _serve(*sys.argv[1:])

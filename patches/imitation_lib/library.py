@@ -5,6 +5,7 @@ import importlib.util
 from pathlib import Path
 
 from patches.library import Library
+from patches.mushroom_rl.library import IMPORTS
 
 COMMIT = "b097abd"
 REPOSITORY = "https://github.com/robfiras/ls-iq"
@@ -33,4 +34,4 @@ def found_commit():
     return COMMIT if digest.hexdigest() == _DIGEST else f"of other source ({digest.hexdigest()[:7]})"
 
 
-LIBRARY = Library("imitation_lib", "imitation_lib", versions=(COMMIT,), found=found_commit)
+LIBRARY = Library("imitation_lib", "imitation_lib", versions=(COMMIT,), found=found_commit, imports=IMPORTS)

@@ -2,4 +2,6 @@
 
 from patches.library import Library
 
-LIBRARY = Library("mushroom_rl", "mushroom-rl", versions=("1.10.1",))
+# The other libraries import this one.
+IMPORTS = ("cv2", "dm_control.suite", "scipy.stats", "sklearn.utils.extmath", "torch")
+LIBRARY = Library("mushroom_rl", "mushroom-rl", versions=("1.10.1",), imports=IMPORTS)

@@ -62,6 +62,7 @@ def hanging():
 
 
 def ending():
+    os.write(2, b"last words")
     os._exit(0)
 
 
@@ -150,7 +151,7 @@ def test_a_probe_that_sees_no_fault_or_still_sees_it_does_not_hold(tiny, name, b
     ("name", "before", "error"),
     [
         ("raising", None, "KeyError: 3"),
-        ("ending", None, "ended with exit code 0, without an answer"),
+        ("ending", None, "last words\nended with exit code 0, without an answer"),
         ("textless", None, "a probe returns a text, not None"),
         ("uninstallable", "[two] is 3 :bug:", "OSError: no room to install"),
     ],
@@ -176,13 +177,13 @@ def test_only_what_fits_is_probed_in_order(tiny, only):
 def test_no_probe_begins_after_the_caller_has_left(tiny, monkeypatch):
     begun = []
 
-    def probe(patch, patched):
+    def probe(servers, patch, patched):
         begun.append(patch.name)
         if len(begun) == 3:
             threading.Event().wait(0.3)  # s, in which the caller leaves
         return "", ""
 
-    monkeypatch.setattr(probing, "_in_process", probe)
+    monkeypatch.setattr(probing, "_answer", probe)
     results = probe_all("tiny", at_once=1)
     next(results)
     results.close()

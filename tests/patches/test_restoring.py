@@ -29,6 +29,20 @@ def test_looking_imports_none_of_the_libraries_and_patches_nothing(code):
     assert printed.splitlines()[-1] == "[] ()"
 
 
+def test_what_is_imported_before_the_probes_is_none_of_the_libraries():
+    modules = sorted({module for library in patches.libraries().values() for module in library.imports})
+    assert modules
+    printed = _python(
+        f"""
+import contextlib, importlib
+for module in {modules}:
+    with contextlib.suppress(ImportError):
+        importlib.import_module(module)
+{IMPORTED.format(heavy=registry.MODULES)}"""
+    )
+    assert printed == "[] ()\n"
+
+
 _ALL_PATCHES = """
 import importlib, json, random, sys, warnings
 from types import ModuleType
