@@ -6,9 +6,9 @@
 
 run trains and evaluates each row and seed, one after the other, in runs/results/NAME/SEED, and publishes a curve and the
 figures in results/NAME/SEED. What is finished is not done again, so it can be stopped at any time and started anew. tables
-writes the tables of results/README.md. check reruns the first seed of each row that says `reproduce`, and exits with 1 where
-what is published does not come out: the agent's tensors to the last bit, and figures to 6 digits, where processor and versions
-are those of then, or else mean returns within 5 % or three deviations over the published seeds.
+writes the tables of results/README.md. check reruns the first seed of each row that says `reproduce`, or of those that are
+named, and exits with 1 where what is published does not come out: the agent's tensors to the last bit, and figures to 6 digits,
+where processor and versions are those of then, or else mean returns within 5 % or three deviations over the published seeds.
 """
 
 import dataclasses
@@ -55,7 +55,8 @@ def main(arguments=None):
     if options.action == "run":
         return run(chosen, options.seeds, folder, runs)
     if options.action == "check":
-        return check(chosen, read_results(folder, {each.name: each for each in chosen}))
+        wanted = chosen if options.names else [each for each in chosen if each.reproduce]
+        return check(wanted, read_results(folder, {each.name: each for each in wanted}))
     results = read_results(folder, experiments)
     readme = folder / "README.md"
     if not readme.is_file():
@@ -81,9 +82,9 @@ def run(chosen, seeds, folder, runs):
 
 def check(chosen, results):
     """Rerun, compare and print; returns 1 where something differs, else 0."""
-    wanted = [each for each in chosen if each.reproduce and each.name in results and can_run(each)]
+    wanted = [each for each in chosen if each.name in results and can_run(each)]
     if not wanted:
-        raise UserError("check: nothing that is published says `reproduce`")
+        raise UserError("check: nothing of that is published, or can be run here")
     minutes = sum(results[each.name][0]["training_minutes"] for each in wanted)
     say(f"{len(wanted)} runs; their training took {minutes:.0f} minutes where they were made")
     heads = ["run", "seed", "deterministic", "again", "stochastic", "again", "machine", "verdict"]

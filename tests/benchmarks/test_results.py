@@ -478,6 +478,15 @@ def test_a_check_finds_the_figure_that_was_altered_and_no_other(ran, tmp_path):
     code, printed, errors = launch(tmp_path, "check")
     assert code == 1, errors
     assert "| differs: evaluation.deterministic.returns.0 |" in printed
+    assert "| cloned |" not in printed
+
+
+def test_a_row_can_be_checked_that_does_not_say_so(ran, tmp_path):
+    shutil.copytree(ran / "results", tmp_path / "results")
+    code, printed, errors = launch(tmp_path, "check", "cloned")
+    assert code == 0, errors
+    assert re.search(r"\| cloned \| 3 \|.*\| same \| identical \|", printed)
+    assert "| gail |" not in printed
 
 
 @pytest.mark.parametrize(
@@ -487,6 +496,7 @@ def test_a_check_finds_the_figure_that_was_altered_and_no_other(ran, tmp_path):
         (["run", "nothing"], "nothing"),
         (["tables", "gail"], "names"),
         (["check", "--seeds", "3"], "--seeds"),
+        (["check", "cloned"], "check: nothing of that is published"),
         (["run", "--seeds", "3", "7"], "has 7"),
     ],
 )
