@@ -80,6 +80,7 @@ def test_watching_a_pool_changes_nothing_and_accounts_for_the_time(benchmarks, s
     assert sampler.pool.bytes_sent() > 0
 
 
+@pytest.mark.slow
 def test_the_command_writes_every_measure(tmp_path):
     path = tmp_path / "sampling.json"
     command = [sys.executable, str(BENCHMARKS / "sampling.py"), "--quick", "--json", str(path)]

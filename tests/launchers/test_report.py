@@ -31,6 +31,12 @@ def tiny():
         yield
 
 
+@pytest.fixture
+def no_films(monkeypatch):
+    """Where a test does not look at them: they take longest."""
+    monkeypatch.setenv("MUJOCO_GL", "off")
+
+
 @pytest.fixture(scope="module")
 def run(tiny, drawing, tmp_path_factory):
     """The directory of a finished run, which holds a report of its own."""
@@ -119,7 +125,7 @@ def test_it_says_what_the_agent_was_made_with(run):
     assert "mujoco 2" in made or "mujoco 3" in made or "mujoco 4" in made
 
 
-def test_returns_are_of_every_seed(run, tiny):
+def test_returns_are_of_every_seed(run, tiny, no_films):
     """Of those too whose result.json has no evaluation, as where it was left out."""
     first, second = read_run(run), read_run(another(run, "2", ("seed: 0", "seed: 2")))
     del second.result["evaluation"]
@@ -140,7 +146,7 @@ def test_runs_from_other_demonstrations_or_for_other_minutes_are_not_put_togethe
     assert len({read_run(run).title, *names}) == 3
 
 
-def test_another_recording_can_be_given_where_the_agents_own_is_gone(main, run, tmp_path):
+def test_another_recording_can_be_given_where_the_agents_own_is_gone(main, run, no_films, tmp_path):
     gone = another(run, "gone", ("demonstrations: trot", "demonstrations: gone.npz"))
     with safe_open(gone / "agent.safetensors", "numpy") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
@@ -157,7 +163,7 @@ def test_no_run_is_counted_twice(main, run, tmp_path):
         main([str(run), str(run / ".." / run.name), "--output", str(tmp_path / "page.html")])
 
 
-def test_the_demonstrations_that_have_changed_are_named(run, tiny):
+def test_the_demonstrations_that_have_changed_are_named(run, tiny, no_films):
     found = read_run(run)
     found.subject.metadata["demonstrations_hash"] = "another"
     assert "trot has changed since the agent was trained on it" in look_at([found], 1).notes[0]

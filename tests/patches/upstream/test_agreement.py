@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from qi_ext import a1
 from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.imitation import GAIL, VAIL
@@ -18,6 +19,7 @@ from qi_ext.training.config import make_config
 TOLERANCE = 1e-4
 HIDDEN, CODE, ROWS = [24, 16], 5, 256
 SHARED = {
+    "symmetry": "none",
     "discriminator_input": "next_state",
     "gamma": 0.99,
     "policy_hidden": HIDDEN,
@@ -132,6 +134,7 @@ def columns(demonstrations):
     """A batch of transitions near demonstrated ones, in fragments of 32 rows; numpy arrays in the order of `Batch.upload`."""
     random = np.random.default_rng(5)
     observations = demonstrations.states[: ROWS + 1] + 0.1 * random.standard_normal((ROWS + 1, 37))
+    observations[:, a1.GOAL] = demonstrations.states[0, a1.GOAL]  # what never changes ours do not look at
     observations = observations.astype(np.float32)
     actions = (0.5 * random.standard_normal((ROWS, 12))).astype(np.float32)
     last = np.arange(1, ROWS + 1) % 32 == 0
