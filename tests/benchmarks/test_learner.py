@@ -53,7 +53,9 @@ def test_the_stock_learner_learns_from_the_discriminators_reward_and_fits_it(sto
     assert np.abs(stock._V(states)).max() < 100.0
 
 
-@pytest.mark.parametrize("script", ["learner.py", pytest.param("training.py", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "script", [pytest.param(script, marks=[pytest.mark.slow] if script == "training.py" else []) for script in MEASURES]
+)
 def test_a_benchmark_runs_and_writes_its_measures(script, tmp_path):
     path = tmp_path / "measures.json"
     # One thread, because two wait for each other for long where the machine is busy.

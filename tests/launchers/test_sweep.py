@@ -46,27 +46,31 @@ def write(tmp_path):
 
 def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, capsys):
     path = write(
-        f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 1\nresources: {{cores: 1}}",
+        f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
         "it's, mine.yaml",
     )
     assert main([path, "--local"]) == 0
-    assert "2 trials: 2 done" in capsys.readouterr().out
+    assert "4 trials: 4 done" in capsys.readouterr().out
     folder = tmp_path / "runs" / "sweeps" / "it's, mine"
-    runs = [folder / f"gamma___{gamma}" / "0" for gamma in (0.9, 0.97)]
+    runs = [folder / f"gamma___{gamma}" / str(seed) for seed in (0, 1) for gamma in (0.9, 0.97)]
     results = [json.loads((run / "result.json").read_text()) for run in runs]
+    assert [result["seed"] for result in results] == [0, 0, 1, 1]
     assert all((run / TRIAL_LOG).stat().st_size for run in runs)
 
     assert main(["--status", str(folder)]) == 0
-    assert "gamma 0.97, seed 0" in capsys.readouterr().out
+    assert "gamma 0.97, seed 1" in capsys.readouterr().out
 
     assert main(["--best", str(folder)]) == 0
-    means = [result["evaluation"]["deterministic"]["return_mean"] for result in results]
-    best = runs[means.index(max(means))]
-    assert f"of gamma {best.parent.name.removeprefix('gamma___')}, seed 0" in capsys.readouterr().out
-    assert (folder / "best.safetensors").read_bytes() == (best / "agent.safetensors").read_bytes()
+    means = {gamma: 0.0 for gamma in ("0.9", "0.97")}
+    for run, result in zip(runs, results, strict=True):
+        means[run.parent.name.removeprefix("gamma___")] += result["evaluation"]["deterministic"]["return_mean"] / 2.0
+    best = max(means, key=means.get)
+    assert f"of gamma {best}, seed" in capsys.readouterr().out
+    agents = [(run / "agent.safetensors").read_bytes() for run in runs if run.parent.name == f"gamma___{best}"]
+    assert (folder / "best.safetensors").read_bytes() in agents
     assert load_agent(folder / "best.safetensors")
     page = (folder / "report.html").read_text()
-    assert f"{max(means):.1f}" in page and "Returns by gamma" in page
+    assert f"{means[best]:.1f}" in page and "Returns by gamma" in page
 
     assert main(["--retry", str(folder), "--local"]) == 0  # nothing is left to do
     assert [json.loads((run / "result.json").read_text()) for run in runs] == results
