@@ -96,6 +96,7 @@ class SimpleGail:
     )
 
     # What happens on either side teaches both: a warm start stays up as long after half the steps, and under pushes longer.
+    # Hard from scratch, seed 0, returns 799 without it, 402 in its lowest direction, and 8 of 96 episodes end in a fall.
     symmetry: str = setting(
         "mirror",
         "of policy and learner: mirror (left and right are alike) or none",
