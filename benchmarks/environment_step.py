@@ -10,8 +10,8 @@ import time
 
 import mujoco
 
-from qi_ext import a1
 from qi_ext.demonstrations.recording import record
+from qi_ext.robot import a1
 from qi_ext.tasks import QuadrupedDirection
 
 ROUNDS, STEPS = 9, 200

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from qi_ext.commands import task_commands
-from qi_ext.errors import UserError
+from qi_ext.robot.commands import task_commands
 from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
+from qi_ext.utils.errors import UserError
 
 FILE = "experiments.yaml"
 RUNS = Path("runs", "results")

@@ -21,11 +21,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from qi_ext.errors import UserError
-from qi_ext.files import require_output, write_atomically
-from qi_ext.tensor_file import read_tensors
-from qi_ext.training.arguments import Parser, run_command
 from qi_ext.training.checkpoints import FILE, Checkpoints
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output, write_atomically
+from qi_ext.utils.tensor_file import read_tensors
 
 ROOT = Path(__file__).parents[1]
 WORKERS = ("1", "2", "3")

@@ -11,8 +11,8 @@ import time
 
 from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
-from qi_ext.errors import UserError
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
 
 ROUNDS = 7
 PACKAGES = ("torch", "numpy", "mushroom-rl")
@@ -64,10 +64,10 @@ def _measure(config, rounds, options):
     import torch
     from stock_learner import StockImitation
 
-    from qi_ext.imitation import GAIL
-    from qi_ext.imitation.device import choose_device
-    from qi_ext.imitation.state import restore, state_of
-    from qi_ext.sampling.batched import BatchedSampler
+    from qi_ext.learning import GAIL
+    from qi_ext.learning.device import choose_device
+    from qi_ext.learning.state import restore, state_of
+    from qi_ext.sampling.pool_source import BatchedSampler
     from qi_ext.tasks import QuadrupedDirection
 
     device, _ = choose_device(options.device, config)

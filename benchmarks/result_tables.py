@@ -8,9 +8,9 @@ from pathlib import Path
 
 from published import LEVELS
 
-from qi_ext.commands import TASKS
-from qi_ext.errors import UserError
-from qi_ext.evaluation.tables import GAIT_COLUMNS, NAMES
+from qi_ext.report.tables import GAIT_COLUMNS, NAMES
+from qi_ext.robot.commands import TASKS
+from qi_ext.utils.errors import UserError
 
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"
 BESIDE = ("expert", "random")

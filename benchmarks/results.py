@@ -24,9 +24,9 @@ from running import require_beside, run_one
 from tables import say
 
 from patches.imitation_lib.library import COMMIT, found_commit
-from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import write_atomically
 
 
 def main(arguments=None):

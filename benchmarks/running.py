@@ -12,9 +12,9 @@ from published import ROOT, note_made_with, publish
 from tables import say
 
 from qi_ext.demonstrations import resolved_name
-from qi_ext.errors import UserError
 from qi_ext.training.run_directory import RunDirectory
-from qi_ext.training.signals import Signals
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.signals import Signals
 
 
 class LaunchError(OSError):

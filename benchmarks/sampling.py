@@ -8,8 +8,8 @@ rounds of each round's ratio, and writes the medians as one flat JSON object. be
 
 from tables import Measure, add_options, checked_rounds, machine, table, write_medians
 
-from qi_ext.errors import UserError
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
 
 ROUNDS = 7
 PACKAGES = ("mujoco", "numpy", "joblib", "gymnasium", "mushroom-rl", "loco-mujoco", "torch")

@@ -14,10 +14,10 @@ from tables import say
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
-from qi_ext import a1
-from qi_ext.imitation.cloning import clone
-from qi_ext.imitation.policy import GaussianPolicy
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.learning.cloning import clone
+from qi_ext.learning.policy import GaussianPolicy
+from qi_ext.robot import a1
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
 

@@ -8,7 +8,7 @@ from mushroom_rl.policy import GaussianTorchPolicy
 from mushroom_rl.utils.dataset import parse_dataset
 from torch import nn
 
-from qi_ext.imitation.batch import Batch
+from qi_ext.learning.batch import Batch
 
 
 class Network(nn.Module):

@@ -15,9 +15,9 @@ from pathlib import Path
 
 from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
-from qi_ext.errors import UserError
 from qi_ext.sampling.pool import available_cpus
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
 ROUNDS = 3

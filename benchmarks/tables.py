@@ -8,9 +8,9 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from qi_ext.errors import UserError
-from qi_ext.files import require_output, write_atomically
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output, write_atomically
 
 
 @dataclass

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
-from qi_ext.errors import UserError
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
 
 ROUNDS = 5
 PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
@@ -95,10 +95,10 @@ class _Loops:
         from stock_contenders import stock_a1, write_walks
         from stock_learner import StockImitation
 
-        from qi_ext.imitation import GAIL
-        from qi_ext.imitation.cloning import clone
-        from qi_ext.imitation.device import choose_device
-        from qi_ext.imitation.state import restore, state_of
+        from qi_ext.learning import GAIL
+        from qi_ext.learning.cloning import clone
+        from qi_ext.learning.device import choose_device
+        from qi_ext.learning.state import restore, state_of
         from qi_ext.sampling import ParallelCore
         from qi_ext.tasks import QuadrupedDirection
 

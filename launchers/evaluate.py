@@ -10,10 +10,10 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext.errors import UserError
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
 from qi_ext.training.defaults import SimpleGail
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 
 def main(arguments=None):
@@ -46,16 +46,17 @@ def main(arguments=None):
     if options.json:
         require_output(options.json, "--json")
 
-    from qi_ext.evaluation.subject import load_subject
+    from qi_ext.evaluation.walker import load_subject
 
     subject = load_subject(options.agent)
     beside = load_subject(options.beside) if options.beside else None
     seed = subject.seed if options.seed is None else options.seed
 
-    from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures, gait_table, robustness_table, table
-    from qi_ext.sampling.batched import BatchedSampler
-    from qi_ext.training.display import Display
+    from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures
+    from qi_ext.report.tables import gait_table, robustness_table, table
+    from qi_ext.sampling.pool_source import BatchedSampler
     from qi_ext.training.run_directory import write_json
+    from qi_ext.utils.display import Display
 
     environment = subject.environment(options.demonstrations)
     notes = subject.notes(environment, options.demonstrations)
@@ -100,9 +101,9 @@ def _check_env(options):
 
 def _evaluate_stock(agent, environment, episodes, seed, step, notes):
     """Evaluate in the stock environment, with the commands and demonstrations of ours, and print the table."""
-    from qi_ext.evaluation import table
     from qi_ext.evaluation.stock import compare_stock, stock_versions
-    from qi_ext.training.display import Display
+    from qi_ext.report.tables import table
+    from qi_ext.utils.display import Display
 
     with Display("evaluating", 3 * episodes * len(environment.commands), "episodes") as display:
         display.say(f"{stock_versions()}; no patches")

@@ -9,11 +9,11 @@ nothing is written unless its actions are the agent's to 1e-5.
 
 from pathlib import Path
 
-from qi_ext.acting import PRETRAINED, agent_path, load_agent
-from qi_ext.errors import UserError
-from qi_ext.export import export_onnx
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.agents.acting import PRETRAINED, agent_path, load_agent
+from qi_ext.agents.onnx_export import export_onnx
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 
 def main(arguments=None):

@@ -8,10 +8,10 @@ torque noise, the undisturbed action being the label). The same options make the
 
 from pathlib import Path
 
-from qi_ext.commands import TASKS, task_commands
-from qi_ext.errors import UserError
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.robot.commands import TASKS, task_commands
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 FORMATS = ("qi_ext", "real", "perfect")
 
@@ -37,7 +37,7 @@ def main(arguments=None):
 
     from qi_ext.demonstrations import formats, recording
     from qi_ext.tasks import QuadrupedDirection
-    from qi_ext.training.display import Display
+    from qi_ext.utils.display import Display
 
     environment = QuadrupedDirection(
         options.task, n_directions=options.n_directions, speed=options.speed, demonstrations=None, seed=0

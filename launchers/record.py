@@ -11,11 +11,11 @@ import math
 from contextlib import closing
 from pathlib import Path
 
-from qi_ext import a1
-from qi_ext.commands import TASKS, Command
-from qi_ext.errors import UserError
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.robot import a1
+from qi_ext.robot.commands import TASKS, Command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 SUFFIXES = (".mp4", ".webm", ".png")
 
@@ -39,8 +39,8 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     _check(options)
 
-    from qi_ext.evaluation.subject import load_subject
-    from qi_ext.training.display import say
+    from qi_ext.evaluation.walker import load_subject
+    from qi_ext.utils.display import say
 
     subject = load_subject(options.agent, options.task)
     other = load_subject(options.beside, options.task) if options.beside else None
@@ -50,7 +50,7 @@ def main(arguments=None):
     seed = subject.seed if options.seed is None else options.seed
     commands = environment.commands if options.grid else [Command(options.direction, environment.commands[0].speed)]
     if options.live:
-        from qi_ext.evaluation.live import watch
+        from qi_ext.report.live import watch
 
         watch(subject, environment, commands[0], seed, not options.stochastic)
     else:
@@ -84,11 +84,11 @@ def _check(options):
 
 def _film(shown, environment, commands, seed, options):
     """Simulate the episodes of all that are shown, then draw them."""
-    from qi_ext.evaluation.rendering import rendering_backend
-    from qi_ext.evaluation.video import beside, grid, one, write_picture, write_video
-    from qi_ext.evaluation.walks import walks
-    from qi_ext.sampling.batched import BatchedSampler
-    from qi_ext.training.display import Display, say
+    from qi_ext.evaluation.recorded_episodes import walks
+    from qi_ext.report.rendering import rendering_backend
+    from qi_ext.report.video import beside, grid, one, write_picture, write_video
+    from qi_ext.sampling.pool_source import BatchedSampler
+    from qi_ext.utils.display import Display, say
 
     backend = rendering_backend()
     subject = shown[0]

@@ -6,9 +6,9 @@ shows learning curves, how the agent walks beside the trot controller, and films
 are drawn together. --robustness adds pushes, action noise and other commands.
 """
 
-from qi_ext.errors import UserError
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 
 def main(arguments=None):
@@ -29,8 +29,8 @@ def main(arguments=None):
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     require_output(options.output, "--output")
 
-    from qi_ext.evaluation.page import write_report
-    from qi_ext.training.display import say
+    from qi_ext.report.page import write_report
+    from qi_ext.utils.display import say
 
     size = write_report(options.runs, options.output, options.episodes, options.robustness, options.demonstrations)
     say(f"{options.output}: {size / 1e6:.1f} MB; open it in a browser")

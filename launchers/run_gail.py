@@ -14,9 +14,10 @@ import shlex
 import sys
 from pathlib import Path
 
-from qi_ext.training.arguments import parse_config, run_command
+from qi_ext.training.arguments import parse_config
 from qi_ext.training.config import SETTINGS
 from qi_ext.training.resume import find_start
+from qi_ext.utils.command_line import run_command
 
 
 def experiment(resume="", **settings):

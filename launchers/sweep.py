@@ -10,8 +10,8 @@ goes on where it was when it is stopped, preempted or at its time limit. Exit co
 --wait: all are submitted); 1: some are not.
 """
 
-from qi_ext.errors import UserError
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
 
 
 def main(arguments=None):

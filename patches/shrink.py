@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from patches.safe_pickle import Names, Refused, array_names, load_pickle, load_torch
-from qi_ext import a1
-from qi_ext.acting import Actor, save_agent
-from qi_ext.commands import TASKS
-from qi_ext.errors import UserError
-from qi_ext.files import require_output
-from qi_ext.training.arguments import Parser, run_command
+from qi_ext.agents.acting import Actor, save_agent
+from qi_ext.robot import a1
+from qi_ext.robot.commands import TASKS
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
 
 ALGORITHMS = {"imitation_lib.imitation.gail_TRPO.GAIL": "gail", "imitation_lib.imitation.vail_TRPO.VAIL": "vail"}
 POLICY = "mushroom_rl.policy.torch_policy.GaussianTorchPolicy"

@@ -5,7 +5,7 @@ Importing this package imports neither torch nor loco_mujoco.
 
 import warnings
 
-from qi_ext.acting import load_agent
+from qi_ext.agents.acting import load_agent
 
 # mushroom-rl starts its window library on import, which complains on every machine without a screen.
 warnings.filterwarnings("ignore", message=".*DISPLAY environment variable is missing", module="glfw")

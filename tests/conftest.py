@@ -33,8 +33,8 @@ def lacking():
 @pytest.fixture(scope="session")
 def drawing(lacking):
     """What draws pictures here; lacking where nothing does."""
-    from qi_ext.errors import UserError
-    from qi_ext.evaluation.rendering import rendering_backend
+    from qi_ext.report.rendering import rendering_backend
+    from qi_ext.utils.errors import UserError
 
     try:
         return rendering_backend()
@@ -58,9 +58,9 @@ def gliding():
 
     moving_at: m/s along the direction, the commanded `speed` where it is None.
     """
-    from qi_ext import a1
-    from qi_ext.commands import Command
     from qi_ext.demonstrations import Demonstrations
+    from qi_ext.robot import a1
+    from qi_ext.robot.commands import Command
 
     def make(directions_deg=(0.0, 90.0), rows=50, speed=0.5, moving_at=None):
         commands = tuple(Command(direction, speed) for direction in directions_deg)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from patches.imitation_lib.library import COMMIT, found_commit
-from qi_ext import a1
+from qi_ext.robot import a1
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -68,7 +68,7 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
 
     if "record.py" in command:
         request.getfixturevalue("drawing")
-    monkeypatch.setattr("qi_ext.evaluation.page.FILM_SECONDS", 0.1)
+    monkeypatch.setattr("qi_ext.report.page.FILM_SECONDS", 0.1)
     here = tmp_path / "here"
     shutil.copytree(folder, here)
     monkeypatch.chdir(here)

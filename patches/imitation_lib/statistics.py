@@ -12,7 +12,7 @@ from patches.library import crash
 _STANDARDIZER = "imitation_lib.utils.networks:Standardizer"
 _UPDATE = _STANDARDIZER + ".update_mean_std"
 
-STD_FLOOR = 0.01  # as qi_ext.imitation.networks.MIN_STD
+STD_FLOOR = 0.01  # as qi_ext.learning.networks.MIN_STD
 
 
 def _samples(rows=64, columns=3):

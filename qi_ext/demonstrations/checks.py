@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from qi_ext import a1
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
 RANGE_TOLERANCE = 0.1  # rad; MuJoCo's joint limits are soft, and degrees or a wrong joint order are far outside

@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qi_ext import a1
-from qi_ext.commands import Command, angle_between
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, angle_between
 
 KINDS = ("nominal", "start", "push", "noise", "recorded")
 

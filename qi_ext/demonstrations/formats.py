@@ -11,12 +11,12 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import KINDS, Demonstrations
 from qi_ext.demonstrations.npz import floats, need, read_npz, whole_numbers, write_npz
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.utils.errors import UserError
 
 FORMAT_VERSION = 1
 REAL_FACTOR = 5  # real samples (500 Hz) a control step (100 Hz)

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from qi_ext import a1
-from qi_ext.commands import angle_between
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import angle_between
+from qi_ext.utils.errors import UserError
 
 COMPAT = ("task", "upstream")
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import write_atomically
 
 MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anything
 

@@ -3,9 +3,9 @@
 import mujoco
 import numpy as np
 
-from qi_ext import a1
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.trot import TrotController, standing_qpos
+from qi_ext.robot import a1
 
 # Eleven segments at a time, so that most are nominal and none of the kinds is missing.
 PATTERN = ("nominal", "noise", "nominal", "start", "nominal", "noise", "nominal", "push", "nominal", "noise", "nominal")

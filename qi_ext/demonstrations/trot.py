@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from qi_ext.a1 import CONTROL_DT, JOINTS, LEG_JOINTS, LEGS
+from qi_ext.robot.a1 import CONTROL_DT, JOINTS, LEG_JOINTS, LEGS
 
 LEG_PHASE = np.array([0.0, 0.5, 0.5, 0.0])
 LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])

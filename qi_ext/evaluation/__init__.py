@@ -3,7 +3,6 @@
 from qi_ext.evaluation.comparison import compare, gait_measures
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.evaluation.robustness import compare_robustness, conditions
-from qi_ext.evaluation.tables import gait_table, robustness_table, table
 
 __all__ = [
     "compare",
@@ -11,7 +10,4 @@ __all__ = [
     "conditions",
     "evaluate",
     "gait_measures",
-    "gait_table",
-    "robustness_table",
-    "table",
 ]

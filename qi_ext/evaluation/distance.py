@@ -4,8 +4,8 @@ import numpy as np
 from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
-from qi_ext import a1
-from qi_ext.sampling.lanes import EVALUATION, seed_of
+from qi_ext.robot import a1
+from qi_ext.sampling.envs import EVALUATION, seed_of
 
 SAMPLES = 500
 MOTION = slice(0, a1.GOAL.start)

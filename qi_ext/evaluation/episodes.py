@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from qi_ext import a1
-from qi_ext.sampling.lanes import episode_seed
+from qi_ext.robot import a1
+from qi_ext.sampling.envs import episode_seed
 
 
 def evaluate(sampler, controller, episodes, seed, step=0, progress=lambda n: None, commands=None, measures=()):

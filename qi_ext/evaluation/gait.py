@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 from scipy.ndimage import median_filter
 
-from qi_ext import a1
+from qi_ext.robot import a1
 
 DEBOUNCE = 5  # samples of 10 ms
 

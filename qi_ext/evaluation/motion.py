@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qi_ext import a1
+from qi_ext.robot import a1
 
 
 class Motion:

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from qi_ext.commands import Command
 from qi_ext.evaluation.episodes import evaluate
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.sampling.disturbances import DisturbedController
 

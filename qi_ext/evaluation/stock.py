@@ -9,13 +9,13 @@ from loco_mujoco.environments import UnitreeA1
 from mushroom_rl.core import Agent, Core
 from mushroom_rl.policy import Policy
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations import InitialStates
 from qi_ext.demonstrations.formats import loco_mujoco_trajectories
 from qi_ext.demonstrations.trot import TrotController
-from qi_ext.errors import SamplingError
-from qi_ext.sampling.lanes import episode_seed
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.sampling.envs import episode_seed
+from qi_ext.utils.errors import SamplingError
 
 
 class ActorPolicy(Policy):

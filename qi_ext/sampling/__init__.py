@@ -3,7 +3,7 @@
 Importing this package imports neither torch nor loco_mujoco, because the pool's workers import it.
 """
 
-_HOMES = {"ParallelCore": "core", "Pool": "pool", "Rollouts": "rollouts"}
+_HOMES = {"ParallelCore": "parallel_core", "Pool": "pool", "Rollouts": "rollouts"}
 __all__ = list(_HOMES)
 
 

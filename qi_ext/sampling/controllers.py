@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from qi_ext import a1
+from qi_ext.robot import a1
 
 
 class PolicyController:
-    """Acts as `actor`, a `qi_ext.acting.Actor`; the noise is each lane's own."""
+    """Acts as `actor`, a `qi_ext.agents.acting.Actor`; the noise is each lane's own."""
 
     def __init__(self, actor, deterministic=False):
         self.actor = actor

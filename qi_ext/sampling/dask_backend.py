@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from distributed import CancelledError, Client, KilledWorker, WorkerPlugin
 
-from qi_ext.errors import UserError
+from qi_ext.utils.errors import UserError
 
 LOOK_EVERY = 1.0  # s
 WITHOUT_WORKERS = 60.0  # s, how long tasks wait for a worker to join

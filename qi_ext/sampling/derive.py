@@ -6,8 +6,8 @@ from loco_mujoco.utils import NoReward
 from loco_mujoco.utils.math import mat2angle_xy, transform_angle_2pi
 from loco_mujoco.utils.reward import VelocityVectorReward
 
-from qi_ext import a1
-from qi_ext.commands import angle_between
+from qi_ext.robot import a1
+from qi_ext.robot.commands import angle_between
 from qi_ext.sampling.specification import Specification, Starts
 from qi_ext.tasks import QuadrupedDirection
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from qi_ext import a1
+from qi_ext.robot import a1
 
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s

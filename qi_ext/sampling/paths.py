@@ -3,10 +3,10 @@
 import mujoco
 import numpy as np
 
-from qi_ext import a1
+from qi_ext.robot import a1
 from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.general import GeneralSampler, collected
-from qi_ext.sampling.lanes import EPISODES, LANES, Lanes, episode_seed, named, seed_of
+from qi_ext.sampling.envs import EPISODES, LANES, Lanes, episode_seed, named, seed_of
+from qi_ext.sampling.episode_source import GeneralSampler, collected
 from qi_ext.sampling.rollouts import EPISODE, EpisodeAssembler, Rollouts
 from qi_ext.sampling.specification import STATE
 
@@ -15,7 +15,7 @@ class BatchedPath:
     """Lanes of the loco-mujoco A1, as values."""
 
     def __init__(self, mdp, n_envs, lanes_per_block, seed, disturbances, pool, n_workers, scheduler):
-        from qi_ext.sampling.batched import BatchedSampler  # imports loco_mujoco
+        from qi_ext.sampling.pool_source import BatchedSampler  # imports loco_mujoco
 
         self._disturbances = disturbances
         self.sampler = BatchedSampler(mdp, lanes_per_block, pool, n_workers, scheduler)

@@ -10,8 +10,8 @@ from collections import Counter
 
 import joblib
 
-from qi_ext.errors import SamplingError, UserError
-from qi_ext.sampling.dispatch import dispatch
+from qi_ext.sampling.joblib_dispatch import dispatch
+from qi_ext.utils.errors import SamplingError, UserError
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s

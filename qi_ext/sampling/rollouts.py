@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qi_ext import a1
+from qi_ext.robot import a1
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 

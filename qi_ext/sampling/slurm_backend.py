@@ -10,9 +10,9 @@ from pathlib import Path
 import dask
 from dask_jobqueue import SLURMCluster
 
-from qi_ext import slurm
-from qi_ext.errors import UserError
 from qi_ext.sampling.dask_backend import DaskWorkers
+from qi_ext.utils import slurm
+from qi_ext.utils.errors import UserError
 
 # Of a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) says nothing.
 CORES, LOGS = 1, "slurm_logs"

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from qi_ext.sampling.lanes import DRAWN
+from qi_ext.sampling.envs import DRAWN
 
 STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 

@@ -3,14 +3,14 @@
 import time
 from pathlib import Path
 
-from qi_ext import slurm
-from qi_ext.errors import UserError
-from qi_ext.files import locked, require_writable, write_atomically
 from qi_ext.sweeps.description import read_sweep
-from qi_ext.sweeps.places import script_file
 from qi_ext.sweeps.ranking import by_task, rank
+from qi_ext.sweeps.slurm_files import script_file
 from qi_ext.sweeps.status import count, statuses
-from qi_ext.training.display import make_console, say
+from qi_ext.utils import slurm
+from qi_ext.utils.display import make_console, say
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import locked, require_writable, write_atomically
 
 SWEEP_FILE = "sweep.yaml"
 LOOK_EVERY = 5.0  # s

@@ -8,10 +8,10 @@ from pathlib import Path
 import yaml
 
 from qi_ext.demonstrations import resolved_name
-from qi_ext.errors import UserError
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.config import make_config
 from qi_ext.training.values import shown
+from qi_ext.utils.errors import UserError
 
 KEYS = ("fixed", "grid", "trials", "seeds", "resources")
 RESOURCES = ("cores", "memory", "time", "gpu", "partition", "account")

@@ -9,10 +9,10 @@ import joblib
 from experiment_launcher import Launcher
 
 import patches
-from qi_ext.sweeps import experiment
-from qi_ext.sweeps.places import job_file, label, script_file, slurm_directories
-from qi_ext.training.display import say
+from qi_ext.sweeps import trial_process as experiment
+from qi_ext.sweeps.slurm_files import job_file, label, script_file, slurm_directories
 from qi_ext.training.run_directory import TRIAL_RECORD
+from qi_ext.utils.display import say
 
 GRACE = 120  # s before the time limit at which a run is told to save, or a quarter of the limit where that is less
 

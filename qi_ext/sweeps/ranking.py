@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from qi_ext.errors import UserError
 from qi_ext.training.values import shown
+from qi_ext.utils.errors import UserError
 
 CONFIDENCE = 0.95
 

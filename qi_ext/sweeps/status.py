@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 
 import psutil
 
-from qi_ext import slurm
-from qi_ext.errors import UserError
 from qi_ext.sweeps.description import Trial
-from qi_ext.sweeps.experiment import BEGINNING, STOPPED, how_it_ended
-from qi_ext.sweeps.places import job_file, script_file, slurm_directories
+from qi_ext.sweeps.slurm_files import job_file, script_file, slurm_directories
+from qi_ext.sweeps.trial_process import BEGINNING, STOPPED, how_it_ended
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
+from qi_ext.utils import slurm
+from qi_ext.utils.errors import UserError
 
 STATES = ("done", "running", "waiting", "failed", "not begun", "unknown")
 UPDATES = 20  # over which the speed is measured

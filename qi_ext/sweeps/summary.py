@@ -5,11 +5,11 @@ import shutil
 from rich.table import Table
 from rich.text import Text
 
-from qi_ext.evaluation import plots
-from qi_ext.evaluation.page import look_at, page
-from qi_ext.evaluation.runs import read_run
-from qi_ext.files import write_atomically
+from qi_ext.report import plots
+from qi_ext.report.page import look_at, page
+from qi_ext.report.runs import read_run
 from qi_ext.sweeps.ranking import CONFIDENCE, marginals
+from qi_ext.utils.files import write_atomically
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn

@@ -3,8 +3,8 @@
 import gymnasium
 import numpy as np
 
-from qi_ext import a1
-from qi_ext.commands import Command
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 from qi_ext.tasks.quadruped import QuadrupedDirection
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from loco_mujoco.environments import UnitreeA1, ValidTaskConf
 from mushroom_rl.utils.mujoco import ObservationHelper
 
-from qi_ext import a1
-from qi_ext.commands import TASKS, Command, task_commands
 from qi_ext.demonstrations import InitialStates, load_demonstrations
+from qi_ext.robot import a1
+from qi_ext.robot.commands import TASKS, Command, task_commands
 
 
 class _IndexedObservationHelper(ObservationHelper):

@@ -1,17 +1,12 @@
 """Command lines: the config's fields as options, and errors as one line with the right exit code."""
 
-import argparse
 import dataclasses
-import re
-import signal
 import sys
 
-from jsonargparse import ArgumentParser
-
-from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, make_config, settable, warm_defaults
 from qi_ext.training.resume import stored_choice
 from qi_ext.training.values import shown
+from qi_ext.utils.command_line import Parser
 
 # The headings of --help, each by the first field below it.
 GROUPS = {
@@ -22,25 +17,6 @@ GROUPS = {
     "warm_start_std": "warm start",
     "information_constraint": "information bottleneck",
 }
-
-
-class Parser(ArgumentParser):
-    """A parser whose every complaint is a UserError of one line. Options are never abbreviated."""
-
-    def __init__(self, program, description):
-        super().__init__(
-            prog=program,
-            usage="%(prog)s [--option value ...]",
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-            allow_abbrev=False,
-        )
-
-    def error(self, message, *args, **kwargs):
-        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split()))
-        for kind, words in (("int", "a whole number"), ("float", "a finite number")):
-            text = re.sub(rf"Expected an? <class '{kind}'>\. Got value: (.*)", rf"must be {words}, not \1", text)
-        raise UserError(text)
 
 
 def parse_config(program, description, arguments=None):
@@ -75,28 +51,6 @@ def parse_config(program, description, arguments=None):
     if not stored:
         make_config(**given)  # what is wrong with them is wrong in any run
     return given | {"resume": resume}
-
-
-def run_command(program, main):
-    """Run `main()` as a program: its mistakes end in one line and exit code 2, its interruptions in 130 and 143."""
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and not isinstance(error, SamplingError):
-            raise
-        hint = "" if isinstance(error, SamplingError) else "; try --device cpu"
-        print(f"{program}: {error}{hint}", file=sys.stderr)
-        sys.exit(1)
-    except (FloatingPointError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except Terminated:
-        sys.exit(128 + signal.SIGTERM)
 
 
 def _early(arguments, name, default):

@@ -6,8 +6,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from qi_ext.errors import UserError
-from qi_ext.tensor_file import read_tensors, write_tensors
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.tensor_file import read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
 NAMED = 3  # of those that cannot be gone on from

@@ -3,11 +3,11 @@
 import dataclasses
 import types
 
-from qi_ext.commands import TASKS
-from qi_ext.errors import UserError
+from qi_ext.robot.commands import TASKS
 from qi_ext.training.defaults import ALGORITHMS, BACKENDS, HardGail, HardVail, SimpleGail, SimpleVail
 from qi_ext.training.published_defaults import PublishedHardGail, PublishedHardVail, PublishedSimpleGail, PublishedSimpleVail
 from qi_ext.training.values import checked
+from qi_ext.utils.errors import UserError
 
 CONFIGS = types.MappingProxyType(
     {

@@ -4,10 +4,10 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 
-from qi_ext.commands import TASKS
-from qi_ext.errors import UserError
+from qi_ext.robot.commands import TASKS
 from qi_ext.sampling.pool import KINDS
 from qi_ext.training.values import checked, checked_workers
+from qi_ext.utils.errors import UserError
 
 ALGORITHMS = ("gail", "vail")
 BACKENDS = ("native", "imitation_lib")

@@ -8,10 +8,10 @@ import threading
 
 from torch.utils.tensorboard import SummaryWriter
 
-from qi_ext.errors import UserError
-from qi_ext.files import write_atomically
 from qi_ext.training.config import given_settings
-from qi_ext.training.weights_and_biases import open_wandb
+from qi_ext.training.wandb_log import open_wandb
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import write_atomically
 
 # Where TensorBoard shows each figure; the names that people of this field look for.
 TAGS = {

@@ -10,23 +10,24 @@ import numpy as np
 import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
-from qi_ext.errors import SamplingError, Terminated, UserError
-from qi_ext.evaluation import compare, gait_measures, table
-from qi_ext.imitation.backends import agent_class
-from qi_ext.imitation.cloning import check_actions, clone
-from qi_ext.imitation.device import choose_device
-from qi_ext.imitation.inverse_dynamics import with_inferred_actions
+from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
+from qi_ext.evaluation import compare, gait_measures
+from qi_ext.learning.backends import agent_class
+from qi_ext.learning.cloning import check_actions, clone
+from qi_ext.learning.device import choose_device
+from qi_ext.report.tables import table
 from qi_ext.sampling import ParallelCore
 from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.training.counter import WINDOW_STEPS, EpisodeCounter
-from qi_ext.training.display import Display, make_console, say
-from qi_ext.training.figures import ShownFigures
+from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.health import Health
 from qi_ext.training.log import ProgressLog
-from qi_ext.training.signals import Signals
+from qi_ext.training.progress_line import ShownFigures
 from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
-from qi_ext.training.weights_and_biases import require_wandb
+from qi_ext.training.wandb_log import require_wandb
+from qi_ext.utils.display import Display, make_console, say
+from qi_ext.utils.errors import SamplingError, Terminated, UserError
+from qi_ext.utils.signals import Signals
 
 
 class Training:
@@ -293,7 +294,7 @@ class Training:
 
     def _report(self):
         """Show it on a page. The run is finished without one: what prevents it is said, and no more."""
-        from qi_ext.evaluation.page import write_report  # matplotlib, which takes a second
+        from qi_ext.report.page import write_report  # matplotlib, which takes a second
 
         try:
             write_report([self.directory.path], self.directory.report, self.config.evaluation_episodes)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from qi_ext.errors import UserError
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import make_config, may_change
-from qi_ext.training.display import say
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.values import shown
+from qi_ext.utils.display import say
+from qi_ext.utils.errors import UserError
 
 CHOICES = ("task", "algorithm", "backend")  # on which the defaults of all other settings depend
 

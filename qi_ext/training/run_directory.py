@@ -6,10 +6,10 @@ from pathlib import Path
 
 import yaml
 
-from qi_ext.errors import UserError
-from qi_ext.files import locked, require_writable, write_atomically
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.config import given_settings
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import locked, require_writable, write_atomically
 
 # What a sweep leaves in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"

@@ -5,10 +5,10 @@ import importlib.metadata
 import numpy as np
 
 from qi_ext.demonstrations import resolved_name
-from qi_ext.errors import UserError
-from qi_ext.imitation.state import restore, state_of
+from qi_ext.learning.state import restore, state_of
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import given_settings
+from qi_ext.utils.errors import UserError
 
 VERSIONS = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 

@@ -2,7 +2,7 @@
 
 import math
 
-from qi_ext.errors import UserError
+from qi_ext.utils.errors import UserError
 
 
 def shown(value):

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qi_ext.tensor_file import write_tensors
 from qi_ext.training.checkpoints import FILE
+from qi_ext.utils.tensor_file import write_tensors
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 

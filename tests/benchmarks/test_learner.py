@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from qi_ext.imitation import GAIL
+from qi_ext.learning import GAIL
 from qi_ext.training.config import make_config
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"

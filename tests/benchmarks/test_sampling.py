@@ -9,8 +9,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from qi_ext.acting import Actor
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.agents.acting import Actor
+from qi_ext.sampling.pool_source import BatchedSampler
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 MEASURES = (

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import task_commands
 from qi_ext.demonstrations import formats, load_demonstrations, npz
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import task_commands
+from qi_ext.utils.errors import UserError
 
 
 def refusal(path):

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations import InitialStates
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command, task_commands
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.loading import embedded_path
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, task_commands
 
 TASKS = ("simple", "hard")
 ON_EVERY_DIRECTION = [("simple", 0.0)] + [("hard", 45.0 * i) for i in range(8)]

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations import formats
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.utils.errors import UserError
 
 
 def written_and_read(write, demonstrations, folder):

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command, task_commands
 from qi_ext.demonstrations import formats, load_demonstrations
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, task_commands
+from qi_ext.utils.errors import UserError
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import angle_between, task_commands
 from qi_ext.demonstrations import formats, load_demonstrations
 from qi_ext.demonstrations.loading import embedded_path
+from qi_ext.robot import a1
+from qi_ext.robot.commands import angle_between, task_commands
 
 
 @pytest.fixture(scope="module")

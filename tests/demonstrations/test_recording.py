@@ -3,10 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations import formats, recording
 from qi_ext.demonstrations.checks import check
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 
 # States are rounded for storage to less than this.
 STORAGE = 1e-5

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from qi_ext import a1
+from qi_ext.robot import a1
 from qi_ext.sampling.rollouts import Rollouts
 
 

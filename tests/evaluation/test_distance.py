@@ -5,12 +5,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.evaluation.distance import StateDistance, wasserstein
 from qi_ext.evaluation.episodes import evaluate
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, RandomController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 
 

@@ -3,13 +3,13 @@ import random
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.acting import Actor
-from qi_ext.commands import task_commands
+from qi_ext.agents.acting import Actor
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.evaluation import evaluate
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.robot import a1
+from qi_ext.robot.commands import task_commands
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 60

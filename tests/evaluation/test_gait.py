@@ -6,12 +6,12 @@ from functools import partial
 import numpy as np
 import pytest
 
-from qi_ext import a1
 from qi_ext.demonstrations.trot import Gait as TrotGait
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.evaluation.gait import Contacts, Gait, clearances, stances
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController, RandomController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 400

@@ -4,10 +4,10 @@ import mujoco
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations.trot import TrotController
 from qi_ext.evaluation.motion import Motion
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 
 
 def measured(command, *episodes):

@@ -5,12 +5,12 @@ from contextlib import closing
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.acting import Actor
-from qi_ext.commands import Command, task_commands
+from qi_ext.agents.acting import Actor
 from qi_ext.evaluation import compare_robustness, conditions, evaluate
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, task_commands
 from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 
 

@@ -11,17 +11,18 @@ import pytest
 from mushroom_rl.core import Agent, Core
 
 from patches.loco_mujoco import synthetic
-from qi_ext import a1
-from qi_ext.acting import Actor
-from qi_ext.commands import Command, task_commands
+from qi_ext.agents.acting import Actor
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.errors import SamplingError
-from qi_ext.evaluation import evaluate, table
+from qi_ext.evaluation import evaluate
 from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, compare_stock, evaluate_stock, stock_environment
-from qi_ext.evaluation.subject import load_subject
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.evaluation.walker import load_subject
+from qi_ext.report.tables import table
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, task_commands
 from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.utils.errors import SamplingError
 
 COMMANDS = task_commands("hard")
 TWO = task_commands("hard", 2)  # 0 and 180 degrees

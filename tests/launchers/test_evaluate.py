@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 
 from qi_ext import load_agent
-from qi_ext.errors import UserError
 from qi_ext.evaluation import evaluate, gait_measures
-from qi_ext.imitation import GAIL
-from qi_ext.imitation.policy import GaussianPolicy
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.learning import GAIL
+from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.sampling.controllers import PolicyController, RandomController
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
+from qi_ext.utils.errors import UserError
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "evaluate.py"
 POLICIES = ["deterministic", "stochastic", "expert", "random"]

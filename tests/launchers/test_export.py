@@ -11,8 +11,8 @@ import onnxruntime
 import pytest
 
 from qi_ext import load_agent
-from qi_ext.acting import Actor, save_agent
-from qi_ext.errors import UserError
+from qi_ext.agents.acting import Actor, save_agent
+from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = ROOT / "launchers" / "export.py"

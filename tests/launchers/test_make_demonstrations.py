@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.errors import UserError
+from qi_ext.robot.commands import task_commands
+from qi_ext.utils.errors import UserError
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "make_demonstrations.py"
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from qi_ext.errors import UserError
-from qi_ext.imitation.policy import GaussianPolicy
+from qi_ext.learning.policy import GaussianPolicy
+from qi_ext.utils.errors import UserError
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "record.py"
 

@@ -10,11 +10,11 @@ from playwright.sync_api import sync_playwright
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from qi_ext.errors import UserError
-from qi_ext.evaluation.page import look_at
-from qi_ext.evaluation.page import page as page_of
-from qi_ext.evaluation.runs import read_run
-from qi_ext.evaluation.subject import load_subject
+from qi_ext.evaluation.walker import load_subject
+from qi_ext.report.page import look_at
+from qi_ext.report.page import page as page_of
+from qi_ext.report.runs import read_run
+from qi_ext.utils.errors import UserError
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -25,7 +25,7 @@ TINY = {"n_envs": 4, "n_steps": 256, "batch_size": 64, "policy_hidden": [16], "c
 def tiny():
     """Makes pages in a second or two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qi_ext.evaluation.page.FILM_SECONDS", 0.4)
+        patch.setattr("qi_ext.report.page.FILM_SECONDS", 0.4)
         for name, fewer in (("PUSHES", (60.0,)), ("NOISES", ()), ("SPEEDS", ())):
             patch.setattr(f"qi_ext.evaluation.robustness.{name}", fewer)
         yield
@@ -90,7 +90,7 @@ def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(run, t
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("qi_ext.evaluation.page.look_at", interrupted)
+        patch.setattr("qi_ext.report.page.look_at", interrupted)
         with pytest.raises(KeyboardInterrupt):
             experiment(resume=str(stopped))
     assert "stopped before its page was written; --resume" in capsys.readouterr().out

@@ -18,12 +18,12 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
-from qi_ext.imitation import GAIL
+from qi_ext.learning import GAIL
 from qi_ext.training import loop
-from qi_ext.training.arguments import run_command
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.config import CONFIGS, make_config
 from qi_ext.training.log import TAGS
+from qi_ext.utils.command_line import run_command
 
 ROOT = Path(__file__).parents[2]
 LAUNCHER = ROOT / "launchers" / "run_gail.py"

@@ -12,9 +12,9 @@ import psutil
 import pytest
 
 from qi_ext import load_agent
-from qi_ext.errors import UserError
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
+from qi_ext.utils.errors import UserError
 
 TINY = (
     "n_envs: 4, batch_size: 64, n_steps: 128, policy_hidden: [16], critic_hidden: [16], discriminator_hidden: [16], "

@@ -18,7 +18,7 @@ from torch import nn
 
 from patches.shrink import PLACE_OF_NETWORK, main, shrink
 from qi_ext import load_agent
-from qi_ext.errors import UserError
+from qi_ext.utils.errors import UserError
 
 DIRECTIONS = {"simple": np.zeros(1), "hard": np.arange(8) * np.pi / 4}
 

@@ -6,9 +6,9 @@ import signal
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.acting import Actor
+from qi_ext.agents.acting import Actor
 from qi_ext.demonstrations import formats
+from qi_ext.robot import a1
 from qi_ext.sampling.rollouts import ARRAYS
 
 HANGS_AFTER = 120  # s
@@ -26,7 +26,7 @@ def short():
 @pytest.fixture(scope="session")
 def sampler(short):
     """A `BatchedSampler` of `short`, in this process, in blocks of 4."""
-    from qi_ext.sampling.batched import BatchedSampler
+    from qi_ext.sampling.pool_source import BatchedSampler
 
     return BatchedSampler(short, lanes_per_block=4, pool="serial")
 
@@ -115,7 +115,7 @@ def small_config():
 @pytest.fixture(scope="session")
 def make_agent(small_config):
     """make_agent(environment, seed=0): GAIL of small networks for a `QuadrupedDirection`."""
-    from qi_ext.imitation import GAIL
+    from qi_ext.learning import GAIL
 
     def make(environment, seed=0):
         return GAIL(environment.info, environment.demonstrations, small_config, np.random.SeedSequence(seed))

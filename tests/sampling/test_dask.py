@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 import qi_ext
-from qi_ext.errors import SamplingError, UserError
 from qi_ext.sampling import pool as pools
-from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.pool import Pool
+from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.utils.errors import SamplingError, UserError
 
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from qi_ext.errors import SamplingError, UserError
 from qi_ext.sampling.pool import Pool
+from qi_ext.utils.errors import SamplingError, UserError
 
 pytest.importorskip("dask_jobqueue")
 pytestmark = pytest.mark.slurm

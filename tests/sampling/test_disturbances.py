@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations import recording
-from qi_ext.sampling import worker
-from qi_ext.sampling.batched import BatchedSampler
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.sampling import physics as worker
 from qi_ext.sampling.controllers import ExpertController, RandomController
 from qi_ext.sampling.disturbances import (
     HEAD_ON,
@@ -17,6 +16,7 @@ from qi_ext.sampling.disturbances import (
     TrainedController,
     TrainingDisturbances,
 )
+from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 
 HORIZON = 300

@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 import qi_ext
-from qi_ext.errors import SamplingError
 from qi_ext.sampling import loky_backend
-from qi_ext.sampling.batched import BatchedSampler
 from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.pool import Pool
+from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.utils.errors import SamplingError
 
 ROOT = Path(qi_ext.__file__).parents[1]
 DEADLINE = 60.0  # s
@@ -221,7 +221,7 @@ def test_workers_that_are_replaced_for_their_size_change_nothing(two, fragment, 
 
 SCRIPT = """
 import pickle, signal, sys
-from qi_ext.sampling import worker
+from qi_ext.sampling import physics as worker
 from qi_ext.sampling.pool import Pool
 
 class Terminated(BaseException):

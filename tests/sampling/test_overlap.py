@@ -7,9 +7,9 @@ import time
 import psutil
 import pytest
 
-from qi_ext.errors import SamplingError
 from qi_ext.sampling import ParallelCore
 from qi_ext.sampling.loky_backend import LokyWorkers
+from qi_ext.utils.errors import SamplingError
 
 DEADLINE = 60.0  # s
 N_STEPS = 80  # a batch, of 8 lanes

@@ -20,11 +20,11 @@ import psutil
 import pytest
 
 import qi_ext
-from qi_ext.errors import SamplingError, UserError
-from qi_ext.sampling.dispatch import dispatch
-from qi_ext.sampling.lanes import LaneError
+from qi_ext.sampling.envs import LaneError
+from qi_ext.sampling.joblib_dispatch import dispatch
 from qi_ext.sampling.loky_backend import LokyWorkers
 from qi_ext.sampling.pool import Pool, available_cpus
+from qi_ext.utils.errors import SamplingError, UserError
 
 ROOT = Path(qi_ext.__file__).parents[1]
 DEADLINE = 60.0  # s
@@ -131,7 +131,7 @@ def test_a_pool_that_cannot_be_had_is_the_users_mistake(arguments, message):
 def test_without_dask_it_says_how_to_install_it():
     command = (
         "import sys; sys.modules['distributed'] = None\n"
-        "from qi_ext.errors import UserError\n"
+        "from qi_ext.utils.errors import UserError\n"
         "from qi_ext.sampling.pool import Pool\n"
         "try: Pool('dask', scheduler='tcp://127.0.0.1:1')\n"
         "except UserError as error: print(error)"
@@ -341,7 +341,7 @@ ABOUT_A_WORKER = """
 import os, pickle, resource, sys
 import psutil
 import threadpoolctl
-from qi_ext.sampling import worker
+from qi_ext.sampling import physics as worker
 from qi_ext.sampling.pool import Pool
 
 def about(*task):
@@ -371,7 +371,7 @@ def test_a_worker_is_small_and_draws_nothing(tmp_path, sampler, make_actor, seed
 
 
 def test_rollouts_are_the_same_in_any_pool(short, sampler, make_actor, seeds, bits):
-    from qi_ext.sampling.batched import BatchedSampler
+    from qi_ext.sampling.pool_source import BatchedSampler
 
     expected_lanes, expected = sampler.fragment(sampler.lanes(seeds(10)), make_actor(), 20)
     for n_workers in (1, 2, 3):
@@ -383,7 +383,7 @@ def test_rollouts_are_the_same_in_any_pool(short, sampler, make_actor, seeds, bi
 
 
 def test_a_policy_that_fails_in_one_lane_is_named_with_its_seed(short, sampler, make_actor, seeds):
-    from qi_ext.sampling.batched import BatchedSampler
+    from qi_ext.sampling.pool_source import BatchedSampler
 
     lanes, _ = sampler.fragment(sampler.lanes(seeds(8)), make_actor(), 3)
     lanes.running[:] = True

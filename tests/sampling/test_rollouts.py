@@ -3,8 +3,8 @@ import pytest
 import torch
 from mushroom_rl.utils.dataset import compute_episodes_length, compute_J
 
-from qi_ext import a1
-from qi_ext.imitation import gae
+from qi_ext.learning import gae
+from qi_ext.robot import a1
 from qi_ext.sampling.rollouts import ARRAYS, EPISODE, EpisodeAssembler, Rollouts
 
 GAMMA, LAMBDA = 0.97, 0.9

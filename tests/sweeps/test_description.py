@@ -5,8 +5,8 @@ import re
 import pytest
 import yaml
 
-from qi_ext.errors import UserError
 from qi_ext.sweeps.description import Resources, read_sweep
+from qi_ext.utils.errors import UserError
 
 
 @pytest.fixture

@@ -14,13 +14,13 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
-from qi_ext.slurm import own_jobs
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.sweeps.description import read_sweep
-from qi_ext.sweeps.experiment import RUN_GAIL
-from qi_ext.sweeps.places import job_file, script_file
+from qi_ext.sweeps.slurm_files import job_file, script_file
 from qi_ext.sweeps.status import statuses
+from qi_ext.sweeps.trial_process import RUN_GAIL
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
+from qi_ext.utils.slurm import own_jobs
 
 pytestmark = pytest.mark.slurm
 DEADLINE = 240.0  # s; for what takes seconds, on machines that do other things too

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from qi_ext.errors import UserError
 from qi_ext.sweeps.description import Trial
 from qi_ext.sweeps.ranking import by_task, interval, marginals, rank
 from qi_ext.sweeps.status import Status
+from qi_ext.utils.errors import UserError
 
 
 def status(varied, seed, mean=None):

@@ -7,12 +7,12 @@ import socket
 import psutil
 import pytest
 
-from qi_ext.errors import UserError
 from qi_ext.sweeps.commands import SWEEP_FILE, retry
 from qi_ext.sweeps.description import read_sweep
-from qi_ext.sweeps.places import job_file, script_file
+from qi_ext.sweeps.slurm_files import job_file, script_file
 from qi_ext.sweeps.status import count, statuses
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
+from qi_ext.utils.errors import UserError
 
 ENDED = {"started": 1.0, "ended": 2.0, "exit_code": 1, "host": socket.gethostname(), "pid": 1}
 ENDED |= {"slurm_job": "", "progressed": True}

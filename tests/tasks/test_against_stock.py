@@ -4,8 +4,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from qi_ext import a1
 from qi_ext.demonstrations.trot import TrotController
+from qi_ext.robot import a1
 from qi_ext.tasks import QuadrupedDirection
 
 DIRECTIONS = (0.0, 45.0, 135.0, 180.0, 270.0)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 
-from qi_ext import a1
-from qi_ext.commands import Command
 from qi_ext.demonstrations.trot import TrotController
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv
 
 NAME = "qi_ext.tasks:QuadrupedDirection-v0"

@@ -10,10 +10,10 @@ import pytest
 from loco_mujoco import LocoEnv
 from scipy.stats import chisquare
 
-from qi_ext import a1
-from qi_ext.commands import Command, angle_between
-from qi_ext.errors import UserError
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, angle_between
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.utils.errors import UserError
 
 STANDING = np.zeros(a1.N_ACTIONS)
 

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 from tensorboard.summary.writer import event_file_writer
 
-from qi_ext.tensor_file import read_tensors
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.loop import Training
 from qi_ext.training.resume import find_start
+from qi_ext.utils.tensor_file import read_tensors
 
 CLOCK = ("steps_per_second", "collect_seconds", "learn_seconds")
 TINY = {
@@ -39,7 +39,7 @@ def files_in_order(monkeypatch):
 def short_films():
     """What a run that is evaluated ends with is a page of a second or two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qi_ext.evaluation.page.FILM_SECONDS", 0.05)
+        patch.setattr("qi_ext.report.page.FILM_SECONDS", 0.05)
         yield
 
 

@@ -2,10 +2,11 @@ import signal
 
 import pytest
 
-from qi_ext.errors import SamplingError, Terminated, UserError
-from qi_ext.training.arguments import parse_config, run_command
+from qi_ext.training.arguments import parse_config
 from qi_ext.training.config import CONFIGS, make_config
 from qi_ext.training.run_directory import RunDirectory
+from qi_ext.utils.command_line import run_command
+from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
 def parse(*arguments):

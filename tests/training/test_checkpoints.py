@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from qi_ext.errors import UserError
-from qi_ext.tensor_file import write_tensors
 from qi_ext.training import checkpoints as module
 from qi_ext.training.checkpoints import FILE, Checkpoint, Checkpoints
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.tensor_file import write_tensors
 
 CONFIG = {"task": "simple", "seed": 0}
 

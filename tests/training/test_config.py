@@ -3,9 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from qi_ext.errors import UserError
 from qi_ext.training.config import CONFIGS, config_class, given_settings, make_config, warm_defaults
 from qi_ext.training.defaults import SimpleVail
+from qi_ext.utils.errors import UserError
 
 FIELDS = dataclasses.fields(SimpleVail)  # the fields of all native ones
 NUMBERS = [item for item in FIELDS if item.type in (int, float)]

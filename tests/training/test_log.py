@@ -5,11 +5,11 @@ import threading
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
 from qi_ext.training.log import TAGS, ProgressLog
 from qi_ext.training.run_directory import RunDirectory
-from qi_ext.training.weights_and_biases import require_wandb
+from qi_ext.training.wandb_log import require_wandb
+from qi_ext.utils.errors import UserError
 
 FIGURES = {"return_mean": 1.5, "kl": 0.25}
 

@@ -11,15 +11,15 @@ from safetensors import safe_open
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
-from qi_ext.commands import task_commands
 from qi_ext.demonstrations import formats, load_demonstrations
-from qi_ext.errors import SamplingError, Terminated, UserError
 from qi_ext.evaluation import compare
-from qi_ext.imitation import GAIL
+from qi_ext.learning import GAIL
+from qi_ext.robot.commands import task_commands
 from qi_ext.training import loop
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.loop import Training
 from qi_ext.training.resume import find_start
+from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qi_ext.training.arguments import run_command
+from qi_ext.utils.command_line import run_command
 
 # A thread of TensorBoard's that could not write must not say so in its own words.
 pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")

@@ -13,15 +13,15 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from qi_ext import load_agent
 from qi_ext.demonstrations import formats
-from qi_ext.errors import Terminated, UserError
-from qi_ext.imitation import GAIL
-from qi_ext.sampling.batched import Fragment
-from qi_ext.tensor_file import read_tensors, write_tensors
+from qi_ext.learning import GAIL
+from qi_ext.sampling.pool_source import Fragment
 from qi_ext.training import checkpoints, loop
-from qi_ext.training.arguments import run_command
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.config import SimpleVail, make_config, may_change
 from qi_ext.training.resume import find_start
+from qi_ext.utils.command_line import run_command
+from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.tensor_file import read_tensors, write_tensors
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 MB = 1_000_000

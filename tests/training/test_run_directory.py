@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from qi_ext.errors import UserError
 from qi_ext.training.config import make_config
 from qi_ext.training.resume import find_start
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
+from qi_ext.utils.errors import UserError
 
 
 @pytest.fixture

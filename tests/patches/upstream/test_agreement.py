@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from qi_ext import a1
-from qi_ext.commands import task_commands
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.imitation import GAIL, VAIL
-from qi_ext.imitation.batch import Batch
-from qi_ext.imitation.discriminators import imitation_reward
-from qi_ext.imitation.gae import generalized_advantages
+from qi_ext.learning import GAIL, VAIL
+from qi_ext.learning.batch import Batch
+from qi_ext.learning.discriminators import imitation_reward
+from qi_ext.learning.gae import generalized_advantages
+from qi_ext.robot import a1
+from qi_ext.robot.commands import task_commands
 from qi_ext.training.config import make_config
 
 TOLERANCE = 1e-4

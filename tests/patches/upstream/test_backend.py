@@ -113,11 +113,11 @@ def test_its_policy_acts_as_the_published_network_does(tmp_path):
 def test_a_discriminator_of_actions_refuses_demonstrations_without_them():
     from dataclasses import replace
 
-    from qi_ext.commands import task_commands
     from qi_ext.demonstrations import load_demonstrations
-    from qi_ext.errors import UserError
-    from qi_ext.imitation.backends import agent_class
+    from qi_ext.learning.backends import agent_class
+    from qi_ext.robot.commands import task_commands
     from qi_ext.training.config import make_config
+    from qi_ext.utils.errors import UserError
 
     config = make_config(**TINY | {"discriminator_input": "action"})
     demonstrations = replace(load_demonstrations("trot", task_commands("simple")), actions=None)

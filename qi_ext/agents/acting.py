@@ -1,0 +1,152 @@
+"""A trained agent that acts: the policy's forward pass in numpy, read from a small safe file."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
+
+from qi_ext.robot import a1, mirror
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import write_atomically
+
+FORMAT_VERSION = "2"  # 1 was the same without a symmetry
+SYMMETRIES = ("mirror", "none")
+PRETRAINED = Path(__file__).with_name("pretrained")
+
+
+class Actor:
+    """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std.
+
+    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
+    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
+    """
+
+    def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None, symmetry="none"):
+        """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,).
+
+        symmetry: none, or mirror, of an A1 only.
+        """
+        # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
+        self.layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
+        self.observation_mean = observation_mean
+        self.observation_inverse_std = observation_inverse_std
+        self._log_std = log_std
+        self.std = np.exp(log_std)
+        self.metadata = dict(metadata or {})
+        self.symmetry = symmetry
+
+    def mean(self, observations):
+        """Mean actions, (..., m), for observations, (..., n)."""
+        observations = np.asarray(observations, dtype=np.float32)
+        if self.symmetry == "none":
+            return self._network(observations)
+        own, of_image = self._network(np.stack([observations, mirror.mirror_observations(observations)]))
+        return np.float32(0.5) * (own + mirror.mirror_actions(of_image))
+
+    def _network(self, observations):
+        x = (observations - self.observation_mean) * self.observation_inverse_std
+        for weight, bias in self.layers[:-1]:
+            x = np.maximum(x @ weight + bias, 0.0)
+        weight, bias = self.layers[-1]
+        return x @ weight + bias
+
+    def act(self, observation, deterministic=True, generator=None):
+        """Actions, (..., m), float32, not clipped, for observations, (..., n).
+
+        generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
+        """
+        if np.shape(observation)[-1:] != self.observation_mean.shape:
+            raise ValueError(
+                f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
+            )
+        action = self.mean(observation)
+        if deterministic:
+            return action
+        if generator is None:
+            raise ValueError("act: a stochastic action needs a numpy.random.Generator, passed as generator=")
+        return action + self.std * generator.standard_normal(action.shape, dtype=np.float32)
+
+
+def save_agent(path, actor, metadata):
+    """Write `actor` where `load_agent` can read it, whole or not at all. metadata: {str: str}, what the actor cannot know."""
+    tensors = {
+        "observation_mean": actor.observation_mean,
+        "observation_inverse_std": actor.observation_inverse_std,
+        "log_std": actor._log_std,
+    }
+    sizes = [len(actor.observation_mean)]
+    for i, (weight, bias) in enumerate(actor.layers):
+        tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
+        sizes.append(len(bias))
+    own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes)), "symmetry": actor.symmetry}
+    with write_atomically(path) as file:
+        file.write(save(tensors, metadata=metadata | own))
+
+
+def agent_path(name):
+    """The file of an agent: `name` itself, or, where there is no such file, the package's own of `pretrained/simple` or such.
+
+    Raises UserError where the package has no agent of that name.
+    """
+    path = Path(name)
+    # Not Path's own is_file, which raises where a name is too long.
+    if path.parts[:-1] != (PRETRAINED.name,) or os.path.isfile(path):
+        return path
+    there = {file.stem: file for file in sorted(PRETRAINED.glob("*.safetensors"))}
+    if path.name not in there:
+        names = ", ".join(f"{PRETRAINED.name}/{stem}" for stem in there) or "none"
+        raise UserError(f"agent: no such file: {path}, and no pretrained agent of that name; there are: {names}")
+    return there[path.name]
+
+
+def load_agent(path):
+    """The agent saved at `path`, an `Actor`; `metadata` holds task, algorithm, step, demonstrations and versions.
+
+    path: of a file, or `pretrained/simple`, `pretrained/hard`, which come with the package. Needs numpy only (no torch). Raises
+    UserError where the file is missing, damaged, or not an agent of ours.
+    """
+    path = agent_path(path)
+    try:
+        if not path.is_file():
+            raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
+        raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error}){hint}") from None
+    if metadata.get("format_version") not in ("1", FORMAT_VERSION):
+        raise UserError(
+            f"agent: {path}: format version {metadata.get('format_version')!r}, but this program reads {FORMAT_VERSION!r}"
+        )
+    return _actor(tensors, metadata, path)
+
+
+def _actor(tensors, metadata, path):
+    try:
+        sizes = [int(size) for size in metadata["layers"].split(",")]
+        if len(sizes) < 2:
+            raise ValueError
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        shapes = {"log_std": (sizes[-1],), "observation_mean": (sizes[0],), "observation_inverse_std": (sizes[0],)}
+        for i, (n_in, n_out) in enumerate(pairs):
+            shapes |= {f"layer{i}.weight": (n_out, n_in), f"layer{i}.bias": (n_out,)}
+    except (KeyError, ValueError):
+        raise UserError(f"agent: {path}: the metadata do not say the layer sizes; this is no agent of ours") from None
+    for name, shape in shapes.items():
+        tensor = tensors.get(name)
+        if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.all(np.isfinite(tensor)):
+            raise UserError(f"agent: {path}: {name} must be finite float32 of shape {shape}; the file is damaged")
+    symmetry, of_a1 = metadata.get("symmetry", "none"), (sizes[0], sizes[-1]) == (a1.N_OBSERVATIONS, a1.N_ACTIONS)
+    if symmetry not in SYMMETRIES or (symmetry == "mirror" and not of_a1):
+        raise UserError(f"agent: {path}: the metadata say that its symmetry is {symmetry!r}, which it cannot be; it is damaged")
+    return Actor(
+        [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(len(pairs))],
+        tensors["observation_mean"],
+        tensors["observation_inverse_std"],
+        tensors["log_std"],
+        metadata,
+        symmetry,
+    )

@@ -1,0 +1,154 @@
+"""The Gaussian policy: torch to learn, numpy to act, both the same function."""
+
+import math
+
+import numpy as np
+import torch
+from mushroom_rl.policy.torch_policy import TorchPolicy
+from torch import nn
+from torch.distributions import Independent, Normal
+
+from qi_ext.agents.acting import Actor, save_agent
+from qi_ext.learning.natural_gradient import as_layers, entropy, unflatten
+from qi_ext.learning.networks import MLP, Normalizer, seeded_generator
+from qi_ext.robot import mirror
+
+
+class GaussianPolicy(TorchPolicy):
+    """A diagonal Gaussian with a state-independent, learned standard deviation, on mushroom-rl's policy interface.
+
+    It learns on its device. Actions are drawn in numpy, on the CPU, from the policy's own generator, with the weights as they
+    were at the last `sync`; without noise where `deterministic` is set.
+    """
+
+    def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu", symmetry="none"):
+        """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`.
+
+        symmetry: none, or mirror, as `Actor` has it.
+        """
+        super().__init__(use_cuda=False)
+        weights, acting = seed.spawn(2)
+        self.sizes = [n_observations, *hidden, n_actions]
+        self.normalizer = Normalizer(n_observations).to(device)
+        self.network = MLP(self.sizes, seeded_generator(weights), output_gain=0.01).to(device)
+        self.log_std = nn.Parameter(torch.full((n_actions,), math.log(initial_std), device=device))
+        self.max_log_std = np.array(math.log(initial_std))  # numpy's, because it is the same on any device
+        self.deterministic = False
+        self.symmetry = symmetry
+        if symmetry == "mirror":
+            sides = (mirror.OBSERVATION_ORDER, mirror.OBSERVATION_SIGN, mirror.ACTION_ORDER, mirror.ACTION_SIGN)
+            self._sides = tuple(torch.from_numpy(array).to(device) for array in sides)
+        self.seed(acting)
+        self.sync()
+
+    @property
+    def device(self):
+        return self.log_std.device
+
+    def seed(self, seed):
+        """Restart the generator of the actions' noise from an int or a `numpy.random.SeedSequence`."""
+        self.generator = np.random.default_rng(seed)
+
+    @torch.no_grad()
+    def sync(self):
+        """Make the acting weights those of the networks; call it whenever weights or statistics have changed.
+
+        On a GPU this is one transfer, and waits for all that the weights depend on. Raises FloatingPointError where they are
+        not finite; it then goes on to act as before.
+        """
+        statistics = (self.normalizer.mean.float(), self.normalizer.inverse_std.float())
+        parts = [*self.parameters(), *statistics]
+        together = torch.cat([part.reshape(-1) for part in parts]).cpu().numpy()
+        if not np.isfinite(together).all():
+            raise FloatingPointError(
+                "training: policy weights are not finite: try a smaller max_kl or learning rates, in a new run"
+            )
+        ends = np.cumsum([part.numel() for part in parts])
+        arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]
+        *layers, log_std, mean, inverse_std = arrays
+        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std, symmetry=self.symmetry)
+
+    def draw_action(self, state):
+        """Actions, (..., 12), for observations, (..., 37), both numpy."""
+        return self.actor.act(state, self.deterministic, self.generator)
+
+    def draw_action_t(self, state):
+        return torch.from_numpy(self.draw_action(state.cpu().numpy())).to(self.device)
+
+    def mean_t(self, state):
+        """Mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
+        return self.mean_of(self.network(self.inputs(state.to(self.device))))
+
+    def inputs(self, observations):
+        """What the network sees of observations, (n, 37): (n, 37), or with their mirror images after each, (2n, 37)."""
+        if self.symmetry == "mirror":
+            order, sign, _, _ = self._sides
+            observations = torch.stack([observations, observations[:, order] * sign], dim=1).flatten(0, 1)
+        return self.normalizer(observations)
+
+    def mean_of(self, outputs):
+        """Mean actions, (n, 12), of the network's outputs for `inputs`."""
+        if self.symmetry == "none":
+            return outputs
+        own, of_image = outputs.unflatten(0, (-1, 2)).unbind(dim=1)
+        _, _, order, sign = self._sides
+        return 0.5 * (own + of_image[:, order] * sign)
+
+    def outputs_of(self, means):
+        """J' u for means u, (n, 12), J the Jacobian of `mean_of`, which is linear: in the shape of the network's outputs."""
+        if self.symmetry == "none":
+            return means
+        _, _, order, sign = self._sides
+        half = 0.5 * means
+        return torch.stack([half, half[:, order] * sign], dim=1).flatten(0, 1)
+
+    def of_both_sides(self, stds):
+        """The mean of what belongs to the actions' stds, (12,), and to those of the other side; as it is without a symmetry."""
+        return stds if self.symmetry == "none" else 0.5 * (stds + stds[self._sides[2]])
+
+    def distribution_t(self, state):
+        return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)
+
+    def log_prob_t(self, state, action):
+        return self.distribution_t(state).log_prob(action.to(self.device))[:, None]
+
+    def entropy_t(self, state=None):
+        return entropy(self.log_std)
+
+    def parameters(self):
+        return [*self.network.parameters(), self.log_std]
+
+    def get_weights(self):
+        return nn.utils.parameters_to_vector(self.parameters()).detach().cpu().numpy().copy()
+
+    def set_weights(self, weights):
+        self.set_parameters(torch.tensor(weights, dtype=torch.float32, device=self.device))
+        self.sync()
+
+    @torch.no_grad()
+    def set_parameters(self, vector):
+        """Copy a flat vector, on the policy's device, into the parameters; it does not act with them before `sync`."""
+        for parameter, piece in zip(self.parameters(), unflatten(vector, self.parameters()), strict=True):
+            parameter.copy_(piece)
+
+    @torch.no_grad()
+    def set_std(self, std):
+        """Make `std` the standard deviation of every action, and the bound on it."""
+        self.log_std.fill_(math.log(std))
+        self.max_log_std[...] = math.log(std)
+
+    @property
+    def max_std(self):
+        """The bound on the standard deviations."""
+        return math.exp(self.max_log_std)
+
+    @torch.no_grad()
+    def lower_max_std(self, halvings, final):
+        """Halve the bound on the standard deviations so many times, a real number, but not to below `final`."""
+        lower = max(self.max_log_std - halvings * math.log(2.0), math.log(final))
+        self.max_log_std[...] = min(self.max_log_std, lower)
+        self.log_std.clamp_(max=float(self.max_log_std))
+
+    def save_agent(self, path, metadata):
+        """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""
+        save_agent(path, self.actor, metadata)

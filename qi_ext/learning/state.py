@@ -1,0 +1,82 @@
+"""All that an agent learns from, as named numpy arrays, and back."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from qi_ext.utils.generators import pack_generator, unpack_generator
+
+
+def state_of(agent):
+    """Copies of all of `agent.parts()`: {"part/key": numpy array}."""
+    return {f"{name}/{key}": value for name, part in agent.parts().items() for key, value in _read(part).items()}
+
+
+def restore(agent, arrays):
+    """Put back what `state_of` gave, of an agent of the same sizes on whatever device; it acts so at once.
+
+    Raises ValueError, naming what does not fit, where `arrays` are of another agent; this one may then be half restored.
+    """
+    found = {name: {} for name in agent.parts()}
+    for path, value in arrays.items():
+        name, _, key = path.partition("/")
+        if name not in found:
+            raise ValueError(f"{name} is of another agent")
+        found[name][key] = value
+    for name, part in agent.parts().items():
+        try:
+            _write(part, found[name])
+        except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ValueError(f"{name} does not fit ({' '.join(str(error).split())})") from None
+    agent.policy.sync()
+
+
+def _read(part):
+    if isinstance(part, np.ndarray):
+        return {"value": part.copy()}
+    if isinstance(part, np.random.Generator):
+        return {"state": pack_generator(part)}
+    if isinstance(part, torch.Generator):
+        return {"state": part.get_state().numpy().copy()}
+    if isinstance(part, nn.Parameter):
+        return {"value": _array(part)}
+    if isinstance(part, torch.optim.Optimizer):
+        states = part.state_dict()["state"]  # empty before the first step
+        return {f"{index}.{key}": _array(value) for index, values in states.items() for key, value in values.items()}
+    return {key: _array(value) for key, value in part.state_dict().items()}
+
+
+def _write(part, arrays):
+    if isinstance(part, np.ndarray):
+        _require_shape("value", arrays["value"], part.shape)
+        part[...] = arrays["value"]
+        return
+    if isinstance(part, np.random.Generator):
+        part.bit_generator.state = unpack_generator(arrays["state"]).bit_generator.state
+        return
+    # Copies, because optimizers go on in the tensors that they are given.
+    tensors = {key: torch.from_numpy(value.copy()) for key, value in arrays.items()}
+    if isinstance(part, torch.Generator):
+        part.set_state(tensors["state"])
+    elif isinstance(part, nn.Parameter):
+        _require_shape("value", tensors["value"], part.shape)
+        part.data.copy_(tensors["value"])
+    elif isinstance(part, torch.optim.Optimizer):
+        parameters = part.param_groups[0]["params"]
+        states = {}
+        for key, value in tensors.items():
+            index, _, name = key.partition(".")
+            _require_shape(key, value, () if name == "step" else parameters[int(index)].shape)
+            states.setdefault(int(index), {})[name] = value
+        part.load_state_dict(part.state_dict() | {"state": states})
+    else:
+        part.load_state_dict(tensors)
+
+
+def _array(tensor):
+    return tensor.detach().cpu().numpy().copy()
+
+
+def _require_shape(name, tensor, shape):
+    if tuple(tensor.shape) != tuple(shape):
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(shape)}")

@@ -1,0 +1,224 @@
+"""Drawings of a report, each as the text of an SVG whose ink takes the colour of the page's text."""
+
+import io
+import textwrap
+from itertools import cycle
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+
+from qi_ext.robot import a1
+
+INK = "#010203"  # of text and axes; no line has it
+COLOURS = ("#2f81d6", "#e07b28", "#2aa876", "#b65fc2", "#d64550", "#8a8f98", "#b59b1c", "#1fa5b8")
+AGENT, EXPERT, COMMANDED = COLOURS[0], COLOURS[1], "#8a8f98"
+STYLE = {
+    "axes.edgecolor": INK,
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlecolor": INK,
+    "axes.titlesize": 10,
+    "figure.constrained_layout.use": True,
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "grid.alpha": 0.35,
+    "grid.color": "#8a8f98",
+    "grid.linewidth": 0.5,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+    "savefig.transparent": True,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "qi_ext",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+# Title, [(column, what the line is called)], and the range of the axis.
+ACCURACIES = [("discriminator_accuracy_policy", "agent"), ("discriminator_accuracy_expert", "expert")]
+CURVES = (
+    ("return of training episodes", [("return_mean", "")], (0, 1000)),
+    ("length of episodes, steps", [("length_mean", "")], (0, 1000)),
+    ("speed along the command, m/s", [("speed_along", "")], None),
+    ("discriminator: share judged rightly", ACCURACIES, (0, 1)),
+    ("discriminator: logits", [("logit_policy", "agent"), ("logit_expert", "expert")], None),
+    ("discriminator: entropy, nats", [("discriminator_entropy", "")], (0, 0.75)),
+    ("reward that is trained on", [("reward", "mean"), ("reward_std", "deviation")], None),
+    ("standard deviation of actions", [("std", "")], None),
+    ("critic: explained variance", [("explained_variance", "")], (-0.1, 1)),
+    ("policy step: kl, nats", [("kl", "")], None),
+    ("policy step: share of the full one", [("line_search_step", "")], (-0.05, 1.05)),
+)
+LINES = ("-", "--")
+
+
+def learning_curves(groups):
+    """Of groups of runs, {title: [`Run`, ...]}: a list of (title, SVG); mean over seeds, and their standard deviation.
+
+    Groups have the `COLOURS` in order, and are not named.
+    """
+    drawn = []
+    for title, lines, limits in CURVES:
+        with _drawing() as (figure, axes):
+            for i, (runs, colour) in enumerate(zip(groups.values(), cycle(COLOURS), strict=False)):
+                for (column, name), style in zip(lines, LINES, strict=False):
+                    curves = [run.curves for run in runs if column in run.curves]
+                    _band(axes, curves, column, colour, style, "" if i else name)
+            if not axes.lines:
+                continue
+            axes.set_title(title, loc="left")
+            axes.set_xlabel("million steps")
+            if limits:
+                axes.set_ylim(limits)
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend()
+            drawn.append((title, _svg(figure)))
+    return drawn
+
+
+def polar(agent, expert):
+    """Achieved beside commanded velocity, of lists of `Walk`s, one a direction; a cross where it fell."""
+    with _drawing(polar=True, height=3.6) as (figure, axes):
+        commands = [walk.command for walk in agent]
+        axes.plot(
+            [command.direction for command in commands],
+            [command.speed for command in commands],
+            "o", markersize=13, markerfacecolor="none", markeredgecolor=COMMANDED, label="commanded",
+        )  # fmt: skip
+        fastest = max(command.speed for command in commands)
+        for walks, colour, name, marker in ((expert, EXPERT, "trot controller", "D"), (agent, AGENT, "agent", "o")):
+            for fell in (False, True):
+                found = [walk for walk in walks if walk.fell == fell]
+                if not found:
+                    continue
+                velocity = np.array([walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1].mean(axis=0) for walk in found])
+                angle, speed = np.arctan2(velocity[:, 1], velocity[:, 0]), np.linalg.norm(velocity, axis=1)
+                shown = {"marker": "x" if fell else marker, "label": f"{name}, fell" if fell else name}
+                axes.plot(angle, speed, markersize=6, color=colour, linestyle="none", **shown)
+                fastest = max(fastest, *speed)
+        axes.set_ylim(0, 1.25 * fastest or 1.0)
+        axes.set_rlabel_position(22.5)
+        axes.set_title("mean velocity, m/s")
+        axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
+        return _svg(figure)
+
+
+def gait_diagram(stances, seconds=2.0):
+    """Feet on the ground over time. stances: {name: (T, 4), bool}, drawn one below the other; the end of each."""
+    with _drawing(rows=len(stances), height=1.3 * len(stances) + 0.4) as (figure, all_axes):
+        for axes, (name, stance), colour in zip(np.atleast_1d(all_axes), stances.items(), cycle(COLOURS), strict=False):
+            shown = stance[-round(seconds / a1.CONTROL_DT) :]
+            for row, foot in enumerate(shown.T):
+                edges = np.flatnonzero(np.diff(np.concatenate([[False], foot, [False]]).astype(int)))
+                bars = [(begin * a1.CONTROL_DT, (end - begin) * a1.CONTROL_DT) for begin, end in edges.reshape(-1, 2)]
+                axes.broken_barh(bars, (row - 0.4, 0.8), color=colour)
+            axes.set_yticks(range(4), a1.LEGS)
+            axes.invert_yaxis()
+            axes.set_xlim(0, len(shown) * a1.CONTROL_DT)
+            axes.set_title(name, loc="left")
+        axes.set_xlabel("s")
+        return _svg(figure)
+
+
+def tracking(found):
+    """Velocity along and across the command over time, of {name: `Walk`} under one command."""
+    with _drawing(rows=2, height=3.4) as (figure, (along, across)):
+        for (name, walk), colour in zip(found.items(), COLOURS, strict=False):
+            time = a1.CONTROL_DT * np.arange(len(walk.observations))
+            velocity = walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1]
+            cosine, sine, _ = walk.command.features
+            along.plot(time, velocity @ [cosine, sine], color=colour, label=name, linewidth=1.0)
+            across.plot(time, velocity @ [-sine, cosine], color=colour, linewidth=1.0)
+        command = next(iter(found.values())).command
+        for axes, value in ((along, command.speed), (across, 0.0)):
+            axes.axhline(value, color=COMMANDED, linestyle="--", linewidth=1.0)
+        along.set_title(f"velocity along the command of {command.direction_deg:g} degrees, m/s", loc="left")
+        across.set_title("velocity to its left, m/s", loc="left")
+        across.set_xlabel("s")
+        along.legend(ncols=len(found))
+        return _svg(figure)
+
+
+def robustness_bars(rows, names):
+    """Returns under each condition, and falls. rows: of `compare_robustness`. names: {key in a row: what it is called}."""
+    with _drawing(height=0.5 * len(rows) + 0.8, width=6.4) as (figure, axes):
+        thickness = 0.8 / len(names)
+        for i, ((key, name), colour) in enumerate(zip(names.items(), COLOURS, strict=False)):
+            at = np.arange(len(rows)) + (i - (len(names) - 1) / 2.0) * thickness
+            returns = [row[key]["return_mean"] for row in rows]
+            axes.barh(at, returns, thickness, color=colour, label=name)
+            for height, value, row in zip(at, returns, rows, strict=True):
+                falls, episodes = (sum(each[what] for each in row[key]["directions"]) for what in ("falls", "episodes"))
+                if falls:
+                    axes.text(value + 8.0, height, f"{falls} of {episodes} fell", va="center", fontsize=7)
+        axes.set_yticks(range(len(rows)), [row["condition"] for row in rows])
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1000)
+        axes.set_xlabel("return of at most 1000")
+        axes.legend(loc="lower center", bbox_to_anchor=(0.4, 1.0), ncols=len(names))
+        return _svg(figure)
+
+
+def by_value(values):
+    """Returns, a row a value. values: {value as text: (returns, interval of the mean or None)}."""
+    with _drawing(height=0.3 * len(values) + 0.8) as (figure, axes):
+        for at, (returns, interval) in enumerate(values.values()):
+            axes.plot(returns, [at] * len(returns), "o", markersize=4, color=AGENT, alpha=0.6)
+            if interval:
+                axes.plot(interval, [at + 0.15] * 2, color=EXPERT)
+            if returns:
+                axes.plot(np.mean(returns), at + 0.15, "D", markersize=5, color=EXPERT)
+        axes.set_yticks(range(len(values)), [textwrap.fill(name, 28) for name in values], fontsize=7)
+        axes.set_ylim(len(values) - 0.5, -0.5)
+        axes.set_xlim(0, 1000)
+        axes.set_xlabel("return")
+        return _svg(figure)
+
+
+class _drawing:
+    """A figure and its axes, in the style of the page."""
+
+    def __init__(self, rows=1, width=4.6, height=2.7, polar=False):
+        self._style = matplotlib.rc_context(STYLE)
+        self._rows, self._size, self._polar = rows, (width, height), polar
+
+    def __enter__(self):
+        self._style.__enter__()
+        figure = Figure(figsize=self._size)
+        return figure, figure.subplots(self._rows, sharex=True, subplot_kw={"polar": True} if self._polar else {})
+
+    def __exit__(self, *exception):
+        self._style.__exit__(*exception)
+
+
+def _svg(figure):
+    text = io.StringIO()
+    figure.savefig(text, format="svg", metadata={"Date": None})
+    svg = text.getvalue()
+    return svg[svg.index("<svg") :].replace(INK, "currentColor")
+
+
+def _band(axes, curves, column, colour, style, label):
+    """Mean over the seeds that have a figure, at the steps of the longest, and where there are two a standard deviation."""
+    curves = [_known(each["step"], each[column]) for each in curves]
+    curves = [each for each in curves if len(each[0])]
+    if not curves:
+        return
+    steps = max((each[0] for each in curves), key=lambda each: each[-1])
+    values = np.array([np.interp(steps, *each, left=np.nan, right=np.nan) for each in curves])
+    mean = np.nanmean(values, axis=0)
+    axes.plot(steps / 1e6, mean, style, color=colour, label=label)
+    several = np.isfinite(values).sum(axis=0) > 1
+    if several.any():
+        deviation = np.nanstd(values[:, several], axis=0, ddof=1)
+        low, high = mean[several] - deviation, mean[several] + deviation
+        axes.fill_between(steps[several] / 1e6, low, high, color=colour, alpha=0.2, linewidth=0)
+
+
+def _known(steps, values):
+    known = np.isfinite(values)
+    return steps[known], values[known]

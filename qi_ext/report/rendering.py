@@ -1,0 +1,203 @@
+"""Pictures of the robot, drawn by MuJoCo without a screen."""
+
+import copy
+import functools
+import importlib
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+import mujoco
+import numpy as np
+
+from qi_ext.robot import a1
+from qi_ext.utils.errors import UserError
+
+# In this order: on a GPU where there is one, then in software.
+BACKENDS = ("egl", "osmesa")
+PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
+
+ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
+ARROW_ABOVE = 0.2  # m, over the middle of the trunk
+MODEL_HEIGHT = 0.43  # m, of the middle of the trunk where trunk_tz is 0
+TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
+TRUNK_HEIGHT = 0.25  # m, that cameras look at
+MESH_CELL = 0.004  # m
+MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
+SUN = (-0.7, -0.9, 3.0)  # m, from what is looked at
+
+
+@functools.cache
+def rendering_backend():
+    """What draws without a screen, egl or osmesa; the environment variable MUJOCO_GL chooses another.
+
+    Each is tried in a process of its own, because one that fails stays loaded. Raises UserError where none works.
+    """
+    asked = os.environ.get("MUJOCO_GL", "").lower()
+    tried = [asked] if asked else BACKENDS
+    reasons = []
+    for name in tried:
+        command = [sys.executable, "-c", PROBE]
+        environment = os.environ | {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
+        probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if probe.returncode == 0:
+            return name
+        reasons.append(f"{name}: {(probe.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    raise UserError(
+        f"rendering: nothing here draws without a screen ({'; '.join(reasons)}); on Debian or Ubuntu `make setup-video` "
+        "installs what it needs (libegl1 libgl1-mesa-dri)"
+    )
+
+
+@dataclass(frozen=True)
+class Robot:
+    """One robot in a picture. pose: (18,), as `Walk.poses` has them. command: a `Command`, or None for no arrow."""
+
+    pose: np.ndarray
+    command: object = None
+    trail: np.ndarray | None = None  # (n, 2), m: where it has been
+
+
+@dataclass(frozen=True)
+class View:
+    """From where: a point looked at, m; distance, m; azimuth and elevation, degrees (azimuth 90 looks along +y)."""
+
+    lookat: tuple[float, float, float]
+    distance: float
+    azimuth: float = 90.0
+    elevation: float = -25.0
+
+
+class Renderer:
+    """Draws robots of one model, in pictures of one size."""
+
+    def __init__(self, model, width, height, backend=""):
+        """model: `mujoco.MjModel` of the A1, left as it is. width, height: pixels. backend: of `rendering_backend`, if known.
+
+        Raises UserError where nothing draws.
+        """
+        backend = backend or rendering_backend()
+        os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+        self.model = _simplified(model)
+        self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
+        self.model.geom("floor").rgba[:] = 1.0
+        _lighten(self.model, "texplane")
+        self.model.mat_reflectance[:] = 0.0  # a mirror in the floor costs a second picture, and hides the feet
+        self.model.vis.quality.shadowsize = 2048
+        self.model.vis.quality.offsamples = 0  # antialiasing doubles the time without a GPU, and is hardly seen in a film
+        self.model.stat.extent = 3.0  # m, of what casts shadows, instead of the floor's half kilometre
+        self.data = mujoco.MjData(self.model)
+        self._qpos = np.array([self.model.joint(name).qposadr[0] for name in a1.JOINTS])
+        self._options = mujoco.MjvOption()
+        _entries(self._options.sitegroup)[:] = 0  # upstream's own arrow
+        self._nothing = mujoco.MjvPerturb()
+        self._scene = mujoco.MjvScene(self.model, maxgeom=MAX_GEOMS)
+        # Not mujoco.GLContext, which was chosen when mujoco was first imported.
+        self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        self._gl.make_current()
+        self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._area = mujoco.MjrRect(0, 0, width, height)
+        self._image = np.empty((height, width, 3), dtype=np.uint8)
+
+    def draw(self, robots, view):
+        """A picture, (height, width, 3), uint8, of `Robot`s together."""
+        camera = mujoco.MjvCamera()
+        _entries(camera.lookat)[:], camera.distance = view.lookat, view.distance
+        camera.azimuth, camera.elevation = view.azimuth, view.elevation
+        for i, robot in enumerate(robots):
+            self.data.qpos[self._qpos] = robot.pose
+            mujoco.mj_kinematics(self.model, self.data)
+            if i == 0:
+                categories = mujoco.mjtCatBit.mjCAT_ALL
+                mujoco.mjv_updateScene(self.model, self.data, self._options, self._nothing, camera, categories, self._scene)
+            else:
+                dynamic = mujoco.mjtCatBit.mjCAT_DYNAMIC
+                mujoco.mjv_addGeoms(self.model, self.data, self._options, self._nothing, dynamic, self._scene)
+        self._light(view.lookat)
+        for robot in robots:
+            if robot.trail is not None:
+                self._add_trail(robot.trail)
+            if robot.command is not None:
+                self._add_arrow(robot.pose[:3], robot.command)
+        mujoco.mjr_render(self._area, self._scene, self._context)
+        mujoco.mjr_readPixels(self._image, None, self._area, self._context)
+        return self._image[::-1].copy()  # the first row is the lowest
+
+    def close(self):
+        self._context.free()
+        self._gl.free()
+
+    def _light(self, lookat):
+        """A sun over what is looked at, in the place of the model's lights, which leave no shadow or do not follow."""
+        self._scene.nlight = 2
+        light = self._scene.lights[1]  # the first one is at the camera
+        light.headlight, light.directional, light.castshadow = 0, 1, 1
+        _entries(light.pos)[:] = np.add(lookat, SUN)
+        _entries(light.dir)[:] = -np.array(SUN) / np.linalg.norm(SUN)
+        _entries(light.ambient)[:], _entries(light.diffuse)[:], _entries(light.specular)[:] = 0.1, 0.7, 0.3
+
+    def _add_arrow(self, position, command):
+        """Above the robot, which hides it from no side; as long as the robot is to go in a second."""
+        ahead = command.features[:2]
+        begin = position + (*(0.1 * ahead), MODEL_HEIGHT + ARROW_ABOVE)
+        self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, ahead, ARROW_COLOUR)
+
+    def _add_trail(self, points):
+        for begin, end in zip(points[:-1], points[1:], strict=True):
+            length = np.linalg.norm(end - begin)
+            if not length:
+                continue
+            middle = np.array([*(begin + end) / 2.0, 0.005])
+            self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, (end - begin) / length, TRAIL_COLOUR)
+
+    def _add(self, kind, size, position, along, colour):
+        """What lies flat, its own z axis along a unit vector, (2,)."""
+        x, y = along
+        turn = np.array([[-y, 0.0, x], [x, 0.0, y], [0.0, 1.0, 0.0]])
+        geom = self._scene.geoms[self._scene.ngeom]
+        mujoco.mjv_initGeom(geom, kind, np.array(size), position, turn.flatten(), np.array(colour, dtype=np.float32))
+        geom.emission = 0.4
+        self._scene.ngeom += 1
+
+
+def _entries(array):
+    """A small array in one of MuJoCo's structures, (n,), as one that can be written to.
+
+    By MuJoCo 2.3.7 with numpy 2, all n entries have the address of the first.
+    """
+    return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
+
+
+def _lighten(model, name):
+    """Make a texture lighter, because the robot is as dark as loco-mujoco's floor."""
+    texture = model.texture(name)
+    begin, n = texture.adr[0], texture.height[0] * texture.width[0] * 3
+    pixels = model.tex_rgb[begin : begin + n] if hasattr(model, "tex_rgb") else model.tex_data[begin : begin + n]
+    pixels[:] = np.minimum(95.0 + 1.2 * pixels, 255.0).astype(np.uint8)
+
+
+def _simplified(model):
+    """A copy of the model whose meshes have their vertices within each cell of `MESH_CELL` made one.
+
+    The A1's have 240,000 triangles, most smaller than a pixel; without a GPU a picture takes as long as they are many.
+    """
+    model = copy.copy(model)
+    for mesh in range(model.nmesh):
+        first, n = model.mesh_faceadr[mesh], model.mesh_facenum[mesh]
+        faces = slice(first, first + n)
+        begin = model.mesh_vertadr[mesh]
+        cells = np.floor(model.mesh_vert[begin : begin + model.mesh_vertnum[mesh]] / MESH_CELL).astype(int)
+        _, one_of_cell, cell = np.unique(cells, axis=0, return_index=True, return_inverse=True)
+        corners = one_of_cell[cell.ravel()][model.mesh_face[faces]]
+        in_order = np.sort(corners, axis=1)
+        kept = np.unique(in_order, axis=0, return_index=True)[1]
+        kept = np.sort(kept[(np.diff(in_order[kept], axis=1) > 0).all(axis=1)])
+        model.mesh_face[first : first + len(kept)] = corners[kept]
+        for name in ("mesh_facenormal", "mesh_facetexcoord"):
+            of_faces = getattr(model, name)
+            if len(of_faces) == len(model.mesh_face):
+                of_faces[first : first + len(kept)] = of_faces[faces][kept]
+        model.mesh_facenum[mesh] = len(kept)
+    return model

@@ -1,0 +1,98 @@
+"""What a run directory holds, read for a report."""
+
+import csv
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from qi_ext.evaluation.walker import Subject, load_subject
+from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
+from qi_ext.training.run_directory import RunDirectory
+from qi_ext.training.values import shown
+from qi_ext.utils.errors import UserError
+
+ROWS = 200  # of a curve, at most
+
+# Settings that say which run it is, or where it is, and not what is done.
+WHICH = ("task", "algorithm", "backend", "seed", "results_dir")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run. config: {name: value}. curves: {name: (n,)}, float64, NaN where there is no figure. result: of result.json, or
+    None of a run that is not finished."""
+
+    path: Path
+    config: dict
+    curves: dict
+    result: dict | None
+    subject: Subject
+
+    @property
+    def changed(self):
+        """The settings that are not the defaults, {name: value}."""
+        warm = {"warm_start": self.config["warm_start"]} if self.config.get("warm_start") else {}
+        chosen = make_config(*(self.config[name] for name in ("task", "algorithm", "backend")), **warm)
+        defaults = given_settings(chosen) | dict.fromkeys(warm, 0)
+        found = {name: value for name, value in self.config.items() if name in defaults and name not in WHICH}
+        return {name: value for name, value in found.items() if value != defaults[name]}
+
+    @property
+    def title(self):
+        """Task, algorithm, and what is learned otherwise than by default: the same for all seeds."""
+        words = [f"{self.config['algorithm'].upper()}, {self.config['task']}"]
+        if self.config["backend"] != "native":
+            words.append(self.config["backend"])
+        changed = {name: value for name, value in self.changed.items() if not may_change(name) or name in OTHERWISE}
+        return ", ".join(words + [f"{name} {shown(value)}" for name, value in changed.items()])
+
+    @property
+    def command(self):
+        """The command that makes the same run."""
+        words = ["python", "launchers/run_gail.py", "--task", self.config["task"], "--algorithm", self.config["algorithm"]]
+        if self.config["backend"] != "native":
+            words += ["--backend", self.config["backend"]]
+        for name, value in {"seed": self.config["seed"], **self.changed, "results_dir": self.config["results_dir"]}.items():
+            words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
+        return shlex.join(words)
+
+
+def read_run(path):
+    """The `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
+    directory = RunDirectory(path, "RUN_DIR", to_write=False)
+    config = directory.config()
+    if not all(name in config for name in WHICH):
+        raise UserError(f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of ours; name RESULTS_DIR/SEED")
+    if not directory.agent.exists():
+        raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")
+    curves = read_curves(directory.path / "progress.csv")
+    return Run(directory.path, config, curves, directory.read_result(), load_subject(str(directory.agent)))
+
+
+def read_curves(path):
+    """The columns of a progress.csv, {name: (n,)}, each row the mean over neighbouring updates so that at most 200 are left.
+
+    Empty where there is no file, as of a run that is only cloned. Raises UserError where it is not of numbers.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return {}
+    try:
+        table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
+    except (TypeError, ValueError):
+        raise UserError(f"{path}: is not a progress.csv of ours") from None
+    size = -(-len(rows) // ROWS) or 1
+    edges = range(0, len(rows), size)
+    thinned = {name: np.array([_mean(values[i : i + size]) for i in edges]) for name, values in table.items()}
+    if "step" in table:
+        thinned["step"] = np.array([table["step"][i : i + size][-1] for i in edges])
+    return thinned
+
+
+def _mean(values):
+    known = values[np.isfinite(values)]
+    return known.mean() if len(known) else np.nan

@@ -1,0 +1,147 @@
+"""One trial, as experiment-launcher starts it: run_gail.py in a process of its own, and a record of how it ended."""
+
+import functools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import patches
+from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory, write_json
+from qi_ext.utils.display import say
+
+RUN_GAIL = Path(__file__).parents[2] / "launchers" / "run_gail.py"
+STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
+REFUSED = 2  # exit code: what is there is of another run
+BEGINNING = "== "  # of the line in the log that an attempt begins with
+
+_running = set()
+_stopping = False
+
+
+def experiment(results_dir: str = "", seed: int = 0, **settings):
+    """Run, or go on with, the run in results_dir/seed, with these settings of the config; a finished one is left alone.
+
+    What it prints goes to trial.log of its directory, how it ended to trial.json. Returns 0 where there is a result, else the
+    exit code of run_gail.py, as a shell tells it, or 1 where that is 0, or where it was told to stop before it had come any
+    further than it was: it would not the next time either.
+    """
+    directory = RunDirectory(Path(results_dir, str(seed)), "results_dir")
+    if _stopping:
+        return 128 + signal.SIGTERM
+    say(f"begins: {directory.path}")
+    directory.path.mkdir(parents=True, exist_ok=True)
+    record = {
+        "started": time.time(),
+        "ended": None,
+        "exit_code": None,
+        "host": socket.gethostname(),
+        "pid": None,
+        "slurm_job": _slurm_job(),
+        "progressed": False,
+    }
+    before = newest_step(directory)
+    words = [sys.executable, str(RUN_GAIL), "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
+    for name, value in settings.items():
+        words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    with open(directory.path / TRIAL_LOG, "ab") as log:
+        job = f", job {os.environ['SLURM_JOB_ID']}" if record["slurm_job"] else ""
+        log.write(f"\n{BEGINNING}{time.strftime('%Y-%m-%d %H:%M:%S')} on {record['host']}{job}\n".encode())
+        log.flush()
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
+        _running.add(process)
+        if _stopping:  # since it was looked at above
+            process.terminate()
+        try:
+            record["pid"] = process.pid
+            write_json(directory.path / TRIAL_RECORD, record)
+            code = process.wait()
+        except BaseException:  # it is not to run on where nobody knows of it
+            process.terminate()
+            process.wait()
+            raise
+        finally:
+            _running.discard(process)
+    record |= {"ended": time.time(), "exit_code": code, "progressed": newest_step(directory) > before}
+    write_json(directory.path / TRIAL_RECORD, record)
+    if code == REFUSED or directory.read_result() is None:
+        say(f"failed: {directory.path}: {how_it_ended(record)}")
+        code = 128 - code if code < 0 else code or 1
+        return 1 if code in STOPPED and not record["progressed"] else code
+    say(f"done: {directory.path}")
+    return 0
+
+
+def newest_step(directory):
+    """Of the checkpoints in a `RunDirectory`; -1 where there is none."""
+    return max(directory.checkpoints.steps(), default=-1)
+
+
+def how_it_ended(record):
+    """In words, of what trial.json holds of a process that has ended; an exit code below 0 is the signal that killed it."""
+    code = record["exit_code"]
+    if code in STOPPED:
+        return f"stopped by {STOPPED[code]}" + (", and saved" if record["progressed"] else " before it came any further")
+    if code < 0:
+        return f"killed by {signal.Signals(-code).name}"
+    return f"ended with exit code {code}" if code else "ended without a result"
+
+
+@contextmanager
+def stopped_together():
+    """Within it, SIGINT and SIGTERM stop all trials that this process runs, which save, and no other begins.
+
+    Yields a list, of the signals that came.
+    """
+    global _stopping
+    came, _stopping = [], False
+
+    def stop(number, frame):
+        global _stopping
+        _stopping = True
+        came.append(number)
+        for process in list(_running):
+            process.terminate()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield came
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _slurm_job():
+    """The number of the job that this is in, and how often it was started anew; "" outside of Slurm."""
+    number = os.environ.get("SLURM_JOB_ID")
+    return f"{number} {os.environ.get('SLURM_RESTART_COUNT', '0')}" if number else ""
+
+
+def _environment():
+    """Of run_gail.py: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
+    given = any(os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"))
+    return os.environ | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
+
+
+def main():
+    """What a Slurm job runs."""
+    from experiment_launcher import run_experiment
+
+    codes = []
+
+    @functools.wraps(experiment)
+    def noted(**given):
+        codes.append(experiment(**given))
+
+    with stopped_together():
+        run_experiment(noted)
+    sys.exit(codes[0])
+
+
+if __name__ == "__main__":
+    patches.apply("experiment_launcher")
+    main()

@@ -1,0 +1,82 @@
+"""Files that are whole or not there: written beside their place, flushed, then renamed."""
+
+import errno
+import fcntl
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from qi_ext.utils.errors import UserError
+
+# The machine's faults, not the user's.
+_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+
+
+def require_writable(directory, option):
+    """Raise UserError, naming `option`, unless files can be made in `directory`; leaves nothing there."""
+    try:
+        # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
+        tempfile.TemporaryFile(dir=directory).close()
+    except OSError as error:
+        raise UserError(f"{option}: {directory} cannot be written to ({error.strerror}); choose another") from None
+
+
+def require_output(path, option):
+    """Raise UserError, naming `option`, unless a file can be written at `path`; leaves nothing there."""
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{option}: {path} is a directory; name a file")
+    require_writable(path.parent, option)
+
+
+@contextmanager
+def locked(path, taken):
+    """Keep other processes from a file or directory that is there. Raises UserError(taken) where one has it."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)  # which NFS asks for
+    except OSError:  # a directory, or somebody else's
+        descriptor = os.open(path, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(taken) from None
+        except OSError:
+            pass  # a file system without locks
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def write_atomically(path):
+    """A binary file to write; it appears at `path` when the block ends well, and leaves nothing otherwise.
+
+    Raises UserError where `path` cannot be written, OSError, naming it, where the disk is full or broken.
+    """
+    path = Path(path)
+    try:
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise _cannot_write(path, error) from None
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except BaseException as error:
+        Path(temporary).unlink(missing_ok=True)
+        # One that names another file is not about this one.
+        if isinstance(error, OSError) and error.filename in (None, temporary):
+            raise _cannot_write(path, error) from None
+        raise
+
+
+def _cannot_write(path, error):
+    text = f"cannot write {path}: {error.strerror or error}"
+    return OSError(text) if error.errno in _MACHINE else UserError(text)

@@ -1,0 +1,221 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+import qi_ext
+from qi_ext.agents.acting import Actor, load_agent
+from qi_ext.utils.errors import UserError
+
+ROOT = Path(qi_ext.__file__).parents[1]
+
+
+@pytest.fixture
+def actor():
+    """Two inputs, two hidden units, one action: small enough to do by hand."""
+    return Actor(
+        layers=[
+            (np.array([[1.0, 2.0], [-1.0, 0.0]], dtype=np.float32), np.array([0.5, 0.0], dtype=np.float32)),
+            (np.array([[3.0, 5.0]], dtype=np.float32), np.array([-1.0], dtype=np.float32)),
+        ],
+        observation_mean=np.array([1.0, 0.0], dtype=np.float32),
+        observation_inverse_std=np.array([2.0, 1.0], dtype=np.float32),
+        log_std=np.array([np.log(0.5)], dtype=np.float32),
+    )
+
+
+def tensors(*sizes):
+    """What an agent file with layers of these sizes holds."""
+    random = np.random.default_rng(0)
+    shapes = {"log_std": sizes[-1:], "observation_mean": sizes[:1], "observation_inverse_std": sizes[:1]}
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        shapes |= {f"layer{i}.weight": (n_out, n_in), f"layer{i}.bias": (n_out,)}
+    return {name: random.standard_normal(shape).astype(np.float32) for name, shape in shapes.items()}
+
+
+@pytest.fixture
+def agent_file(tmp_path):
+    """agent_file(tensors, **metadata): the path of an agent file of layers 3, 4, 2 unless told otherwise."""
+
+    def make(values=None, **metadata):
+        path = tmp_path / "agent.safetensors"
+        save_file(values or tensors(3, 4, 2), path, metadata={"format_version": "1", "layers": "3,4,2"} | metadata)
+        return path
+
+    return make
+
+
+def refusal(path):
+    """The message that `path` is refused with, which must be one line that names it."""
+    with pytest.raises(UserError) as caught:
+        load_agent(path)
+    message = str(caught.value)
+    assert message.startswith("agent: ")
+    assert str(path) in message
+    assert "\n" not in message
+    return message
+
+
+def test_mean_by_hand(actor):
+    # Normalized (1, 2): hidden (5.5, -1 -> 0). Normalized (-1, 0): hidden (-0.5 -> 0, 1).
+    np.testing.assert_allclose(actor.act(np.array([[1.5, 2.0], [0.5, 0.0]])), [[3.0 * 5.5 - 1.0], [5.0 - 1.0]], rtol=1e-6)
+
+
+def test_actions_are_not_clipped(actor):
+    assert actor.act(np.array([6.0, 10.0])) == pytest.approx([3.0 * 30.5 - 1.0])
+
+
+def test_leading_axes_are_kept(actor):
+    observations = np.random.default_rng(0).standard_normal((4, 3, 2))
+    actions = actor.act(observations)
+    assert actions.shape == (4, 3, 1)
+    assert actions.dtype == np.float32
+    np.testing.assert_allclose(actions[2, 1], actor.act(observations[2, 1]), rtol=1e-6)
+
+
+def test_stochastic_actions_have_the_stds_of_the_policy(actor):
+    observations = np.tile([1.5, 2.0], (20_000, 1))
+    noise = actor.act(observations, deterministic=False, generator=np.random.default_rng(0)) - actor.act(observations)
+    assert noise.std() == pytest.approx(0.5, rel=0.02)
+    assert noise.mean() == pytest.approx(0.0, abs=0.02)
+
+
+def test_stochastic_actions_follow_from_the_generator(actor):
+    actions = [actor.act(np.zeros(2), deterministic=False, generator=np.random.default_rng(seed)) for seed in (3, 3, 4)]
+    assert actions[0] == actions[1]
+    assert actions[0] != actions[2]
+
+
+def test_a_stochastic_action_without_a_generator_is_refused(actor):
+    with pytest.raises(ValueError, match="generator="):
+        actor.act(np.zeros(2), deterministic=False)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (2, 1)])
+def test_an_observation_of_the_wrong_shape_is_refused_with_both_shapes(actor, shape):
+    with pytest.raises(ValueError, match=r"\(\.\.\., 2\)"):
+        actor.act(np.zeros(shape))
+
+
+def test_a_loaded_agent_is_the_actor_of_the_file(agent_file):
+    values = tensors(3, 4, 2)
+    agent = load_agent(agent_file(values, task="hard"))
+    layers = [(values[f"layer{i}.weight"], values[f"layer{i}.bias"]) for i in range(2)]
+    expected = Actor(layers, values["observation_mean"], values["observation_inverse_std"], values["log_std"])
+    observations = np.random.default_rng(0).standard_normal((5, 3))
+    np.testing.assert_array_equal(agent.act(observations), expected.act(observations))
+    np.testing.assert_array_equal(agent.std, expected.std)
+    assert agent.metadata["task"] == "hard"
+
+
+def test_loading_and_acting_import_neither_torch_nor_the_simulator(agent_file):
+    program = (
+        "import sys, numpy\n"
+        "sys.modules |= dict.fromkeys(['torch', 'loco_mujoco', 'mushroom_rl'])\n"  # None there makes an import fail
+        "import qi_ext\n"
+        "print(qi_ext.load_agent(sys.argv[1]).act(numpy.zeros(3)).shape)\n"
+        "print(sorted({'torch', 'loco_mujoco', 'mujoco'} & {name for name, module in sys.modules.items() if module}))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program, agent_file()],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.stdout, result.stderr) == ("(2,)\n[]\n", "")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    assert "no such file" in refusal(tmp_path / "nothing.safetensors")
+
+
+def test_a_directory_is_refused(tmp_path):
+    refusal(tmp_path)
+
+
+def test_a_path_too_long_for_the_system_is_refused(tmp_path):
+    refusal(tmp_path / ("x" * 400))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"\xff" * 200, b"PK\x03\x04" + bytes(100), b"<html>not found</html>" * 9],
+    ids=["empty", "ff", "zip", "page"],
+)
+def test_a_file_of_another_kind_is_refused(tmp_path, content):
+    (tmp_path / "other").write_bytes(content)
+    assert "not a safetensors file" in refusal(tmp_path / "other")
+
+
+def test_of_an_agent_of_the_libraries_it_says_how_to_make_one_of_ours(tmp_path):
+    (tmp_path / "agent.msh").write_bytes(b"PK\x03\x04" + bytes(100))
+    assert "python -m patches.shrink" in refusal(tmp_path / "agent.msh")
+
+
+@pytest.mark.parametrize("kept", [0.1, 0.5, 0.99])
+def test_a_file_cut_short_is_refused(agent_file, kept):
+    path = agent_file()
+    content = path.read_bytes()
+    path.write_bytes(content[: int(kept * len(content))])
+    assert "damaged" in refusal(path)
+
+
+@pytest.mark.parametrize("version", ["0", "3", ""])
+def test_another_format_version_is_refused_by_name(agent_file, version):
+    assert repr(version) in refusal(agent_file(format_version=version))
+
+
+def test_tensors_without_metadata_are_refused(tmp_path):
+    save_file(tensors(3, 4, 2), tmp_path / "agent.safetensors")
+    assert "version" in refusal(tmp_path / "agent.safetensors")
+
+
+@pytest.mark.parametrize("layers", ["", "3", "3,x,2", "3;4;2"])
+def test_layers_that_are_no_sizes_of_a_network_are_refused(agent_file, layers):
+    refusal(agent_file(layers=layers))
+
+
+def test_a_network_without_layers_is_refused(agent_file):
+    refusal(agent_file(tensors(3), layers="3"))
+
+
+@pytest.mark.parametrize("name", sorted(tensors(3, 4, 2)))
+def test_a_tensor_that_is_missing_is_refused_by_name(agent_file, name):
+    values = tensors(3, 4, 2)
+    del values[name]
+    assert name in refusal(agent_file(values))
+
+
+@pytest.mark.parametrize("name", sorted(tensors(3, 4, 2)))
+def test_a_tensor_of_the_wrong_shape_is_refused_by_name(agent_file, name):
+    values = tensors(3, 4, 2)
+    values[name] = values[name][..., :-1].copy()
+    assert name in refusal(agent_file(values))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+@pytest.mark.parametrize("name", sorted(tensors(3, 4, 2)))
+def test_a_tensor_that_is_not_finite_is_refused_by_name(agent_file, name, bad):
+    values = tensors(3, 4, 2)
+    values[name].flat[-1] = bad
+    assert name in refusal(agent_file(values))
+
+
+def test_a_tensor_of_doubles_is_refused_by_name(agent_file):
+    assert "layer0.weight" in refusal(agent_file(tensors(3, 4, 2) | {"layer0.weight": np.zeros((4, 3))}))
+
+
+@pytest.mark.parametrize("kind", ["bfloat16", "float8_e4m3fn"])
+def test_a_number_format_that_numpy_does_not_know_is_refused(tmp_path, kind):
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file as save_torch
+
+    path = tmp_path / "agent.safetensors"
+    values = {name: torch.from_numpy(value).to(getattr(torch, kind)) for name, value in tensors(3, 4, 2).items()}
+    save_torch(values, path, metadata={"format_version": "1", "layers": "3,4,2"})
+    refusal(path)

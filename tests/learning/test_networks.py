@@ -1,0 +1,169 @@
+import pytest
+import torch
+
+from qi_ext.learning.networks import MLP, Normalizer, forward_pass
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def statistics(normalizer):
+    return [buffer.clone() for buffer in (normalizer.count, normalizer.mean, normalizer.variance)]
+
+
+def same(before, normalizer):
+    return all(torch.equal(old, new) for old, new in zip(before, statistics(normalizer), strict=True))
+
+
+def test_normalizer_is_the_identity_before_the_first_update():
+    x = torch.randn(5, 3, generator=seeded())
+    torch.testing.assert_close(Normalizer(3)(x), x, rtol=0, atol=0)
+
+
+def test_statistics_of_batches_are_those_of_all_samples_at_once():
+    samples = 3.0 + 2.0 * torch.randn(1000, 4, generator=seeded(), dtype=torch.float64)
+    normalizer = Normalizer(4)
+    for batch in samples.split([1, 9, 500, 490]):
+        normalizer.update(batch)
+    assert normalizer.count == 1000
+    torch.testing.assert_close(normalizer.mean, samples.mean(dim=0), rtol=1e-12, atol=0)
+    torch.testing.assert_close(normalizer.variance, samples.var(dim=0, correction=0), rtol=1e-12, atol=0)
+
+
+def test_a_large_offset_does_not_drown_the_variance():
+    samples = 1e4 + 0.5 * torch.randn(20_000, 2, generator=seeded(), dtype=torch.float64)
+    normalizer = Normalizer(2)
+    for batch in samples.split(100):
+        normalizer.update(batch)
+    torch.testing.assert_close(normalizer.variance, samples.var(dim=0, correction=0), rtol=1e-6, atol=0)
+
+
+def test_statistics_still_move_after_a_million_samples():
+    normalizer = Normalizer(1)
+    normalizer.update(torch.zeros(1_000_000, 1))
+    normalizer.update(torch.ones(1_000_000, 1))
+    normalizer.update(torch.full((100, 1), 1e-3))
+    n, total, squares = 2_000_100, 1_000_000 + 0.1, 1_000_000 + 1e-4
+    mean = torch.tensor([total / n], dtype=torch.float64)
+    torch.testing.assert_close(normalizer.mean, mean, rtol=1e-9, atol=0)
+    torch.testing.assert_close(normalizer.variance, squares / n - mean**2, rtol=1e-9, atol=0)
+
+
+def test_a_feature_that_never_changes_is_harmless():
+    normalizer = Normalizer(1)
+    normalizer.update(torch.full((100, 1), 0.7))
+    normalized = normalizer(torch.tensor([[0.7], [0.71]]))
+    assert normalized[0].abs() < 1e-4
+    assert normalized[1].abs() < 1.01
+
+
+def test_normalized_samples_have_mean_zero_and_variance_one():
+    samples = 5.0 + 3.0 * torch.randn(1000, 2, generator=seeded())
+    normalizer = Normalizer(2)
+    normalizer.update(samples)
+    normalized = normalizer(samples)
+    assert normalized.mean(dim=0).abs().max() < 1e-4
+    torch.testing.assert_close(normalized.var(dim=0, correction=0), torch.ones(2), rtol=1e-3, atol=0)
+
+
+def test_outliers_are_clipped_where_asked():
+    assert Normalizer(2, clip=10.0)(torch.tensor([1e6, -1e6])).tolist() == [10.0, -10.0]
+
+
+def test_without_a_clip_nothing_is_clipped():
+    assert Normalizer(2)(torch.tensor([1e6, -1e6])).tolist() == [1e6, -1e6]
+
+
+def test_what_never_changes_is_not_looked_at_however_it_changes_later():
+    samples = torch.randn(1000, 2, generator=seeded())
+    samples[:, 1] = 0.3
+    normalizer = Normalizer(2)
+    for part in samples.split(300):
+        normalizer.update(part)
+    assert normalizer(torch.tensor([[0.0, 0.3], [0.0, 0.7]]))[:, 1].tolist() == [0.0, 0.0]
+    assert normalizer(torch.tensor([[2.0, 0.7]]))[0, 0] > 1.0
+
+
+def test_forward_leaves_the_statistics_bit_identical():
+    normalizer = Normalizer(3)
+    normalizer.update(torch.randn(10, 3, generator=seeded()))
+    before = statistics(normalizer)
+    for _ in range(3):
+        normalizer(torch.full((100, 3), 7.0))
+    assert same(before, normalizer)
+
+
+def test_an_update_leaves_its_samples_alone():
+    normalizer = Normalizer(2)
+    samples = torch.randn(10, 2, generator=seeded(), dtype=torch.float64)
+    before = samples.clone()
+    for _ in range(2):
+        normalizer.update(samples)
+    assert torch.equal(samples, before)
+
+
+def test_statistics_are_part_of_the_state_dict():
+    normalizer, other = Normalizer(2), Normalizer(2)
+    normalizer.update(torch.randn(10, 2, generator=seeded()))
+    other.load_state_dict(normalizer.state_dict())
+    assert same(statistics(normalizer), other)
+
+
+def test_network_is_relu_between_linear_layers():
+    network = MLP([3, 4, 5, 2], seeded())
+    x = torch.randn(7, 3, generator=seeded(1))
+    first, second, third = network.linears
+    expected = third(torch.relu(second(torch.relu(first(x)))))
+    torch.testing.assert_close(network(x), expected, rtol=0, atol=0)
+
+
+def test_a_forward_pass_of_its_layers_is_the_network():
+    network = MLP([3, 4, 5, 2], seeded())
+    x = torch.randn(7, 3, generator=seeded(1))
+    torch.testing.assert_close(forward_pass(network.layers(), x), network(x), rtol=1e-6, atol=1e-7)
+
+
+def test_initial_weights_are_orthogonal_with_gain_sqrt_2_and_that_of_the_output():
+    hidden, output = MLP([8, 4, 2], seeded(), output_gain=0.1).linears
+    torch.testing.assert_close(hidden.weight @ hidden.weight.T, 2.0 * torch.eye(4))
+    torch.testing.assert_close(output.weight @ output.weight.T, 0.01 * torch.eye(2))
+    assert not hidden.bias.any()
+    assert not output.bias.any()
+
+
+def test_initial_weights_follow_from_the_generator_alone():
+    first, second, other = MLP([3, 4, 2], seeded(5)), MLP([3, 4, 2], seeded(5)), MLP([3, 4, 2], seeded(6))
+    assert torch.equal(first[0].weight, second[0].weight)
+    assert not torch.equal(first[0].weight, other[0].weight)
+
+
+def test_keep_function_undoes_a_change_of_statistics():
+    normalizer, network = Normalizer(5), MLP([5, 16, 3], seeded())
+    x = 2.0 + torch.randn(200, 5, generator=seeded(1))
+    normalizer.update(x)
+    before = network(normalizer(x)).detach()
+    mean, inverse_std = normalizer.mean.clone(), normalizer.inverse_std
+    normalizer.update(5.0 * torch.randn(400, 5, generator=seeded(2)) - 3.0)
+    assert (network(normalizer(x)) - before).abs().max() > 0.1
+    network.keep_function(mean, inverse_std, normalizer)
+    torch.testing.assert_close(network(normalizer(x)).detach(), before, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("changes", [(False, True), (True, False)], ids=["a feature begins to change", "one is found constant"])
+def test_keep_function_knows_features_that_are_not_looked_at(changes):
+    def samples(n, changes, seed):
+        x = torch.randn(n, 3, generator=seeded(seed))
+        x[:, 1] = 2.0 + x[:, 1] if changes else 2.0
+        return x
+
+    normalizer, network = Normalizer(3), MLP([3, 16, 2], seeded())
+    if not changes[0]:
+        normalizer.update(samples(200, False, 1))
+    x = samples(200, False, 2)
+    before = network(normalizer(x)).detach()
+    mean, inverse_std = normalizer.mean.clone(), normalizer.inverse_std
+    normalizer.update(samples(400, changes[1], 3))
+    network.keep_function(mean, inverse_std, normalizer)
+    torch.testing.assert_close(network(normalizer(x)).detach(), before, rtol=0, atol=1e-4)
+    assert torch.isfinite(network.linears[0].weight).all()

@@ -1,0 +1,131 @@
+"""Drawings: each is an SVG, in the page's ink, with what it is told to show in it."""
+
+import re
+import xml.etree.ElementTree as ElementTree
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from qi_ext.evaluation.recorded_episodes import Walk
+from qi_ext.report import plots
+from qi_ext.robot import a1
+from qi_ext.robot.commands import task_commands
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def texts(svg):
+    return [element.text for element in ElementTree.fromstring(svg).iter(f"{SVG}text")]
+
+
+def curve(scale=1.0, n=50):
+    steps = np.arange(1.0, n + 1.0) * 1e4
+    values = scale * np.linspace(0.0, 900.0, n)
+    return SimpleNamespace(curves={"step": steps, "return_mean": values, "std": np.full(n, np.nan)})
+
+
+def walk(command, speed=0.45, n=100, fell=False):
+    observations = np.zeros((n, 37))
+    observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = speed * command.features[:2]
+    observations[:, a1.GOAL] = command.features
+    return Walk(command, observations, np.zeros((n, 12)), fell, 0.0)
+
+
+def test_ink_takes_the_colour_of_the_page():
+    ((_, svg),) = plots.learning_curves({"a": [curve()]})
+    assert "currentColor" in svg
+    assert plots.INK not in svg.lower()
+    ElementTree.fromstring(svg)
+
+
+def test_curves_that_have_no_figure_are_left_out():
+    assert [title for title, _ in plots.learning_curves({"a": [curve()]})] == ["return of training episodes"]
+    assert plots.learning_curves({"a": [SimpleNamespace(curves={})]}) == []
+
+
+def test_several_seeds_have_a_band_and_each_group_its_colour():
+    ((_, one),) = plots.learning_curves({"a": [curve()]})
+    ((_, seeds),) = plots.learning_curves({"a": [curve(), curve(0.5)]})
+    assert "fill-opacity: 0.2" not in one
+    assert "fill-opacity: 0.2" in seeds
+    ((_, both),) = plots.learning_curves({"first": [curve(), curve(0.5)], "second": [curve()]})
+    assert plots.COLOURS[1] not in one
+    assert plots.COLOURS[1] in both
+
+
+def drawn(svg, colour):
+    """The points of a line, (n, 2), the first one at the origin."""
+    (path,) = [
+        path for path in ElementTree.fromstring(svg).iter(f"{SVG}path")
+        if f"stroke: {colour}" in path.get("style", "") and "fill: none" in path.get("style", "")
+    ]  # fmt: skip
+    points = np.array(re.findall(r"[ML] (\S+) (\S+)", path.get("d")), dtype=float)
+    return points - points[0]
+
+
+def test_a_seed_that_has_just_begun_does_not_end_the_curve():
+    ((_, alone),) = plots.learning_curves({"a": [curve()]})
+    ((_, both),) = plots.learning_curves({"a": [curve(0.5, n=2), curve()]})
+    np.testing.assert_allclose(drawn(both, plots.COLOURS[0])[-1], drawn(alone, plots.COLOURS[0])[-1], rtol=0.02)
+
+
+def test_the_same_figures_give_the_same_drawing():
+    assert plots.learning_curves({"a": [curve()]}) == plots.learning_curves({"a": [curve()]})
+
+
+def test_stances_are_drawn_as_bars():
+    stance = np.zeros((300, 4), dtype=bool)
+    stance[-100:-50, 0] = stance[-20:, 0] = stance[:150, 3] = True  # the last of them ends within the first of the 200 shown
+    svg = plots.gait_diagram({"agent": stance, "trot controller": stance})
+    bars = re.findall(rf"fill: {plots.COLOURS[0]}", svg)
+    assert len(bars) == 3
+    assert {"agent", "trot controller", *a1.LEGS} <= set(texts(svg))
+
+
+@pytest.mark.parametrize("task", ["simple", "hard"])
+def test_velocities_are_drawn_in_each_direction(task):
+    commands = task_commands(task)
+    agent, expert = [walk(command) for command in commands], [walk(command, 0.5) for command in commands]
+    svg = plots.polar(agent, expert)
+    assert {"commanded", "agent", "trot controller"} <= set(texts(svg))
+    for colour in (plots.AGENT, plots.EXPERT):
+        drawn = [use for use in ElementTree.fromstring(svg).iter(f"{SVG}use") if f"fill: {colour}" in use.get("style", "")]
+        assert len(drawn) >= len(commands)
+
+
+def test_who_fell_and_who_is_too_fast_is_in_the_drawing_of_velocities():
+    commands = task_commands("hard")
+    agent = [walk(command, 1.5, fell=i == 3) for i, command in enumerate(commands)]
+    expert = [walk(command, 0.5) for command in commands]
+    found = texts(plots.polar(agent, expert))
+    assert {"agent", "agent, fell", "trot controller"} <= set(found) and "trot controller, fell" not in found
+    assert max(float(text) for text in found if text and re.fullmatch(r"[\d.]+", text)) >= 1.5
+    assert "agent, fell" not in texts(plots.polar(expert, expert))
+
+
+def test_tracking_turns_velocities_to_the_command():
+    command = task_commands("hard")[3]
+    svg = plots.tracking({"agent": walk(command), "trot controller": walk(command, 0.5)})
+    assert any("135 degrees" in (text or "") for text in texts(svg))
+
+
+def test_falls_are_written_beside_the_bars():
+    def condition(name, falls):
+        row = {"return_mean": 500.0, "directions": [{"falls": falls, "episodes": 4}, {"falls": 0, "episodes": 4}]}
+        return {"condition": name, "deterministic": row, "expert": row | {"directions": [{"falls": 0, "episodes": 8}]}}
+
+    rows = [condition("undisturbed", 0), condition("pushes of 60 N", 3)]
+    found = texts(plots.robustness_bars(rows, {"deterministic": "agent", "expert": "trot controller"}))
+    assert [text for text in found if text and "fell" in text] == ["3 of 8 fell"]
+    assert {"undisturbed", "pushes of 60 N", "agent", "trot controller"} <= set(found)
+
+
+def test_each_return_and_the_interval_of_the_mean_are_drawn_by_value():
+    svg = plots.by_value({"0.9": ([100.0, 300.0], (150.0, 250.0)), "0.97": ([500.0], None)})
+    assert {"0.9", "0.97", "return"} <= set(texts(svg))
+    drawn = {
+        colour: [use for use in ElementTree.fromstring(svg).iter(f"{SVG}use") if f"fill: {colour}" in use.get("style", "")]
+        for colour in (plots.AGENT, plots.EXPERT)
+    }
+    assert {colour: len(uses) for colour, uses in drawn.items()} == {plots.AGENT: 3, plots.EXPERT: 2}

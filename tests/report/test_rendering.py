@@ -1,0 +1,147 @@
+"""Pictures, as MuJoCo draws them here; `make setup-video` installs what it draws with."""
+
+import pickle
+from contextlib import closing
+
+import numpy as np
+import pytest
+
+from qi_ext.report import rendering
+from qi_ext.report.rendering import Renderer, Robot, View, rendering_backend
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.utils.errors import UserError
+
+VIEW = View((0.0, 0.0, 0.25), 1.4)
+FAR_AWAY = 50.0  # m
+
+
+@pytest.fixture(scope="module")
+def model(simple):
+    return simple.model
+
+
+@pytest.fixture(scope="module")
+def renderer(model, drawing):
+    with closing(Renderer(model, 320, 240)) as renderer:
+        yield renderer
+
+
+def pose(x=0.0, y=0.0):
+    standing = np.zeros(18)
+    standing[:3] = x, y, -0.16
+    standing[6:] = np.tile([0.0, 0.8, -1.6], 4)
+    return standing
+
+
+def darkness(image):
+    """Where the robot is: it is darker than the floor and its shadow."""
+    return image.max(axis=2) < 60
+
+
+def orange(image):
+    red, green, blue = np.moveaxis(image.astype(int), -1, 0)
+    return (red > 150) & (green > 60) & (blue < 90) & (red > green + 40)
+
+
+def test_the_robot_is_where_it_is_looked_at(renderer):
+    image = renderer.draw([Robot(pose())], VIEW)
+    assert image.shape == (240, 320, 3)
+    assert image.dtype == np.uint8
+    rows, columns = np.nonzero(darkness(image))
+    assert len(rows) > 1500
+    assert abs(rows.mean() - 120) < 30
+    assert abs(columns.mean() - 160) < 20
+
+
+def test_the_camera_goes_where_it_is_told(renderer):
+    at_origin = renderer.draw([Robot(pose())], VIEW)
+    # On a floor of squares of a metre, two to a period.
+    elsewhere = renderer.draw([Robot(pose(4.0, -6.0))], View((4.0, -6.0, 0.25), 1.4))
+    assert np.abs(at_origin.astype(int) - elsewhere).mean() < 3.0
+    aside = renderer.draw([Robot(pose(0.5, 0.0))], VIEW)
+    assert np.nonzero(darkness(aside))[1].mean() > np.nonzero(darkness(at_origin))[1].mean() + 40
+
+
+@pytest.mark.parametrize(("direction", "axis", "sign"), [(0, 1, 1), (180, 1, -1), (90, 0, -1), (270, 0, 1)])
+def test_the_arrow_points_where_the_command_does(renderer, direction, axis, sign):
+    """Seen from above, also where the floor is another: 0 degrees is to the right, 90 is up."""
+    above = View((FAR_AWAY, 0.0, 0.0), 4.0, elevation=-90.0)
+    found = np.nonzero(orange(renderer.draw([Robot(pose(FAR_AWAY), Command(direction, 0.5))], above)))
+    centre = (120, 160)
+    assert len(found[0]) > 10
+    assert sign * (found[axis].mean() - centre[axis]) > 15
+    assert abs(found[1 - axis].mean() - centre[1 - axis]) < 5
+
+
+@pytest.mark.parametrize("direction", range(0, 360, 45))
+def test_the_robot_hides_the_arrow_of_no_command(renderer, direction):
+    assert orange(renderer.draw([Robot(pose(), Command(direction, 0.5))], VIEW)).sum() > 200
+
+
+def test_a_faster_command_has_a_longer_arrow(renderer):
+    above = View((0.0, 0.0, 0.0), 6.0, elevation=-90.0)
+    short, long = (orange(renderer.draw([Robot(pose(), Command(0.0, speed))], above)).sum() for speed in (0.5, 1.5))
+    assert long > 2 * short > 0
+
+
+def test_several_robots_are_in_one_picture(renderer):
+    wide = View((0.0, 0.0, 0.25), 4.0)
+    one = darkness(renderer.draw([Robot(pose())], wide)).sum()
+    three = darkness(renderer.draw([Robot(pose(x)) for x in (-1.0, 0.0, 1.0)], wide)).sum()
+    assert 2.5 * one < three < 3.5 * one
+
+
+def test_a_picture_does_not_depend_on_those_before(renderer):
+    first = renderer.draw([Robot(pose())], VIEW)
+    renderer.draw([Robot(pose(0.3), Command(90.0), np.array([[0.0, 0.0], [1.0, 1.0]]))], View((1.0, 0.0, 0.0), 3.0))
+    np.testing.assert_array_equal(renderer.draw([Robot(pose())], VIEW), first)
+
+
+@pytest.mark.usefixtures("drawing")
+def test_the_model_that_is_drawn_is_left_as_it_was(model):
+    before = pickle.dumps(model)
+    Renderer(model, 64, 48).close()
+    assert pickle.dumps(model) == before
+
+
+def test_meshes_are_simplified_to_within_a_cell(model):
+    simple = rendering._simplified(model)
+    assert simple.mesh_facenum.sum() < 0.25 * model.mesh_facenum.sum()
+    for mesh in range(model.nmesh):
+        boxes = []
+        for each in (model, simple):
+            first = each.mesh_faceadr[mesh]
+            corners = np.unique(each.mesh_face[first : first + each.mesh_facenum[mesh]])
+            vertices = each.mesh_vert[each.mesh_vertadr[mesh] + corners]
+            boxes.append([vertices.min(axis=0), vertices.max(axis=0)])
+        np.testing.assert_allclose(*boxes, atol=rendering.MESH_CELL)
+
+
+def test_where_nothing_draws_it_says_what_to_install(monkeypatch):
+    rendering_backend.cache_clear()
+    monkeypatch.setattr("qi_ext.report.rendering.PROBE", "raise ImportError('no library')")
+    monkeypatch.delenv("MUJOCO_GL", raising=False)
+    try:
+        with pytest.raises(UserError) as caught:
+            rendering_backend()
+    finally:
+        rendering_backend.cache_clear()
+    text = str(caught.value)
+    assert "\n" not in text
+    for words in ("egl: ImportError: no library", "osmesa: ImportError: no library", "make setup-video"):
+        assert words in text
+
+
+def test_the_environment_variable_chooses(monkeypatch):
+    rendering_backend.cache_clear()
+    monkeypatch.setenv("MUJOCO_GL", "nonsense")
+    try:
+        with pytest.raises(UserError, match="nonsense: RuntimeError"):
+            rendering_backend()
+    finally:
+        rendering_backend.cache_clear()
+
+
+def test_joints_are_those_of_poses(model):
+    assert [model.joint(i).name for i in range(18)] == list(a1.JOINTS)
