@@ -1,0 +1,51 @@
+"""The tasks `simple` and `hard`: walk in one direction, which is commanded at the start of the episode."""
+
+import numpy as np
+
+from qi_ext.robot import a1
+from qi_ext.robot.commands import angle_between
+from qi_ext.tasks.task import DRAWN, Starts, Task
+
+
+class DirectionTask(Task):
+    """Walk along +x (`simple`), or in a direction drawn from several with equal chances (`hard`).
+
+    A command is the observation's goal features: cosine and sine of the direction, and the speed in m/s.
+    """
+
+    def __init__(self, name, commands, demonstrations=None):
+        """name: simple or hard. commands: `Command`s to draw from. demonstrations: `Demonstrations` whose states episodes start
+        from, in the commanded direction or the nearest that was demonstrated; None where every episode is given its start.
+        """
+        self.name = name
+        self.commands = tuple(commands)
+        states = {}
+        for i, command in enumerate(demonstrations.commands if demonstrations is not None else ()):
+            states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
+        self._directions = np.array(list(states))
+        self.starts = self._starts([np.concatenate(parts) for parts in states.values()]) if states else None
+
+    def tell(self, command):
+        return command.features, self._nearest(command)
+
+    def start(self, generator, command=None, group=DRAWN):
+        if self.starts is None:
+            raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
+        return self.starts.draw(generator, command, group)
+
+    def _nearest(self, command):
+        """The group of start states whose direction is nearest to that of `command`."""
+        if not len(self._directions):
+            return DRAWN
+        return int(np.argmin(angle_between(self._directions, command.direction_deg)))
+
+    def _starts(self, states):
+        """`Starts` of states, a list of (n, 37), one a demonstrated direction; each at x = y = 0."""
+        ends = np.cumsum([len(group) for group in states])
+        states = np.concatenate(states)
+        return Starts(
+            states=np.hstack([np.zeros((len(states), 2)), states[:, a1.POSITION], states[:, a1.VELOCITY]]),
+            groups=np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1),
+            group_of_command=np.array([self._nearest(command) for command in self.commands]),
+            commands=np.array([command.features for command in self.commands]),
+        )

@@ -1,0 +1,96 @@
+"""A task as one value: what the A1 is told, sees and is rewarded for, when it has fallen, and where its episodes start.
+
+The environment's own `step` and the pool's workers use the same object, so a new task is one subclass. Numpy only: workers
+import this module.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import numpy as np
+
+from qi_ext.robot import a1
+
+DRAWN = -1  # start group of an env whose command is drawn at each episode start
+
+
+@dataclass(frozen=True, eq=False)
+class Starts:
+    """Start states of episodes, and how an episode draws its command and its state.
+
+    states: (R, 36), float64: positions (18, m and rad) and velocities (18, m/s and rad/s) in the order of `a1.JOINTS`.
+    groups: (K, 2), int64: begin and end of the rows that are drawn from with equal chances.
+    group_of_command: (C,), int64: an episode first draws one of C commands, and with it the group of its start.
+    commands: (C, k): commands as the task encodes them; or (R, k), one for each row, where `command_of_row`.
+    """
+
+    states: np.ndarray
+    groups: np.ndarray
+    group_of_command: np.ndarray
+    commands: np.ndarray
+    command_of_row: bool = False
+
+    def draw(self, generator, command=None, group=DRAWN):
+        """A command, (k,), and a start state, (36,).
+
+        command, group: those of an env that is told its command, as `Task.tell` gives them; else both are drawn.
+        """
+        if group == DRAWN:
+            choice = int(generator.integers(len(self.group_of_command)))
+            group, command = self.group_of_command[choice], None if self.command_of_row else self.commands[choice]
+        begin, end = self.groups[group]
+        row = int(begin + generator.integers(end - begin))
+        return self.commands[row] if command is None else command, self.states[row]
+
+
+class Task(ABC):
+    """What the A1 is told, sees and is rewarded for, and when it has fallen.
+
+    A command travels as an array of `command_size` numbers, whose layout is the task's own.
+
+    name: for messages, tables and agents. commands: the `Command`s that evaluation runs, a tuple.
+    """
+
+    name: str
+    commands: tuple
+    command_size = 3
+    observation_size = a1.N_OBSERVATIONS
+
+    @abstractmethod
+    def tell(self, command):
+        """A `Command` as an array, (command_size,), and the group of start states that its episodes start from, an int."""
+
+    @abstractmethod
+    def start(self, generator, command=None, group=DRAWN):
+        """Begin an episode: its command, (command_size,), and its start state, (36,), as `Starts` has them.
+
+        generator: the env's own `numpy.random.Generator`. command, group: from `tell`; drawn where they are not given.
+        Raises ValueError where there is nothing to start from.
+        """
+
+    def advance(self, command, step, generator):
+        """The command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
+
+        The next observation, and whether the robot has fallen, are those under the new command.
+        """
+        return command
+
+    def observe(self, positions, velocities, command, out):
+        """Write the observation, (observation_size,), into `out`; here: the stock A1's, with the command as goal features.
+
+        positions, velocities: (18,) each, of `a1.JOINTS`; m, rad, m/s and rad/s in the world frame.
+        """
+        out[a1.POSITION] = positions[2:]
+        out[a1.VELOCITY] = velocities
+        out[a1.GOAL] = command[:3]
+
+    def reward(self, observations, actions, next_observations):
+        """Rewards, (n,), of control steps; here: the stock A1's, exp(-5 |v_xy - v_command|) of the state before the step.
+
+        observations, next_observations: (n, observation_size). actions: (n, 12), not clipped.
+        """
+        return a1.environment_reward(observations)
+
+    def has_fallen(self, observations):
+        """Whether the robot has fallen, (n,), bool, for observations, (n, observation_size); here: the stock A1's limits."""
+        return a1.has_fallen(observations)
