@@ -1,4 +1,4 @@
-"""What acts in a block of lanes: the policy, the expert, or chance. Numpy and MuJoCo only."""
+"""Controllers of a block of envs: the policy, the expert, or uniform torques. Numpy and MuJoCo only."""
 
 import numpy as np
 
@@ -6,22 +6,22 @@ from qi_ext.robot import a1
 
 
 class PolicyController:
-    """Acts as `actor`, a `qi_ext.agents.acting.Actor`; the noise is each lane's own."""
+    """Acts as `actor`, a `qi_ext.agents.acting.Actor`; the noise is each env's own."""
 
     def __init__(self, actor, deterministic=False):
         self.actor = actor
         self.deterministic = deterministic
 
-    def begin(self, block, lane):
-        """An episode starts in `lane`."""
+    def begin(self, block, env):
+        """An episode starts in `env`."""
 
-    def actions(self, block, observations, lanes):
-        """Actions, (rows, 12), for observations, (rows, 37); only `lanes` count."""
-        # All rows together, whatever `lanes` are: the result of a matrix product depends on the number of rows.
+    def actions(self, block, observations, envs):
+        """Actions, (rows, 12), for observations, (rows, 37); only `envs` count."""
+        # All rows together, whatever `envs` are: the result of a matrix product depends on the number of rows.
         actions = self.actor.mean(observations)
         if not self.deterministic:
-            for lane in lanes:
-                actions[lane] += self.actor.std * block.generators[lane].standard_normal(a1.N_ACTIONS, dtype=np.float32)
+            for env in envs:
+                actions[env] += self.actor.std * block.generators[env].standard_normal(a1.N_ACTIONS, dtype=np.float32)
         return actions
 
 
@@ -31,30 +31,30 @@ class ExpertController:
     def __init__(self):
         self._trots = {}
 
-    def begin(self, block, lane):
+    def begin(self, block, env):
         # Here, because scipy comes with that package, and the workers of a training run can do without.
         from qi_ext.demonstrations.trot import TrotController
 
-        cosine, sine, speed = block.goal[lane]
-        trot = TrotController(block.specification.model, float(np.arctan2(sine, cosine)), float(speed))
-        trot.reset(block.datas[lane])
-        self._trots[lane] = trot
+        cosine, sine, speed = block.command[env][:3]
+        trot = TrotController(block.spec.model, float(np.arctan2(sine, cosine)), float(speed))
+        trot.reset(block.datas[env])
+        self._trots[env] = trot
 
-    def actions(self, block, observations, lanes):
+    def actions(self, block, observations, envs):
         actions = np.zeros((len(observations), a1.N_ACTIONS))
-        for lane in lanes:
-            actions[lane] = self._trots[lane].action(block.datas[lane])
+        for env in envs:
+            actions[env] = self._trots[env].action(block.datas[env])
         return actions
 
 
 class RandomController:
     """Uniform torques."""
 
-    def begin(self, block, lane):
+    def begin(self, block, env):
         pass
 
-    def actions(self, block, observations, lanes):
+    def actions(self, block, observations, envs):
         actions = np.zeros((len(observations), a1.N_ACTIONS))
-        for lane in lanes:
-            actions[lane] = block.generators[lane].uniform(-1.0, 1.0, a1.N_ACTIONS)
+        for env in envs:
+            actions[env] = block.generators[env].uniform(-1.0, 1.0, a1.N_ACTIONS)
         return actions

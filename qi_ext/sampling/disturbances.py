@@ -1,4 +1,4 @@
-"""What makes walking harder, to measure and to train: pushes on the trunk, noise in actions or at joints. Numpy and MuJoCo."""
+"""Disturbances of walking, to measure and to train: pushes on the trunk, noise in actions or at joints. Numpy and MuJoCo."""
 
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ class DisturbedController:
 
     push: N, on the trunk, horizontal, for 0.1 s in each 1.25 s of an episode; its moment and direction are drawn.
     noise: standard deviation of what is added to each action, in units of 34 Nm.
-    Random numbers are the lane's own; those of the pushes are drawn as the episode starts, after its start state, so that
+    Random numbers are the env's own; those of the pushes are drawn as the episode starts, after its start state, so that
     controllers that draw nothing meet the same pushes from the same starts.
     """
 
@@ -26,22 +26,22 @@ class DisturbedController:
         self.noise = noise
         self._pushes, self._time = {}, {}
 
-    def begin(self, block, lane):
+    def begin(self, block, env):
         if self.push:
-            self._pushes[lane] = self._draw(block.specification.horizon, block.generators[lane])
-        self._time[lane] = 0
-        self.controller.begin(block, lane)
+            self._pushes[env] = self._draw(block.spec.horizon, block.generators[env])
+        self._time[env] = 0
+        self.controller.begin(block, env)
 
-    def actions(self, block, observations, lanes):
-        actions = self.controller.actions(block, observations, lanes)
-        trunk = block.specification.model.body("trunk").id
-        for lane in lanes:
+    def actions(self, block, observations, envs):
+        actions = self.controller.actions(block, observations, envs)
+        trunk = block.spec.addresses.trunk
+        for env in envs:
             if self.push:
-                # At each step, so that a push ends; what a lane's simulation holds is discarded after its episode.
-                block.datas[lane].xfrc_applied[trunk, :2] = self._pushes[lane][self._time[lane]]
+                # At each step, so that a push ends; what an env's simulation holds is discarded after its episode.
+                block.datas[env].xfrc_applied[trunk, :2] = self._pushes[env][self._time[env]]
             if self.noise:
-                actions[lane] += self.noise * block.generators[lane].standard_normal(a1.N_ACTIONS)
-            self._time[lane] += 1
+                actions[env] += self.noise * block.generators[env].standard_normal(a1.N_ACTIONS)
+            self._time[env] += 1
         return actions
 
     def _draw(self, horizon, generator):
@@ -56,9 +56,9 @@ class DisturbedController:
 
 @dataclass(frozen=True)
 class TrainingDisturbances:
-    """What robots are trained under, so that they keep their feet; the learner does not see it.
+    """Disturbances that envs are trained under, so that robots keep their feet; the learner does not see them.
 
-    Only robots in lanes of even number are: what the others do is as exact as what is evaluated.
+    Only envs of even number are disturbed: what the others do is as exact as what is evaluated.
     push: N, the largest of the pushes: horizontal, on the trunk, size drawn evenly. They begin and end by chance, as often and
     as long on average as those of an evaluation. Half of them have any direction, the others are within HEAD_ON of against the
     motion, because a robot that is brought to a stop falls more than others. torque_noise: standard deviation of a torque that
@@ -77,11 +77,11 @@ class TrainingDisturbances:
         return self.push > 0.0 or self.torque_noise > 0.0 or self.restart_every > 0
 
     def at(self, step):
-        """What there is of them in a batch that begins after so many steps of training."""
+        """The disturbances of a batch that begins after so many steps of training."""
         return self if step >= self.after else replace(self, push=0.0, torque_noise=0.0)
 
     def spared(self, numbers):
-        """Which robots are left alone, bool, (n,). numbers: (n,), of their lanes."""
+        """Envs that are left alone, bool, (n,). numbers: (n,), those of the envs."""
         return np.asarray(numbers) % 2 == 1 if self else np.ones(len(numbers), bool)
 
     def around(self, controller):
@@ -95,7 +95,7 @@ UNDISTURBED = TrainingDisturbances()
 class TrainedController:
     """Acts as another controller does, under `TrainingDisturbances`.
 
-    Forces are remembered by the lane's simulation, and random numbers are the lane's own, so that a lane goes on in the next
+    Forces are remembered by the env's simulation, and random numbers are the env's own, so that an env goes on in the next
     batch as if there were no end of this one.
     """
 
@@ -103,21 +103,20 @@ class TrainedController:
         self.controller = controller
         self.disturbances = disturbances
 
-    def begin(self, block, lane):
-        self.controller.begin(block, lane)
+    def begin(self, block, env):
+        self.controller.begin(block, env)
 
-    def actions(self, block, observations, lanes):
-        actions = self.controller.actions(block, observations, lanes)
-        specification, push, restart_every = block.specification, self.disturbances.push, self.disturbances.restart_every
-        trunk = specification.model.body("trunk").id
-        trunk_xy, joints = specification.velocity_index[:2], specification.velocity_index[-a1.N_ACTIONS :]
+    def actions(self, block, observations, envs):
+        actions = self.controller.actions(block, observations, envs)
+        addresses, push, restart_every = block.spec.addresses, self.disturbances.push, self.disturbances.restart_every
+        trunk_xy, joints = addresses.qvel[:2], addresses.qvel[-a1.N_ACTIONS :]
         torque = self.disturbances.torque_noise * a1.MAX_TORQUE
-        for lane in np.asarray(lanes)[~self.disturbances.spared(block.number[lanes])]:
-            data, generator = block.datas[lane], block.generators[lane]
+        for env in np.asarray(envs)[~self.disturbances.spared(block.number[envs])]:
+            data, generator = block.datas[env], block.generators[env]
             if restart_every:
-                block.cut[lane] = generator.random() < 1.0 / restart_every
+                block.cut[env] = generator.random() < 1.0 / restart_every
             if push:
-                _push_by_chance(data.xfrc_applied[trunk], push, data.qvel[trunk_xy], generator)
+                _push_by_chance(data.xfrc_applied[addresses.trunk], push, data.qvel[trunk_xy], generator)
             if torque:
                 data.qfrc_applied[joints] = torque * generator.standard_normal(a1.N_ACTIONS)
         return actions

@@ -1,59 +1,61 @@
-"""Lanes: simulated robots as values, one row each, so that any worker can go on with them."""
+"""Envs as values: the state of each simulated robot is a row of arrays, so that any worker can go on with it."""
 
 from dataclasses import dataclass, fields
 
 import numpy as np
 
+from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator
 
 # What a run's seed is spawned for; 0 and 1 are the learner's.
-LANES, EPISODES, EVALUATION = 2, 3, 4
+ENVS, EPISODES, EVALUATION = 2, 3, 4
 
-DRAWN = -1  # of `start_range`: the command is drawn at each episode start
+# The names of arrays in checkpoints, where they differ from the fields'.
+STORED_AS = {"command": "goal", "start_group": "start_range"}
 
 
-class LaneError(Exception):
-    """Something went wrong in one lane; `lane` counts from the task's first."""
+class EnvError(Exception):
+    """Something went wrong in one env; `env` counts from the task's first."""
 
-    def __init__(self, message, lane):
-        super().__init__(message, lane)
-        self.lane = lane
+    def __init__(self, message, env):
+        super().__init__(message, env)
+        self.env = env
 
     def __str__(self):
         return self.args[0]
 
 
 @dataclass
-class Lanes:
-    """N lanes, as arrays with the lane first.
+class Envs:
+    """N envs, as arrays with the env first.
 
-    number: (N,), int64, which lane it is, from 0.
-    state: (N, k), float64, MuJoCo's integration state; meaningless where not `running`.
-    goal: (N, 3), goal features of the present episode: cos, sin of the direction, speed in m/s.
-    start_range: (N,), int64, the rows of the start states to draw from, for a lane that is told its goal; else `DRAWN`.
+    number: (N,), int64, which env it is, from 0.
+    state: (N, s), float64, MuJoCo's integration state; meaningless where not `running`.
+    command: (N, k), float64, the present episode's command, as `Task.tell` encodes it.
+    start_group: (N,), int64, the group of start states of an env that is told its command; else `tasks.task.DRAWN`.
     running: (N,), bool, whether an episode is under way; where it is not, the next step starts one.
     step: (N,), int64, steps of the present episode. episode_return: (N,), float64, its reward so far.
-    generator: (N, 6), uint64, the state of each lane's own PCG64.
+    generator: (N, 6), uint64, the state of each env's own PCG64.
     """
 
     number: np.ndarray
     state: np.ndarray
-    goal: np.ndarray
-    start_range: np.ndarray
+    command: np.ndarray
+    start_group: np.ndarray
     running: np.ndarray
     step: np.ndarray
     episode_return: np.ndarray
     generator: np.ndarray
 
     @classmethod
-    def fresh(cls, seeds, state_size):
-        """Lanes before their first episode, one for each `numpy.random.SeedSequence` of seeds."""
+    def fresh(cls, seeds, state_size, command_size):
+        """Envs before their first episode, one for each `numpy.random.SeedSequence` of seeds."""
         n = len(seeds)
         return cls(
             number=np.arange(n),
             state=np.zeros((n, state_size)),
-            goal=np.zeros((n, 3)),
-            start_range=np.full(n, DRAWN),
+            command=np.zeros((n, command_size)),
+            start_group=np.full(n, DRAWN),
             running=np.zeros(n, dtype=bool),
             step=np.zeros(n, dtype=np.int64),
             episode_return=np.zeros(n),
@@ -66,15 +68,23 @@ class Lanes:
         return cls(*(np.concatenate([getattr(part, item.name) for part in parts]) for item in fields(cls)))
 
     def arrays(self):
-        """{name: array}; `Lanes(**arrays)` is the same value."""
-        return {item.name: getattr(self, item.name) for item in fields(self)}
+        """{name: array}, as checkpoints hold them."""
+        return {STORED_AS.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
+
+    def replaced_by(self, arrays):
+        """The envs that `arrays` gave. Raises ValueError, naming an array, where they are not as many envs of this kind."""
+        for name, array in self.arrays().items():
+            found = arrays.get(name)
+            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+                raise ValueError(f"envs: {name} must be {array.dtype} of shape {array.shape}")
+        return Envs(*(arrays[name] for name in self.arrays()))
 
     def __len__(self):
         return len(self.step)
 
     def __getitem__(self, index):
-        """The lanes that a slice or an array of indices picks, as a copy."""
-        return Lanes(*(getattr(self, item.name)[index].copy() for item in fields(self)))
+        """The envs that a slice or an array of indices picks, as a copy."""
+        return Envs(*(getattr(self, item.name)[index].copy() for item in fields(self)))
 
     def equals(self, other):
         """Whether every bit is the same."""
@@ -82,7 +92,7 @@ class Lanes:
 
 
 def seed_of(seed, purpose, *keys):
-    """The `numpy.random.SeedSequence` of one thing in the run with this seed; purpose: LANES, EPISODES or EVALUATION."""
+    """The `numpy.random.SeedSequence` of one env or episode of a run; purpose: ENVS, EPISODES or EVALUATION."""
     # A spawn key, because entropy that is filled up with zeros is not told from shorter entropy.
     return np.random.SeedSequence(seed, spawn_key=(purpose, *keys))
 
@@ -94,5 +104,5 @@ def episode_seed(seed, step, command, episode):
 
 
 def named(what, seed):
-    """A lane or an episode and its seed, for messages."""
+    """An env or an episode and its seed, for messages."""
     return f"{what} (seed {seed.entropy}, spawn key {seed.spawn_key})"

@@ -1,4 +1,4 @@
-"""The general path: whole episodes of any mushroom-rl environment, which is built inside the worker, and of any agent."""
+"""Whole episodes of any mushroom-rl environment, which is built inside the worker, and of any agent."""
 
 import contextlib
 import importlib
@@ -7,15 +7,16 @@ import pickle
 import random
 import sys
 import warnings
-from collections import defaultdict
 from dataclasses import dataclass
 
 import cloudpickle
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from qi_ext.sampling.envs import LaneError, named
+from qi_ext.sampling.envs import EPISODES, EnvError, episode_seed, named, seed_of
 from qi_ext.sampling.pool import Pool
+from qi_ext.sampling.rollouts import EPISODE, WholeEpisodes
+from qi_ext.sampling.source import RolloutSource
 
 _environments = {}
 
@@ -33,23 +34,84 @@ class Episode:
     observations: list
 
     @property
-    def episode_return(self):
-        return float(sum(sample[2] for sample in self.samples))
+    def row(self):
+        """The episode as an entry of `EPISODE`."""
+        length, episode_return = len(self.samples), float(sum(sample[2] for sample in self.samples))
+        return length - 1, 0, episode_return, length, self.samples[-1][4], False
 
 
-class GeneralSampler:
-    """Gathers whole episodes, each a function of the agent and of its own seed."""
+class EpisodeSource(RolloutSource):
+    """Whole episodes of any mushroom-rl environment, each a function of the agent and of its own seed."""
 
-    def __init__(self, make_environment, n_envs, pool="loky", n_workers="auto", scheduler=""):
+    def __init__(self, make_environment, horizon, n_envs=32, seed=0, pool="loky", n_workers="auto", scheduler=""):
         """make_environment: called without arguments in each worker, once; what it returns is reset for each episode.
 
-        n_envs: at most so many tasks share the episodes. pool, n_workers, scheduler: as `Pool` takes them.
+        horizon: of its episodes, steps, or infinite. n_envs: at most so many tasks share the episodes.
+        pool, n_workers, scheduler: as `Pool` takes them. Raises UserError for a pool that cannot be had.
         """
         self._make_environment = cloudpickle.dumps(make_environment)
-        self._n_envs = n_envs
-        self.pool = Pool(pool, n_workers, scheduler)
+        self._pool = Pool(pool, n_workers, scheduler)
+        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
+        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self._seed = seed
+        self._n_episodes = 0
+        self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
+        self._wanted = self._gathered = None
 
-    def episodes(self, agent, seeds, initial_states=None, deterministic=None, first=0):
+    def start(self, agent, n_steps=None, n_episodes=None, step=0):
+        self._wanted, self._gathered = (agent, n_steps, n_episodes), None
+
+    def wait(self):
+        if self._gathered is not None:
+            return
+        agent, n_steps, n_episodes = self._wanted
+        episodes, mean_length = [], self._mean_length
+        gathered = 0
+        while not episodes or n_steps is not None and gathered < n_steps:
+            # As many as are likely to be enough, so that little more is gathered than was asked for.
+            count = n_episodes or max(1, round((n_steps - gathered) / mean_length))
+            first = self._n_episodes + len(episodes)
+            seeds = [seed_of(self._seed, EPISODES, number) for number in range(first, first + count)]
+            episodes += self.run_episodes(agent, seeds, first=first)
+            gathered = sum(len(episode.samples) for episode in episodes)
+            mean_length = gathered / len(episodes)
+        self._gathered = episodes
+
+    def collect(self):
+        """The episodes; the agent's preprocessors have then seen what was acted on, in order."""
+        self.wait()
+        episodes, agent = self._gathered, self._wanted[0]
+        self.drop()
+        self._n_episodes += len(episodes)
+        self._mean_length = sum(len(episode.samples) for episode in episodes) / len(episodes)
+        for episode in episodes:
+            for observation in episode.observations:
+                for preprocessor in agent.preprocessors:
+                    observation = preprocessor(observation)
+        return _whole(episodes)
+
+    def drop(self):
+        self._wanted = self._gathered = None
+
+    def evaluate(self, agent, numbers, initial_states=None, step=0, deterministic=None):
+        seeds = [episode_seed(self._seed, step, None, number) for number in numbers]
+        if initial_states is not None:
+            initial_states = [initial_states[number] for number in numbers]
+        return _whole(self.run_episodes(agent, seeds, initial_states, deterministic, numbers.start))
+
+    def state(self):
+        return {"n_episodes": np.array(self._n_episodes), "mean_length": np.array(self._mean_length)}
+
+    def load_state(self, state):
+        if state.keys() != self.state().keys():
+            raise ValueError(f"episodes: the state must hold {', '.join(self.state())}, not {', '.join(state) or 'nothing'}")
+        self._n_episodes, self._mean_length = int(state["n_episodes"]), float(state["mean_length"])
+
+    def close(self):
+        """End the workers, or part with a Dask cluster's."""
+        self._pool.close()
+
+    def run_episodes(self, agent, seeds, initial_states=None, deterministic=None, first=0):
         """One `Episode` for each `numpy.random.SeedSequence` of seeds, in order; the agent is left as it is.
 
         initial_states: what to reset to, one each. deterministic: for policies that have that attribute, None as it is.
@@ -57,7 +119,7 @@ class GeneralSampler:
         Raises SamplingError where environment or agent raises, ValueError where the agent cannot be sent.
         """
         acting = _pickled(agent, deterministic)
-        groups = np.array_split(np.arange(len(seeds)), min(self._n_envs, len(seeds)))
+        groups = np.array_split(np.arange(len(seeds)), min(self.n_envs, len(seeds)))
         tasks = [
             (
                 _patches(),
@@ -69,23 +131,24 @@ class GeneralSampler:
             for group in groups
         ]
 
-        def name(index, lane):
+        def name(index, env):
             group = groups[index]
-            if lane is None and len(group) > 1:
+            if env is None and len(group) > 1:
                 return f"episodes {first + group[0]} to {first + group[-1]}"
-            i = group[lane or 0]
+            i = group[env or 0]
             return named(f"episode {first + i}", seeds[i])
 
-        results = dict(self.pool.run(run_episodes, tasks, name))
+        results = dict(self._pool.run(run_episodes, tasks, name))
         return [episode for index in range(len(tasks)) for episode in results[index]]
 
-    def close(self):
-        """End the workers, or part with a Dask cluster's."""
-        self.pool.close()
+
+def _whole(episodes):
+    rows = np.array([episode.row for episode in episodes], dtype=EPISODE)
+    return WholeEpisodes([episode.samples for episode in episodes], [episode.infos for episode in episodes], rows)
 
 
 def run_episodes(patches, make_environment, acting, seeds, initial_states):
-    """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises LaneError.
+    """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises EnvError.
 
     patches: those of the package `patches` to hold here, by name.
     """
@@ -105,7 +168,7 @@ def run_episodes(patches, make_environment, acting, seeds, initial_states):
                 _seed(seed, environment, agent.policy)
                 episodes.append(_run_episode(environment, agent, None if initial_states is None else initial_states[i]))
             except Exception as error:
-                raise LaneError(f"{type(error).__name__}: {error}", i) from error
+                raise EnvError(f"{type(error).__name__}: {error}", i) from error
     return episodes
 
 
@@ -206,12 +269,3 @@ def _settled():
         if torch:
             torch.set_rng_state(torch_state)
             torch.set_num_threads(threads)
-
-
-def collected(infos):
-    """A list of step information dicts as mushroom-rl gives it to `fit`: {key: list}."""
-    result = defaultdict(list)
-    for info in infos:
-        for key, value in info.items():
-            result[key].append(value)
-    return result

@@ -1,31 +1,26 @@
 """mushroom-rl's Core on every core of the machine."""
 
-import contextlib
 import math
-import sys
-import time
 
 from mushroom_rl.core import Core
 from tqdm import tqdm
 
 from qi_ext.sampling.disturbances import UNDISTURBED
-from qi_ext.sampling.episode_source import acts_its_own_way, collected
-from qi_ext.sampling.paths import BatchedPath, GeneralPath
-from qi_ext.utils.errors import SamplingError
+from qi_ext.sampling.episode_source import EpisodeSource, acts_its_own_way
+from qi_ext.sampling.rollouts import EpisodeAssembler, WholeEpisodes
 
 
 class ParallelCore(Core):
-    """A `Core` that gathers experience in a pool of processes, with the same numbers for any number of them.
+    """A `Core` that gathers experience from a `RolloutSource`, with the same numbers for any number of processes.
 
     The loco-mujoco A1 (ours and the stock one, without foot forces or domain randomisation) with a policy that has an `actor`
-    (`qi_ext.agents.acting.Actor`) takes the *batched* path: `n_envs` lanes, each of which goes on where it stopped, in the next
-    batch and in the next call. Everything else takes the *general* path: whole episodes, each from its own seed, in an
-    environment that `make_environment` builds inside the worker.
+    (`qi_ext.agents.acting.Actor`) is stepped in `n_envs` envs, each of which goes on where it stopped, in the next batch and in
+    the next call. Everything else is run for whole episodes, each from its own seed, in an environment that `make_environment`
+    builds inside the worker.
 
-    Unlike `Core`: a batch is rounded up to whole time steps of all lanes, or to whole episodes; `learn` rounds up to whole
+    Unlike `Core`: a batch is rounded up to whole time steps of all envs, or to whole episodes; `learn` rounds up to whole
     batches, so that nothing is thrown away; callbacks get whole episodes, `callback_step` each after it has ended,
-    those of `callbacks_fit` all that ended in the batch. An agent that has `fit_rollouts` gets arrays (`Rollouts`) of
-    fragments; any other agent, and whole episodes, go through `fit`.
+    those of `callbacks_fit` all that ended in the batch.
     """
 
     def __init__(
@@ -36,6 +31,7 @@ class ParallelCore(Core):
         callback_step=None,
         record_dictionary=None,
         *,
+        source=None,
         make_environment=None,
         n_envs=32,
         lanes_per_block=4,
@@ -44,51 +40,43 @@ class ParallelCore(Core):
         scheduler="",
         seed=0,
         disturbances=UNDISTURBED,
-        overlap=True,
-        undisturbed=contextlib.nullcontext,
     ):
         """agent, mdp, callbacks_fit, callback_step, record_dictionary: as `Core` takes them.
 
-        make_environment: a function without arguments that builds an environment like `mdp`; for the general path only.
-        n_envs: lanes, or tasks that share the episodes; part of the result. lanes_per_block: of the batched path; part of the
-        result. pool: loky (processes), serial (in this process) or dask, with the address of its scheduler. n_workers: "auto"
-        or a number; not part of the result. seed: of everything that is drawn while acting, an int. disturbances:
-        `TrainingDisturbances` that `learn` has robots walk under, on the batched path. overlap: whether workers gather the next
-        batch as soon as the policy is ready, while the agent fits what does not act (if it is made so, as ours are, by
-        `acts_before_all_is_fitted`); not part of the result, as long as callbacks leave the policy alone.
-        undisturbed(): a context manager, entered for each update and its callbacks, after which agent, lanes and counters fit
-        together.
-        Raises UserError for a pool that cannot be had, ValueError where the general path lacks make_environment or has
+        source: a `RolloutSource`; the arguments below are then not used. None takes the one that fits agent and mdp.
+        make_environment: a function without arguments that builds an environment like `mdp`; for whole episodes only.
+        n_envs: envs, or tasks that share the episodes; part of the result. lanes_per_block: envs whose actions are computed
+        together; part of the result. pool: loky (processes), serial (in this process) or dask, with the address of its
+        scheduler. n_workers: "auto" or a number; not part of the result. seed: of everything that is drawn while acting, an
+        int. disturbances: `TrainingDisturbances` that `learn` has robots walk under, of the A1 only.
+        Raises UserError for a pool that cannot be had, ValueError where whole episodes lack make_environment or have
         disturbances.
         """
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)
-        reason = _why_general(agent, mdp)
-        pool = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
-        if reason is None:
-            self.path = BatchedPath(mdp, n_envs, lanes_per_block, seed, disturbances, **pool)
-        elif disturbances:
-            raise ValueError(f"ParallelCore: {reason}; leave disturbances out")
-        elif make_environment is None:
-            raise ValueError(
-                f"ParallelCore: {reason}; give make_environment, a function that builds the environment in a worker"
-            )
-        else:
-            self.path = GeneralPath(mdp, make_environment, n_envs, seed, **pool)
-        self.overlap = overlap
-        self._batched = reason is None
-        self._undisturbed = undisturbed
+        self._together = 1
+        if source is None:
+            pool = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
+            reason = _why_whole_episodes(agent, mdp)
+            if reason is None:
+                from qi_ext.sampling.pool_source import PoolSource  # imports loco_mujoco
+
+                source = PoolSource(mdp, n_envs, lanes_per_block, seed, disturbances, **pool)
+                # An evaluation's round is of whole blocks, because the last bits of an action depend on its row in the block.
+                self._together = lanes_per_block
+            elif disturbances:
+                raise ValueError(f"ParallelCore: {reason}; leave disturbances out")
+            elif make_environment is None:
+                raise ValueError(
+                    f"ParallelCore: {reason}; give make_environment, a function that builds the environment in a worker"
+                )
+            else:
+                source = EpisodeSource(make_environment, mdp.info.horizon, n_envs, seed, **pool)
+        self.source = source
+        self._assembler = EpisodeAssembler(source.n_envs)
         self._stopped = False
-        self._round = 2 * n_envs
-        # An evaluation's round is of whole blocks, because the last bits of an action depend on its row in the block.
-        self._together = lanes_per_block if reason is None else 1
         self.n_steps = 0
         self.n_episodes = 0
-        self.collect_seconds = self.fit_seconds = 0.0  # of the last batch: waiting for it, and the update
-
-    @property
-    def episodes(self):
-        """Those that ended in the last batch, a structured array: episode_return, length, fell, blew_up, and when and where."""
-        return self.path.ended
+        self.episodes = None  # those that ended in the last batch, a structured array of `rollouts.EPISODE`
 
     def learn(
         self,
@@ -107,33 +95,20 @@ class ParallelCore(Core):
         _require_one("n_steps_per_fit", n_steps_per_fit, "n_episodes_per_fit", n_episodes_per_fit)
         _require_one("n_steps", n_steps, "n_episodes", n_episodes)
         if render or record:
-            raise ValueError("learn: the pool's robots cannot be rendered; use evaluate(render=True)")
-        steps, episodes = self.n_steps, self.n_episodes
-        # Only lanes go on by themselves; and what is gathered is gathered in other processes, or there is nothing to gain.
-        ahead = self.overlap and n_steps_per_fit is not None and self._batched and self.path.sampler.pool.has_workers
+            raise ValueError("learn: the source's robots cannot be rendered; use evaluate(render=True)")
+        wanted, counter = (n_steps, "n_steps") if n_steps is not None else (n_episodes, "n_episodes")
+        before, done = getattr(self, counter), 0
         self._stopped = False
-
-        def more():
-            done, wanted = (self.n_steps - steps, n_steps) if n_steps is not None else (self.n_episodes - episodes, n_episodes)
-            return done < wanted
-
-        def start_next():
-            # What keeps it from starting is met again, and told, where it is waited for: after the update.
-            with contextlib.suppress(SamplingError):
-                if more():
-                    self.path.start(self.agent, n_steps_per_fit, self.n_steps)
-
         try:
-            with tqdm(total=n_steps or n_episodes, dynamic_ncols=True, disable=quiet, leave=False) as bar:
-                while more() and not self._stopped:
-                    began = time.monotonic()
-                    gathered = self.path.gather(self.agent, n_steps_per_fit, n_episodes_per_fit, self.n_steps)
-                    self.collect_seconds = time.monotonic() - began
-                    with self._undisturbed():
-                        n_new = self._fit(gathered, start_next if ahead else None)
-                    bar.update(n_new if n_steps is not None else len(self.episodes))
+            with tqdm(total=wanted, dynamic_ncols=True, disable=quiet, leave=False) as bar:
+                while done < wanted and not self._stopped:
+                    self.source.start(self.agent, n_steps_per_fit, n_episodes_per_fit, self.n_steps)
+                    self.source.wait()
+                    self._fit(self.source.collect())
+                    done = getattr(self, counter) - before
+                    bar.update(done - bar.n)
         finally:
-            self.path.drop()
+            self.source.drop()
         self.agent.stop()
         self.mdp.stop()
 
@@ -141,28 +116,26 @@ class ParallelCore(Core):
         """End `learn` after the update that is under way; for callbacks."""
         self._stopped = True
 
-    def restore(self, lanes, n_steps, n_episodes):
-        """Go on from where another core's `path.lanes`, `n_steps` and `n_episodes` were, between two batches.
+    def restore(self, state, n_steps, n_episodes):
+        """Go on from where another core's `source.state()`, `n_steps` and `n_episodes` were, between two batches.
 
-        lanes: {name: array}, as `Lanes.arrays` gave them. Of episodes that were under way then, callbacks get what is left.
-        Raises ValueError where they are not lanes of this core.
+        Of episodes that were under way then, callbacks get what is left. Raises ValueError where the state is of another
+        source.
         """
-        self.path.restore(lanes)
+        self.source.load_state(state)
         self.n_steps, self.n_episodes = n_steps, n_episodes
 
-    def _fit(self, gathered, start_next):
-        """One update, from what was gathered, and the callbacks; returns the number of steps."""
-        n_new, whole = self.path.take(gathered)
-        self.n_steps += n_new
-        self.n_episodes += len(whole)
+    def _fit(self, batch):
+        """Fit the agent to a batch, and call back."""
+        whole = batch.samples if isinstance(batch, WholeEpisodes) else self._assembler.add(batch)
+        self.episodes = batch.episodes
+        self.n_steps += batch.n_steps
+        self.n_episodes += len(batch.episodes)
         for episode in whole:
             self.callback_step(episode)
-        began = time.monotonic()
-        self.path.fit(self.agent, start_next)
-        self.fit_seconds = time.monotonic() - began
+        self.agent.fit(batch.dataset(), **batch.step_infos())
         for callback in self.callbacks_fit:
             callback([sample for episode in whole for sample in episode])
-        return n_new
 
     def evaluate(
         self,
@@ -175,7 +148,7 @@ class ParallelCore(Core):
         get_env_info=False,
         deterministic=None,
     ):
-        """Run whole episodes with the agent as it is, and leave it, its lanes and its generators bit-identical; see `Core`.
+        """Run whole episodes with the agent as it is, and leave it and the source's envs bit-identical; see `Core`.
 
         Episodes are spread evenly over the task's commands, and depend on the seed, the steps learned so far, the command and
         the episode's number only. n_steps: so many of their steps. deterministic: whether to act without noise; None is as the
@@ -187,35 +160,32 @@ class ParallelCore(Core):
         if sum(given is not None for given in (initial_states, n_steps, n_episodes)) != 1:
             raise ValueError("evaluate: give one of initial_states, n_steps and n_episodes")
         wanted = len(initial_states) if initial_states is not None else n_episodes
-        samples, infos, done = [], [], 0
+        found = WholeEpisodes([], [], None)
         with tqdm(total=wanted or n_steps, dynamic_ncols=True, disable=quiet, leave=False) as bar:
-            while done < wanted if wanted is not None else len(samples) < n_steps:
+            while len(found.samples) < wanted if wanted is not None else found.n_steps < n_steps:
                 # In rounds, for there is no telling how many episodes n_steps are; and results take memory.
-                mean_length = len(samples) / done if done else self.mdp.info.horizon
-                likely = wanted - done if wanted is not None else math.ceil((n_steps - len(samples)) / mean_length)
-                count = math.ceil(min(max(likely, 1), self._round) / self._together) * self._together
+                done = len(found.samples)
+                mean_length = found.n_steps / done if done else self.mdp.info.horizon
+                likely = wanted - done if wanted is not None else math.ceil((n_steps - found.n_steps) / mean_length)
+                count = math.ceil(min(max(likely, 1), 2 * self.source.n_envs) / self._together) * self._together
                 numbers = range(done, done + count if wanted is None else min(done + count, wanted))
-                for episode, episode_infos in self.path.evaluate(
-                    self.agent, numbers, initial_states, self.n_steps, deterministic
-                ):
-                    samples += episode
-                    infos += episode_infos
-                done = numbers.stop
-                bar.n = done if wanted is not None else min(len(samples), n_steps)
-                bar.refresh()
-        samples, infos = samples[:n_steps], infos[:n_steps]
-        return (samples, collected(infos)) if get_env_info else samples
+                new = self.source.evaluate(self.agent, numbers, initial_states, self.n_steps, deterministic)
+                found.samples += new.samples
+                found.infos += new.infos
+                bar.update((len(found.samples) if wanted is not None else min(found.n_steps, n_steps)) - bar.n)
+        samples = found.dataset()[:n_steps]
+        return (samples, found.step_infos(n_steps)) if get_env_info else samples
 
     def close(self):
-        """End the workers, or part with a Dask cluster's."""
-        self.path.close()
+        """Close the source."""
+        self.source.close()
 
 
-def _why_general(agent, mdp):
-    """Why the batched path cannot be taken, or None."""
-    if "loco_mujoco" not in sys.modules:
+def _why_whole_episodes(agent, mdp):
+    """Why envs like `mdp` cannot be stepped as values, or None where they can."""
+    if not any(parent.__module__.startswith("loco_mujoco.") for parent in type(mdp).__mro__):
         return f"{type(mdp).__name__} is not loco-mujoco's A1"
-    from qi_ext.sampling.derive import why_not_batched
+    from qi_ext.sampling.read_environment import why_not_as_values  # imports loco_mujoco
 
     if not hasattr(agent.policy, "actor"):
         return f"a {type(agent.policy).__name__} has no `actor` to act in numpy"
@@ -223,7 +193,7 @@ def _why_general(agent, mdp):
         return f"a {type(agent).__name__} has its own way of acting"
     if agent.phi is not None or agent.preprocessors:
         return "the agent has features or preprocessors of its own"
-    return why_not_batched(mdp)
+    return why_not_as_values(mdp)
 
 
 def _require_one(name, value, other_name, other):

@@ -1,4 +1,4 @@
-"""A block of lanes, stepped in a worker of the pool: numpy and MuJoCo, neither torch nor loco_mujoco."""
+"""A block of envs, stepped together in a worker of the pool: numpy and MuJoCo, neither torch nor loco_mujoco."""
 
 import functools
 from contextlib import ExitStack, contextmanager
@@ -7,13 +7,13 @@ import mujoco
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
-from qi_ext.robot import a1
-from qi_ext.sampling.envs import LaneError, Lanes
+from qi_ext.sampling.envs import EnvError, Envs
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
-from qi_ext.sampling.specification import STATE
+from qi_ext.sampling.spec import STATE
+from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator, unpack_generator
 
-_specifications = {}
+_specs = {}
 _for_good = ExitStack()
 
 
@@ -33,45 +33,45 @@ def settled():
         mujoco.set_mju_user_warning(handler)
 
 
-def install(key, specification):
-    """Make `specification` known by `key`, in a process that does nothing but work for a pool."""
-    if not _specifications:
+def install(key, spec):
+    """Make an `EnvSpec` known by `key`, in a process that does nothing but work for a pool."""
+    if not _specs:
         _for_good.enter_context(settled())
-    install_here(key, specification)
+    install_here(key, spec)
 
 
-def install_here(key, specification):
-    """The same in a process that does other things too: it calls within `settled`."""
-    _specifications[key] = specification
+def install_here(key, spec):
+    """Make an `EnvSpec` known by `key`, in a process that does other things too: it calls the functions below in `settled`."""
+    _specs[key] = spec
 
 
 def uninstall(key):
-    """Forget a specification."""
-    _specifications.pop(key, None)
+    """Forget an `EnvSpec`."""
+    _specs.pop(key, None)
 
 
-def fragment(key, lanes, rows, controller, n_steps):
-    """Step `lanes` on by `n_steps` steps, starting episodes as they end; returns the lanes as they are then, and `Rollouts`.
+def step_fragment(key, envs, rows, controller, n_steps):
+    """Step `envs` on by `n_steps` steps, starting episodes as they end; returns the envs as they are then, and `Rollouts`.
 
-    rows: of the arrays that `controller` sees, at least as many as there are lanes, so that its arithmetic does not depend on
-    how many there are. Raises LaneError where an action is not finite or MuJoCo gives up.
+    rows: of the arrays that `controller` sees, at least as many as there are envs, so that its arithmetic does not depend on
+    how many there are. Raises EnvError where an action is not finite or MuJoCo gives up.
     """
-    block = _Block(_specifications[key], lanes, rows)
+    block = Block(_specs[key], envs, rows)
     for time in range(n_steps):
-        for lane in np.flatnonzero(~block.running):
-            block.start(lane, controller)
+        for env in np.flatnonzero(~block.running):
+            block.start(env, controller)
         block.step(time, controller, range(block.n))
-    return block.lanes(), block.rollouts(n_steps)
+    return block.envs(), block.rollouts(n_steps)
 
 
-def episodes(key, lanes, rows, controller):
-    """Run one episode to its end in each of `lanes`, from its start; returns `Rollouts` of as many steps as the longest.
+def run_episodes(key, envs, rows, controller):
+    """Run one episode to its end in each of `envs`, from its start; returns `Rollouts` of as many steps as the longest.
 
-    What stands in a lane after its end means nothing. Raises as `fragment` does.
+    The rows of an env after its episode's end mean nothing. Raises as `step_fragment` does.
     """
-    block = _Block(_specifications[key], lanes, rows)
-    for lane in np.flatnonzero(~block.running):
-        block.start(lane, controller)
+    block = Block(_specs[key], envs, rows)
+    for env in np.flatnonzero(~block.running):
+        block.start(env, controller)
     time = 0
     while block.running.any():
         block.step(time, controller, np.flatnonzero(block.running))
@@ -79,99 +79,97 @@ def episodes(key, lanes, rows, controller):
     return block.rollouts(time)
 
 
-class _Block:
-    """Live simulations of a block of lanes, for the time of one task."""
+class Block:
+    """Live simulations of some envs, for the time of one task of the pool.
 
-    def __init__(self, specification, lanes, rows):
-        self.specification = specification
-        self.n = len(lanes)
-        self.datas = [mujoco.MjData(specification.model) for _ in range(self.n)]
+    Controllers read: spec, n, datas ([mujoco.MjData]), generators, number (N,), command (N, k), and set cut (N,), bool: this
+    step ends the env's episode, as if by its time limit.
+    """
+
+    def __init__(self, spec, envs, rows):
+        self.spec = spec
+        self.n = len(envs)
+        self.datas = [mujoco.MjData(spec.model) for _ in range(self.n)]
         # Views, because looking them up at every step costs more than reading them.
         self._qpos = [data.qpos for data in self.datas]
         self._qvel = [data.qvel for data in self.datas]
         self._ctrl = [data.ctrl for data in self.datas]
         self._warnings = [data.warning.number for data in self.datas]
-        self.generators = [unpack_generator(words) for words in lanes.generator]
-        self.number, self.goal, self.running = lanes.number, lanes.goal.copy(), lanes.running.copy()
-        self._start_range = lanes.start_range
-        self._length, self._return = lanes.step.copy(), lanes.episode_return.copy()
-        self.cut = np.zeros(self.n, dtype=bool)  # for controllers: this step ends the episode, as if by its time limit
-        self._observation = np.zeros((rows, a1.N_OBSERVATIONS))
+        self.generators = [unpack_generator(words) for words in envs.generator]
+        self.number, self.command, self.running = envs.number, envs.command.copy(), envs.running.copy()
+        self._start_group = envs.start_group
+        self._length, self._return = envs.step.copy(), envs.episode_return.copy()
+        self.cut = np.zeros(self.n, dtype=bool)
+        self._observation = np.zeros((rows, spec.task.observation_size))
         self._history = []
         self._episodes = []
-        for lane in np.flatnonzero(self.running):
-            mujoco.mj_setState(specification.model, self.datas[lane], lanes.state[lane], STATE)
-            self._observe(lane)
+        for env in np.flatnonzero(self.running):
+            mujoco.mj_setState(spec.model, self.datas[env], envs.state[env], STATE)
+            self._observe(env)
 
-    def start(self, lane, controller):
-        """Start an episode in a lane, from a drawn state."""
-        specification = self.specification
-        mujoco.mj_resetData(specification.model, self.datas[lane])
-        row, self.goal[lane] = specification.starts.draw(
-            self.generators[lane], self._start_range[lane], self.goal[lane] if self._start_range[lane] >= 0 else None
-        )
-        n_positions = len(specification.start_qpos)
-        self._qpos[lane][specification.start_qpos] = row[:n_positions]
-        self._qvel[lane][specification.start_qvel] = row[n_positions:]
-        self._length[lane], self._return[lane], self.running[lane] = 0, 0.0, True
-        self._observe(lane)
-        controller.begin(self, lane)
+    def start(self, env, controller):
+        """Start an episode in an env, from a drawn state."""
+        spec, group = self.spec, self._start_group[env]
+        mujoco.mj_resetData(spec.model, self.datas[env])
+        told = None if group == DRAWN else self.command[env]
+        self.command[env], state = spec.task.start(self.generators[env], told, group)
+        self._qpos[env][spec.addresses.qpos], self._qvel[env][spec.addresses.qvel] = np.split(state, 2)
+        self._length[env], self._return[env], self.running[env] = 0, 0.0, True
+        self._observe(env)
+        controller.begin(self, env)
 
-    def step(self, time, controller, lanes):
-        """One control step of `lanes`; what happened goes to the history."""
-        specification = self.specification
+    def step(self, time, controller, envs):
+        """Step `envs` by one control step; what happened goes to the history."""
+        spec = self.spec
         observation = self._observation[: self.n].copy()
-        actions = controller.actions(self, self._observation, lanes)[: self.n]
+        actions = controller.actions(self, self._observation, envs)[: self.n]
         if not np.isfinite(actions).all():
-            lane = int(np.argmin(np.isfinite(actions).all(axis=1)))
-            raise LaneError(f"the policy's action is not finite: {actions[lane]}", lane)
-        controls = actions * specification.scale + specification.offset
-        blown_up = None
-        for lane in lanes:
-            self._ctrl[lane][specification.actuators] = controls[lane]
+            env = int(np.argmin(np.isfinite(actions).all(axis=1)))
+            raise EnvError(f"the policy's action is not finite: {actions[env]}", env)
+        controls = actions * spec.scale + spec.offset
+        blown_up = np.zeros(self.n, dtype=bool)
+        for env in envs:
+            self._ctrl[env][spec.addresses.actuators] = controls[env]
             try:
-                mujoco.mj_step(specification.model, self.datas[lane], specification.n_substeps)
+                mujoco.mj_step(spec.model, self.datas[env], spec.n_substeps)
             except mujoco.FatalError as error:
-                raise LaneError(f"MuJoCo gave up: {error}", int(lane)) from error
-            if self._warnings[lane].any():
+                raise EnvError(f"MuJoCo gave up: {error}", int(env)) from error
+            if self._warnings[env].any():
                 # MuJoCo has reset the state by itself; the last finite observation stands.
-                blown_up = np.zeros(self.n, dtype=bool) if blown_up is None else blown_up
-                blown_up[lane] = True
+                blown_up[env] = True
             else:
-                self._observe(lane)
-        self._finish(time, observation, actions, blown_up, lanes)
+                self.command[env] = spec.task.advance(self.command[env], self._length[env] + 1, self.generators[env])
+                self._observe(env)
+        self._finish(time, observation, actions, blown_up, envs)
 
-    def _finish(self, time, observation, actions, blown_up, lanes):
-        specification = self.specification
+    def _finish(self, time, observation, actions, blown_up, envs):
+        spec = self.spec
         next_observation = self._observation[: self.n].copy()
-        rewards = a1.environment_reward(observation) if specification.rewarded else np.zeros(self.n)
-        absorbing = a1.has_fallen(next_observation) if specification.falls else np.zeros(self.n, dtype=bool)
-        if blown_up is not None:
-            absorbing |= blown_up
-        self._length[lanes] += 1
-        self._return[lanes] += rewards[lanes]
-        truncated = ((self._length >= specification.horizon) | self.cut) & ~absorbing
+        rewards = spec.task.reward(observation, actions, next_observation) if spec.rewarded else np.zeros(self.n)
+        absorbing = blown_up | spec.task.has_fallen(next_observation) if spec.falls else blown_up
+        self._length[envs] += 1
+        self._return[envs] += rewards[envs]
+        truncated = ((self._length >= spec.horizon) | self.cut) & ~absorbing
         self.cut[:] = False
         ended = absorbing | truncated
         if ended.any():
-            for lane in lanes:
-                if ended[lane]:
-                    self.running[lane] = False
-                    blew_up = blown_up is not None and blown_up[lane]
-                    episode = (time, lane, self._return[lane], self._length[lane], absorbing[lane], blew_up)
+            for env in envs:
+                if ended[env]:
+                    self.running[env] = False
+                    episode = (time, env, self._return[env], self._length[env], absorbing[env], blown_up[env])
                     self._episodes.append(episode)
         self._history.append((observation, actions, rewards, next_observation, absorbing, truncated))
 
-    def lanes(self):
-        """The lanes as values, as they are now."""
-        state = np.zeros((self.n, self.specification.state_size))
-        for lane in np.flatnonzero(self.running):
-            mujoco.mj_getState(self.specification.model, self.datas[lane], state[lane], STATE)
-        return Lanes(
+    def envs(self):
+        """The envs as values, as they are now."""
+        state = np.zeros((self.n, self.spec.state_size))
+        for env in np.flatnonzero(self.running):
+            mujoco.mj_getState(self.spec.model, self.datas[env], state[env], STATE)
+        return Envs(
             number=self.number,
             state=state,
-            goal=self.goal,
-            start_range=self._start_range,
+            command=self.command,
+            start_group=self._start_group,
             running=self.running,
             step=self._length,
             episode_return=self._return,
@@ -179,7 +177,7 @@ class _Block:
         )
 
     def rollouts(self, n_steps):
-        """The history as arrays [lane, time, ...]."""
+        """The history as arrays [env, time, ...]."""
         observations, actions, rewards, next_observations, absorbing, truncated = (
             np.ascontiguousarray(np.swapaxes(np.stack(column), 0, 1)) for column in zip(*self._history, strict=True)
         )
@@ -188,8 +186,7 @@ class _Block:
         episodes = np.array(self._episodes, dtype=EPISODE)
         return Rollouts(observations, actions, rewards, next_observations, absorbing, truncated, last, episodes)
 
-    def _observe(self, lane):
-        row, specification = self._observation[lane], self.specification
-        row[a1.POSITION] = self._qpos[lane][specification.position_index]
-        row[a1.VELOCITY] = self._qvel[lane][specification.velocity_index]
-        row[a1.GOAL] = self.goal[lane]
+    def _observe(self, env):
+        addresses = self.spec.addresses
+        positions, velocities = self._qpos[env][addresses.qpos], self._qvel[env][addresses.qvel]
+        self.spec.task.observe(positions, velocities, self.command[env], self._observation[env])

@@ -67,7 +67,7 @@ class Pool:
         """Send the tasks; returns a generator of (index, function(*tasks[index])) in the order of completion.
 
         Where it is closed early, the workers are ended. In this process a task runs when it is its turn to be yielded.
-        name(index, lane): names the lanes of a task, or one of them; for messages. The generator raises SamplingError where a
+        name(index, env): names the envs of a task, or one of them; for messages. The generator raises SamplingError where a
         task raises, with the worker's traceback, or, after all other tasks, where a task's workers keep dying.
         """
         running = self._here(function, tasks, name) if self._workers is None else self._elsewhere(function, tasks, name)
@@ -154,15 +154,15 @@ def _attempt(index, function, task):
     try:
         return index, function(*task), None
     except Exception as error:
-        return index, None, (_one_line(error), traceback.format_exc(), getattr(error, "lane", None))
+        return index, None, (_one_line(error), traceback.format_exc(), getattr(error, "env", None))
 
 
 def _unwrap(outcome, name):
     index, result, failure = outcome
     if failure is None:
         return index, result
-    summary, text, lane = failure
-    raise SamplingError(f"{name(index, lane)}: {summary}\n\nin the worker:\n{text}")
+    summary, text, env = failure
+    raise SamplingError(f"{name(index, env)}: {summary}\n\nin the worker:\n{text}")
 
 
 def _names(indices, name):

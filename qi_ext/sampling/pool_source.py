@@ -1,107 +1,181 @@
-"""The batched path: blocks of lanes of the loco-mujoco A1, sent to the pool as values."""
+"""The A1 in the pool: blocks of envs, sent to workers as values and back."""
 
 import uuid
+from contextlib import closing
 
+import mujoco
 import numpy as np
 
-from qi_ext.sampling import physics as worker
+from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.derive import nearest_range, specification
 from qi_ext.sampling.disturbances import UNDISTURBED
-from qi_ext.sampling.envs import Lanes
+from qi_ext.sampling.envs import ENVS, EPISODES, Envs, episode_seed, named, seed_of
 from qi_ext.sampling.pool import Pool
-from qi_ext.sampling.rollouts import Rollouts
+from qi_ext.sampling.read_environment import read_environment
+from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
+from qi_ext.sampling.source import RolloutSource
+from qi_ext.sampling.spec import STATE
+from qi_ext.utils.errors import SamplingError
 
 
-class BatchedSampler:
-    """Gathers experience of one environment; it holds no lane, and what it returns depends on its arguments only."""
+class PoolSource(RolloutSource):
+    """`n_envs` envs of the loco-mujoco A1, each of which goes on where it stopped, in the next rollouts.
 
-    def __init__(self, environment, lanes_per_block=4, pool="loky", n_workers="auto", scheduler=""):
-        """environment: a `QuadrupedDirection` or loco-mujoco's `UnitreeA1`, read once and not used again.
+    What it gathers depends on its arguments and the seed only, never on the workers. Beside its own envs it runs episodes in
+    others, for evaluation: `envs`, `tell` and `run_episodes`.
+    """
 
-        lanes_per_block: lanes whose actions are computed together, in one worker; part of the result, unlike the workers.
-        pool, n_workers, scheduler: as `Pool` takes them. Raises ValueError where the environment takes the general path.
+    def __init__(
+        self,
+        environment,
+        n_envs=32,
+        lanes_per_block=4,
+        seed=0,
+        disturbances=UNDISTURBED,
+        pool="loky",
+        n_workers="auto",
+        scheduler="",
+    ):
+        """environment: a `QuadrupedDirection` or loco-mujoco's `UnitreeA1`, read once; used again for `initial_states` only.
+
+        lanes_per_block: envs whose actions are computed together, in one worker; part of the result. seed: an int.
+        disturbances: `TrainingDisturbances`. pool, n_workers, scheduler: as `Pool` takes them.
+        Raises ValueError where envs like `environment` cannot be stepped as values, UserError for a pool that cannot be had.
         """
         self.environment = environment
-        self.specification = specification(environment)
+        self.spec = read_environment(environment)
         self.lanes_per_block = lanes_per_block
         self._key = uuid.uuid4().hex
-        install = (self._key, self.specification)
-        worker.install_here(*install)
-        self.pool = Pool(pool, n_workers, scheduler, worker.install, install, in_process=worker.settled)
+        install = (self._key, self.spec)
+        physics.install_here(*install)
+        self._pool = Pool(pool, n_workers, scheduler, physics.install, install, in_process=physics.settled)
+        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
+        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self._seed = seed
+        self._disturbances = disturbances
+        self._seeds = [seed_of(seed, ENVS, env) for env in range(n_envs)]
+        self._envs = self.envs(self._seeds)
+        self._n_whole = 0  # whole episodes that were collected
+        self._started = self._sent = self._gathered = None
 
-    def lanes(self, seeds):
-        """Lanes before their first episode, one for each `numpy.random.SeedSequence`."""
-        return Lanes.fresh(seeds, self.specification.state_size)
+    def start(self, agent, n_steps=None, n_episodes=None, step=0):
+        controller = PolicyController(agent.policy.actor, getattr(agent.policy, "deterministic", False))
+        controller = self._disturbances.at(step).around(controller)
+        if n_steps is not None:
+            tasks = self._tasks(self._envs, controller, -(-n_steps // self.n_envs))
+            self._started = physics.step_fragment, tasks, _namer("env", self._seeds)
+        else:
+            numbers = range(self._n_whole, self._n_whole + n_episodes)
+            seeds = [seed_of(self._seed, EPISODES, number) for number in numbers]
+            tasks = self._tasks(self.envs(seeds), controller)
+            self._started = physics.run_episodes, tasks, _namer("episode", seeds, numbers.start)
+        try:
+            self._sent = self._run(*self._started)
+        except SamplingError:
+            self._sent = None  # `wait` meets it again, and raises it
 
-    def fragment(self, lanes, actor, n_steps, name=None, deterministic=False, disturbances=UNDISTURBED):
-        """Step all `lanes` on by `n_steps`, acting as `actor`; returns the lanes as they are then, and `Rollouts`.
+    def wait(self):
+        if self._gathered is None:
+            running, self._sent = self._sent or self._run(*self._started), None
+            with closing(running):
+                results = dict(running)
+            self._gathered = [results[index] for index in range(len(results))]
 
-        name(lane): for messages. disturbances: `TrainingDisturbances`. Raises SamplingError.
-        """
-        return self.start(lanes, actor, n_steps, name, deterministic, disturbances).wait()
+    def collect(self):
+        self.wait()
+        function, gathered = self._started[0], self._gathered
+        self._started = self._sent = self._gathered = None
+        if function is physics.step_fragment:
+            envs, rollouts = zip(*gathered, strict=True)
+            self._envs = Envs.concatenate(envs)
+            return Rollouts.join(rollouts)
+        episodes = [block.episode(row) for block in gathered for row in np.sort(block.episodes, order="env")]
+        self._n_whole += len(episodes)
+        return _whole(episodes)
 
-    def start(self, lanes, actor, n_steps, name=None, deterministic=False, disturbances=UNDISTURBED):
-        """What `fragment` does, sent to the workers but not waited for: a `Fragment`."""
-        blocks = self._blocks(len(lanes))
-        controller = disturbances.around(PolicyController(actor, deterministic))
-        tasks = [(self._key, lanes[block], self.lanes_per_block, controller, n_steps) for block in blocks]
-        return Fragment(self.pool.run(worker.fragment, tasks, _namer(blocks, name)), len(tasks))
+    def drop(self):
+        if self._sent is not None:
+            self._sent.close()
+        self._started = self._sent = self._gathered = None
 
-    def episodes(self, lanes, controller, name=None):
-        """Run a whole episode in each of `lanes`; yields (lane, `Rollouts` of that one episode) as blocks of them are done.
+    def evaluate(self, agent, numbers, initial_states=None, step=0, deterministic=None):
+        if self._sent is not None:
+            self.wait()  # because a pool whose worker dies stops all that it runs
+        commands = self.spec.task.commands or [None]
+        chosen = [commands[number % len(commands)] for number in numbers]
+        seeds = [
+            episode_seed(self._seed, step, command, number // len(commands))
+            for number, command in zip(numbers, chosen, strict=True)
+        ]
+        envs = self.envs(seeds)
+        if initial_states is not None:
+            for env, number in enumerate(numbers):
+                self._put(envs, env, initial_states[number])
+        elif self.spec.task.commands:
+            self.tell(envs, chosen)
+        if deterministic is None:
+            deterministic = agent.policy.deterministic
+        controller = PolicyController(agent.policy.actor, deterministic)
+        found = dict(self.run_episodes(envs, controller, _namer("episode", seeds, numbers.start)))
+        return _whole([found[env] for env in range(len(envs))])
 
-        controller: of `qi_ext.sampling.controllers`. Raises SamplingError.
-        """
-        blocks = self._blocks(len(lanes))
-        tasks = [(self._key, lanes[block], self.lanes_per_block, controller) for block in blocks]
-        for index, rollouts in self.pool.run(worker.episodes, tasks, _namer(blocks, name)):
-            for episode in np.sort(rollouts.episodes, order="lane"):
-                yield blocks[index].start + int(episode["lane"]), rollouts.episode(episode)
+    def state(self):
+        return self._envs.arrays()
 
-    def command(self, lanes, commands):
-        """Tell each of `lanes` what to do, one `Command` each; of a `QuadrupedDirection` only."""
-        for lane, command in enumerate(commands):
-            lanes.start_range[lane] = nearest_range(self.environment, command)
-            lanes.goal[lane] = command.features
+    def load_state(self, state):
+        self._envs = self._envs.replaced_by(state)
 
     def close(self):
         """Forget the environment, and end the workers, or part with a Dask cluster's."""
-        worker.uninstall(self._key)
-        self.pool.close()
+        physics.uninstall(self._key)
+        self._pool.close()
 
-    def _blocks(self, n_lanes):
-        return [slice(begin, min(begin + self.lanes_per_block, n_lanes)) for begin in range(0, n_lanes, self.lanes_per_block)]
+    def envs(self, seeds):
+        """Other envs than the source's own, before their first episode, one for each `numpy.random.SeedSequence`."""
+        return Envs.fresh(seeds, self.spec.state_size, self.spec.task.command_size)
+
+    def tell(self, envs, commands):
+        """Tell each of `envs` what to do in its next episode, one `Command` each."""
+        for env, command in enumerate(commands):
+            envs.command[env], envs.start_group[env] = self.spec.task.tell(command)
+
+    def run_episodes(self, envs, controller, name=None):
+        """Run a whole episode in each of `envs`; yields (env, `Rollouts` of that one episode) as blocks of them are done.
+
+        controller: of `qi_ext.sampling.controllers`. name(env): for messages. Raises SamplingError.
+        """
+        running = self._run(physics.run_episodes, self._tasks(envs, controller), name or (lambda env: f"env {env}"))
+        for index, rollouts in running:
+            for episode in np.sort(rollouts.episodes, order="env"):
+                yield index * self.lanes_per_block + int(episode["env"]), rollouts.episode(episode)
+
+    def _tasks(self, envs, controller, *more):
+        rows = self.lanes_per_block
+        blocks = (envs[begin : begin + rows] for begin in range(0, len(envs), rows))
+        return [(self._key, block, rows, controller, *more) for block in blocks]
+
+    def _run(self, function, tasks, name):
+        def name_of_task(index, env):
+            first, n = index * self.lanes_per_block, len(tasks[index][1])
+            if env is not None or n == 1:
+                return name(first + (env or 0))
+            return f"envs {first} to {first + n - 1}"
+
+        return self._pool.run(function, tasks, name_of_task)
+
+    def _put(self, envs, env, observation):
+        """Put an env where the environment's own reset to `observation` puts it."""
+        self.environment.reset(np.asarray(observation))
+        envs.command[env] = self.environment.command_array
+        mujoco.mj_getState(self.spec.model, self.environment._data, envs.state[env], STATE)
+        envs.running[env] = True
 
 
-class Fragment:
-    """A fragment of rollouts that is under way, or, in this process, is run when it is waited for."""
-
-    def __init__(self, running, n_tasks):
-        self._running = running
-        self._n_tasks = n_tasks
-        self._done = None
-
-    def wait(self):
-        """The lanes as they are after it, and `Rollouts`. Raises SamplingError."""
-        if self._done is None:
-            results = dict(self._running)
-            parts, rollouts = zip(*(results[index] for index in range(self._n_tasks)), strict=True)
-            self._done = Lanes.concatenate(parts), Rollouts.join(rollouts)
-        return self._done
-
-    def close(self):
-        """Give it up; workers that are still at it are ended."""
-        self._running.close()
+def _whole(episodes):
+    """`WholeEpisodes` of `Rollouts` of one episode each."""
+    rows = np.concatenate([episode.episodes for episode in episodes])
+    return WholeEpisodes([episode.dataset() for episode in episodes], [[] for _ in episodes], rows)
 
 
-def _namer(blocks, name):
-    name = name or (lambda lane: f"lane {lane}")
-
-    def of_task(index, lane):
-        block = blocks[index]
-        if lane is not None:
-            return name(block.start + lane)
-        return name(block.start) if block.stop == block.start + 1 else f"lanes {block.start} to {block.stop - 1}"
-
-    return of_task
+def _namer(what, seeds, first=0):
+    return lambda index: named(f"{what} {first + index}", seeds[index])

@@ -1,4 +1,4 @@
-"""What the pool gathered: arrays [lane, time, ...], whole episodes among them, and the list that mushroom-rl takes."""
+"""Rollouts: arrays [env, time, ...] of fragments, lists of whole episodes, and mushroom-rl's form of both."""
 
 from dataclasses import dataclass
 
@@ -8,11 +8,11 @@ from qi_ext.robot import a1
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 
-# An episode that ended: when in the fragment, in which lane, and what it was.
+# An episode that ended: when in the fragment, in which env, and what it was.
 EPISODE = np.dtype(
     [
         ("time", np.int64),
-        ("lane", np.int64),
+        ("env", np.int64),
         ("episode_return", np.float64),
         ("length", np.int64),
         ("fell", bool),  # absorbing, for whatever reason
@@ -23,12 +23,12 @@ EPISODE = np.dtype(
 
 @dataclass
 class Rollouts:
-    """One fragment of T steps from each of N lanes.
+    """One fragment of T steps from each of N envs.
 
     observations, next_observations: (N, T, 37), float64. actions: (N, T, 12), float32, not clipped. rewards: (N, T), float64.
     absorbing: (N, T), bool, the episode ended by a fall. truncated: (N, T), bool, it ended by its time limit.
     last: (N, T), bool, nothing follows: absorbing, truncated, or the fragment's end, where the episode goes on later.
-    episodes: structured array of `EPISODE`, by time and lane: those that ended, counted from their own beginning.
+    episodes: structured array of `EPISODE`, by time and env: those that ended, counted from their own beginning.
     """
 
     observations: np.ndarray
@@ -52,61 +52,95 @@ class Rollouts:
         return float(along.mean())
 
     def dataset(self):
-        """mushroom-rl's list of (state, action, reward, next state, absorbing, last), lane after lane."""
-        return [sample for lane in range(len(self.last)) for sample in self.samples(lane, self.last[lane])]
+        """mushroom-rl's list of (state, action, reward, next state, absorbing, last), env after env."""
+        return [sample for env in range(len(self.last)) for sample in self.samples(env, self.last[env])]
 
-    def samples(self, lane, last):
-        """mushroom-rl's list for one lane, with flags `last`, (T,)."""
+    def samples(self, env, last):
+        """mushroom-rl's list for one env, with flags `last`, (T,)."""
         return list(
             zip(
-                self.observations[lane],
-                self.actions[lane],
-                self.rewards[lane].tolist(),
-                self.next_observations[lane],
-                self.absorbing[lane].tolist(),
+                self.observations[env],
+                self.actions[env],
+                self.rewards[env].tolist(),
+                self.next_observations[env],
+                self.absorbing[env].tolist(),
                 last.tolist(),
                 strict=True,
             )
         )
 
+    def step_infos(self):
+        """The steps' information dicts, {key: list}: there are none."""
+        return {}
+
     def episode(self, row):
-        """The one whole episode that a row of `episodes` is of, where it began at time 0, as `Rollouts` of one lane."""
-        lane, end = int(row["lane"]), int(row["time"]) + 1
-        arrays = {name: getattr(self, name)[lane : lane + 1, :end] for name in ARRAYS}
+        """The one whole episode that a row of `episodes` is of, where it began at time 0, as `Rollouts` of one env."""
+        env, end = int(row["env"]), int(row["time"]) + 1
+        arrays = {name: getattr(self, name)[env : env + 1, :end] for name in ARRAYS}
         row = np.array([row], dtype=EPISODE)
-        row["lane"] = 0
+        row["env"] = 0
         return Rollouts(**arrays, episodes=row)
 
     @classmethod
     def join(cls, parts):
-        """Blocks of lanes, in order, as one; each with as many steps. Lanes of `episodes` are renumbered."""
+        """Blocks of envs, in order, as one; each with as many steps. Envs of `episodes` are renumbered."""
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
         episodes, first = [], 0
         for part in parts:
             numbered = part.episodes.copy()
-            numbered["lane"] += first
+            numbered["env"] += first
             episodes.append(numbered)
             first += len(part.last)
         episodes = np.concatenate(episodes)
-        return cls(**arrays, episodes=episodes[np.lexsort((episodes["lane"], episodes["time"]))])
+        return cls(**arrays, episodes=episodes[np.lexsort((episodes["env"], episodes["time"]))])
+
+
+@dataclass
+class WholeEpisodes:
+    """Episodes from reset to end, instead of fragments.
+
+    samples: a list for each episode, of mushroom-rl's (state, action, reward, next state, absorbing, last).
+    infos: a list for each episode, of the steps' information dicts, or empty.
+    episodes: structured array of `EPISODE`, in order.
+    """
+
+    samples: list
+    infos: list
+    episodes: np.ndarray
+
+    @property
+    def n_steps(self):
+        return sum(len(samples) for samples in self.samples)
+
+    def dataset(self):
+        """mushroom-rl's list of samples, episode after episode."""
+        return [sample for samples in self.samples for sample in samples]
+
+    def step_infos(self, n_steps=None):
+        """The information dicts of all steps, or the first `n_steps`, as mushroom-rl gives them to `fit`: {key: list}."""
+        collected = {}
+        for info in [info for infos in self.infos for info in infos][:n_steps]:
+            for key, value in info.items():
+                collected.setdefault(key, []).append(value)
+        return collected
 
 
 class EpisodeAssembler:
-    """Puts fragments together to whole episodes, for whoever counts on seeing those."""
+    """Joins consecutive fragments to whole episodes."""
 
-    def __init__(self, n_lanes):
-        self._open = [[] for _ in range(n_lanes)]
+    def __init__(self, n_envs):
+        self._open = [[] for _ in range(n_envs)]
 
     def add(self, rollouts):
         """The episodes that ended in these `Rollouts`, each mushroom-rl's list of its samples from its first step on."""
         ended = rollouts.absorbing | rollouts.truncated
-        lanes = [rollouts.samples(lane, ended[lane]) for lane in range(len(ended))]
-        done = [0] * len(lanes)
+        envs = [rollouts.samples(env, ended[env]) for env in range(len(ended))]
+        done = [0] * len(envs)
         episodes = []
         for row in rollouts.episodes:
-            lane, end = row["lane"], row["time"] + 1
-            episodes.append(self._open[lane] + lanes[lane][done[lane] : end])
-            self._open[lane], done[lane] = [], end
-        for lane, samples in enumerate(lanes):
-            self._open[lane] += samples[done[lane] :]
+            env, end = row["env"], row["time"] + 1
+            episodes.append(self._open[env] + envs[env][done[env] : end])
+            self._open[env], done[env] = [], end
+        for env, samples in enumerate(envs):
+            self._open[env] += samples[done[env] :]
         return episodes

@@ -1,11 +1,19 @@
-"""The direction-conditioned quadruped. Importing this package registers it with loco-mujoco, mushroom-rl and Gymnasium."""
+"""The direction-conditioned quadruped. Importing this package registers it with loco-mujoco, mushroom-rl and Gymnasium.
 
-import gymnasium
+Each registration waits until its library is imported, so that the pool's workers, which need the tasks alone, import neither.
+"""
 
-from qi_ext.tasks.quadruped import QuadrupedDirection
+from wrapt import register_post_import_hook
 
-QuadrupedDirection.register()
-if "QuadrupedDirection-v0" not in gymnasium.registry:
-    gymnasium.register("QuadrupedDirection-v0", entry_point="qi_ext.tasks.gymnasium_env:QuadrupedDirectionEnv")
+register_post_import_hook("qi_ext.tasks.registration:register_with_loco_mujoco", "loco_mujoco")
+register_post_import_hook("qi_ext.tasks.registration:register_with_gymnasium", "gymnasium")
 
 __all__ = ["QuadrupedDirection"]
+
+
+def __getattr__(name):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from qi_ext.tasks.quadruped import QuadrupedDirection
+
+    return QuadrupedDirection

@@ -28,11 +28,6 @@ class DirectionTask(Task):
     def tell(self, command):
         return command.features, self._nearest(command)
 
-    def start(self, generator, command=None, group=DRAWN):
-        if self.starts is None:
-            raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
-        return self.starts.draw(generator, command, group)
-
     def _nearest(self, command):
         """The group of start states whose direction is nearest to that of `command`."""
         if not len(self._directions):

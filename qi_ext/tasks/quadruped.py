@@ -7,9 +7,12 @@ import numpy as np
 from loco_mujoco.environments import UnitreeA1, ValidTaskConf
 from mushroom_rl.utils.mujoco import ObservationHelper
 
-from qi_ext.demonstrations import InitialStates, load_demonstrations
+from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
+from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import TASKS, Command, task_commands
+from qi_ext.tasks.directions import DirectionTask
+from qi_ext.tasks.task import Task
 
 
 class _IndexedObservationHelper(ObservationHelper):
@@ -17,13 +20,12 @@ class _IndexedObservationHelper(ObservationHelper):
 
     def __init__(self, observation_spec, model, data):
         super().__init__(observation_spec, model, data, max_joint_velocity=None)
-        joints = [model.joint(name) for name in a1.JOINTS]
-        self._qpos_index = np.array([joint.qposadr[0] for joint in joints])
-        self._qvel_index = np.array([joint.dofadr[0] for joint in joints])
+        self.addresses = addresses(model)
         self._arrow = model.site("dir_arrow").id
 
     def _build_obs(self, data):
-        return np.concatenate([data.qpos[self._qpos_index], data.qvel[self._qvel_index], data.site_xmat[self._arrow]])
+        parts = data.qpos[self.addresses.qpos], data.qvel[self.addresses.qvel], data.site_xmat[self._arrow]
+        return np.concatenate(parts)
 
 
 class QuadrupedDirection(UnitreeA1):
@@ -90,27 +92,26 @@ class QuadrupedDirection(UnitreeA1):
     def __init__(self, task="simple", n_directions=8, speed=0.5, demonstrations="trot", seed=None, **kwargs):
         """Build the environment.
 
-        task: `simple` or `hard`. n_directions: of `hard`. speed: commanded, m/s.
+        task: `simple`, `hard`, or a `Task`. n_directions: of `hard`. speed: commanded, m/s.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
         Raises ValueError for an unknown task, UserError for demonstrations that cannot be used.
         """
-        self.task = task
-        self.commands = task_commands(task, n_directions, speed)
-        self.demonstrations = load_demonstrations(demonstrations, self.commands)
-        self.initial_states = InitialStates(self.demonstrations)
-        kwargs.setdefault("reward_type", "velocity_vector")
+        commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed)
+        self.demonstrations = load_demonstrations(demonstrations, commands)
+        self.task = task if isinstance(task, Task) else DirectionTask(task, commands, self.demonstrations)
+        self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
         super().__init__(random_start=False, **kwargs)
         self.obs_helpers = [
             _IndexedObservationHelper(self.obs_helper.observation_spec, model, data)
             for model, data in zip(self._models, self._datas, strict=True)
         ]
         self.obs_helper = self.obs_helpers[0]
-        self._requested_command = None
+        self._told = None
         self._blow_up_said = False
-        self._set_command(self.commands[0])
+        self._set_command(self.task.tell(self.commands[0])[0])
         self.seed(seed)
 
     @staticmethod
@@ -133,9 +134,14 @@ class QuadrupedDirection(UnitreeA1):
         return self._data
 
     @property
+    def commands(self):
+        """The `Command`s of the task, a tuple."""
+        return self.task.commands
+
+    @property
     def command(self):
-        """The `Command` of the present episode."""
-        return self._command
+        """The present `Command`."""
+        return self.task.describe(self.command_array)
 
     def seed(self, seed):
         """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""
@@ -152,7 +158,7 @@ class QuadrupedDirection(UnitreeA1):
             raise ValueError("reset: give an observation (it holds the command) or a command, not both")
         if command is not None and not isinstance(command, Command):
             command = Command(command, self.commands[0].speed)
-        self._requested_command = command
+        self._told = command
         return super().reset(obs)
 
     def setup(self, obs):
@@ -161,11 +167,10 @@ class QuadrupedDirection(UnitreeA1):
         if obs is not None:
             self._init_sim_from_obs(obs)
             return
-        command = self._requested_command
-        if command is None:
-            command = self.commands[self._generator.integers(len(self.commands))]
+        told = () if self._told is None else self.task.tell(self._told)
+        command, state = self.task.start(self._generator, *told)
         self._set_command(command)
-        self._set_joints(self.initial_states.draw(command, self._generator))
+        self._set_joints(*np.split(state, 2))
 
     def step(self, action):
         """Apply torques for 10 ms; returns observation (37,), reward, absorbing, info.
@@ -215,24 +220,37 @@ class QuadrupedDirection(UnitreeA1):
         return self.demonstrations.dataset()
 
     def _set_command(self, command):
-        self._command = command
-        self._goal_features = command.features
-        self._goal.set_goal(command.direction + np.pi / 2, command.speed)
+        """command: as the task encodes it, (k,)."""
+        self.command_array = command
+        self._steps = 0
+        described = self.command
+        self._goal.set_goal(described.direction + np.pi / 2, described.speed)
 
-    def _set_joints(self, observation):
-        helper = self.obs_helper
-        self._data.qpos[helper._qpos_index[2:]] = observation[a1.POSITION]
-        self._data.qvel[helper._qvel_index] = observation[a1.VELOCITY]
+    def _set_joints(self, positions, velocities):
+        """positions, velocities: (18,) each, of `a1.JOINTS`."""
+        self._data.qpos[self.obs_helper.addresses.qpos] = positions
+        self._data.qvel[self.obs_helper.addresses.qvel] = velocities
+
+    def _simulation_post_step(self):
+        super()._simulation_post_step()
+        self._steps += 1
+        self.command_array = self.task.advance(self.command_array, self._steps, self._generator)
 
     def _init_sim_from_obs(self, obs):
         obs = np.asarray(obs, dtype=np.float64)
         if obs.ndim != 1 or len(obs) < a1.N_OBSERVATIONS or not np.all(np.isfinite(obs)):
             raise ValueError(f"reset: an observation to start from is 37 finite numbers, not an array of shape {obs.shape}")
         cosine, sine, speed = obs[a1.GOAL]
-        self._set_command(Command(np.degrees(np.arctan2(sine, cosine)), speed))
-        if np.allclose(self._goal_features, obs[a1.GOAL], rtol=0.0, atol=1e-12):
-            self._goal_features = obs[a1.GOAL].copy()  # to the last bit, which the angle does not keep on every processor
-        self._set_joints(obs)
+        command, _ = self.task.tell(Command(np.degrees(np.arctan2(sine, cosine)), speed))
+        if np.allclose(command[:3], obs[a1.GOAL], rtol=0.0, atol=1e-12):
+            command[:3] = obs[a1.GOAL]  # to the last bit, which the angle does not keep on every processor
+        self._set_command(command)
+        self._set_joints(np.concatenate([[0.0, 0.0], obs[a1.POSITION]]), obs[a1.VELOCITY])
+
+    def reward(self, state, action, next_state, absorbing):
+        if self._rewarded_by_task:
+            return float(self.task.reward(state[None], np.asarray(action)[None], next_state[None])[0])
+        return super().reward(state, action, next_state, absorbing)
 
     def _preprocess_action(self, action):
         action = np.asarray(action, dtype=np.float64)
@@ -243,10 +261,9 @@ class QuadrupedDirection(UnitreeA1):
         return super()._preprocess_action(action)
 
     def _create_observation(self, obs):
-        parts = [obs[2:36], self._goal_features]
-        if self._use_foot_forces:
-            parts.append(self.mean_grf.mean / 1000.0)
-        return np.concatenate(parts)
+        observation = np.empty(self.task.observation_size)
+        self.task.observe(obs[:18], obs[18:36], self.command_array, observation)
+        return np.concatenate([observation, self.mean_grf.mean / 1000.0]) if self._use_foot_forces else observation
 
     def _modify_observation(self, obs):
         return obs.copy()
@@ -255,7 +272,7 @@ class QuadrupedDirection(UnitreeA1):
         """The arrow is for rendering only, so it is not turned at each step."""
 
     def _has_fallen(self, obs, return_err_msg=False):
-        fallen = bool(a1.has_fallen(obs))
+        fallen = bool(self.task.has_fallen(obs[: self.task.observation_size][None])[0])
         if not return_err_msg:
             return fallen
         roll, pitch, height = obs[a1.ROLL], obs[a1.PITCH], obs[a1.TRUNK_Z]
@@ -263,3 +280,6 @@ class QuadrupedDirection(UnitreeA1):
 
     def __reduce_ex__(self, protocol):
         raise TypeError("an environment holds a live simulation and cannot be copied or pickled; build another instead")
+
+
+QuadrupedDirection.register()

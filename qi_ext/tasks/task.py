@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 
 DRAWN = -1  # start group of an env whose command is drawn at each episode start
 
@@ -49,10 +50,12 @@ class Task(ABC):
     A command travels as an array of `command_size` numbers, whose layout is the task's own.
 
     name: for messages, tables and agents. commands: the `Command`s that evaluation runs, a tuple.
+    starts: `Starts`; None where every episode must be given its start.
     """
 
     name: str
     commands: tuple
+    starts: Starts | None = None
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
 
@@ -60,13 +63,15 @@ class Task(ABC):
     def tell(self, command):
         """A `Command` as an array, (command_size,), and the group of start states that its episodes start from, an int."""
 
-    @abstractmethod
     def start(self, generator, command=None, group=DRAWN):
         """Begin an episode: its command, (command_size,), and its start state, (36,), as `Starts` has them.
 
         generator: the env's own `numpy.random.Generator`. command, group: from `tell`; drawn where they are not given.
         Raises ValueError where there is nothing to start from.
         """
+        if self.starts is None:
+            raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
+        return self.starts.draw(generator, command, group)
 
     def advance(self, command, step, generator):
         """The command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
@@ -74,6 +79,11 @@ class Task(ABC):
         The next observation, and whether the robot has fallen, are those under the new command.
         """
         return command
+
+    def describe(self, command):
+        """The `Command` that a command, (command_size,), stands for; here: of goal features, the task's own where it is one."""
+        known = (own for own in self.commands if np.array_equal(own.features, command[:3]))
+        return next(known, None) or Command(np.degrees(np.arctan2(command[1], command[0])), command[2])
 
     def observe(self, positions, velocities, command, out):
         """Write the observation, (observation_size,), into `out`; here: the stock A1's, with the command as goal features.

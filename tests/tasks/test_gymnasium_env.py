@@ -33,7 +33,7 @@ def episode(environment, seed):
 
 
 def test_gymnasium_makes_the_task_by_name(environment):
-    assert environment.unwrapped.quadruped.task == "hard"
+    assert environment.unwrapped.quadruped.task.name == "hard"
     assert environment.spec.id == "QuadrupedDirection-v0"
 
 
