@@ -67,7 +67,7 @@ def test_loco_mujoco_makes_the_task_by_name(task, n_commands):
 
     environment = LocoEnv.make(f"QuadrupedDirection.{task}")
     assert isinstance(environment, QuadrupedDirection)
-    assert (environment.task, len(environment.commands)) == (task, n_commands)
+    assert (environment.task.name, len(environment.commands)) == (task, n_commands)
     assert environment.reset().shape == (a1.N_OBSERVATIONS,)
 
 
