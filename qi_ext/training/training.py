@@ -1,0 +1,252 @@
+"""One run, from a config to a directory with an agent in it."""
+
+import shlex
+import time
+from contextlib import ExitStack, closing
+
+import mujoco
+import numpy as np
+import torch
+
+from qi_ext.demonstrations import load_demonstrations, resolved_name
+from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
+from qi_ext.learning.cloning import check_actions, clone
+from qi_ext.learning.device import choose_device
+from qi_ext.sampling.disturbances import TrainingDisturbances
+from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.algorithms import learner_builder
+from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
+from qi_ext.training.health import Health
+from qi_ext.training.log import ProgressLog
+from qi_ext.training.loop import learn
+from qi_ext.training.progress_line import ShownFigures
+from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
+from qi_ext.training.wandb_log import require_wandb
+from qi_ext.utils.display import Display, say
+from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.signals import Signals
+
+
+class Training:
+    """A run's environment, source, learner, counters and directory, to be entered, trained and left.
+
+    Entered, it holds the directory, the pool and the signals: Ctrl-C and SIGTERM then wait for the end of an update.
+    """
+
+    def __init__(self, start):
+        """start: a `resume.Start`. Check everything that can be checked, then build; nothing is written before it is entered.
+
+        Raises UserError.
+        """
+        # As it is found from anywhere, for whoever resumes it.
+        self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
+        self.directory = start.directory
+        require_wandb(config)
+        make_learner = learner_builder(config)
+        self.device, self._why_device = choose_device(config.run.device)
+        torch.set_num_threads(config.run.learner_threads)
+        learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
+        self.env = QuadrupedDirection(
+            config.task.task,
+            n_directions=config.task.n_directions,
+            speed=config.task.speed,
+            demonstrations=config.task.demonstrations,
+            seed=config.run.seed,
+        )
+        # Episodes start from the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
+        self.demonstrations = self.env.demonstrations
+        if config.task.compat == "upstream":
+            self.demonstrations = load_demonstrations(config.task.demonstrations, self.env.commands, compat="upstream")
+        self._starts_hash = self.env.demonstrations.content_hash()
+        self._content = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
+        if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
+            check_actions(self.demonstrations)
+        self.learner = make_learner(self.env.info, self.demonstrations, config, learner_seed, self.device)
+        disturbances = TrainingDisturbances(
+            config.disturbances.push,
+            config.disturbances.torque_noise,
+            config.disturbances.restart_every,
+            config.disturbances.disturb_after,
+        )
+        self.source = PoolSource(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
+        # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
+        spared = disturbances.spared(range(self.source.n_envs))
+        self.measured = spared if spared.any() else ~spared
+        # Every env takes as many steps a batch, and a run as many batches as it needs.
+        n_envs = self.source.n_envs
+        self.batch_size = -(-config.trpo.batch_size // n_envs) * n_envs
+        self.n_steps = -(-config.run.n_steps // self.batch_size) * self.batch_size
+        self.counter = EpisodeCounter()
+        self.signals = Signals()
+        self._health = Health(config.task.speed, config.policy.min_std)
+        self._shown = ShownFigures()
+        self._entered = ExitStack()
+        self._began, self._seconds_before = None, 0.0  # of training; the latter in the runs that this one goes on from
+        self._resumed = start.checkpoint is not None
+        if self._resumed:
+            try:
+                parts = (config, self.learner, self.source, self.counter, self._content)
+                self._seconds_before = put_back(start.checkpoint, *parts)
+            except UserError:
+                self.source.close()
+                raise
+
+    def __enter__(self):
+        with ExitStack() as stack:
+            stack.enter_context(self.signals)
+            stack.callback(self.source.close)
+            stack.enter_context(self.directory.taken())
+            step = self.counter.steps if self._resumed else None
+            self.log = stack.enter_context(closing(ProgressLog(self.directory, self.config, step)))
+            self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
+            self._health.recall(self.log.rows)
+            self._entered = stack.pop_all()
+        self._began = self._saved = self._noted = time.monotonic()
+        return self
+
+    def __exit__(self, *exception):
+        return self._entered.__exit__(*exception)
+
+    def finished(self):
+        """What result.json holds of a run that is over, else None."""
+        result = self.directory.read_result() if self._resumed and self.is_over() else None
+        if result is not None:
+            self.source.close()
+            say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
+        return result
+
+    def train(self):
+        """Warm start, train and save; returns what result.json is to hold of it. Entered only; raises as `learn` does."""
+        self._introduce()
+        try:
+            if not self._resumed:
+                self._warm_start()
+                self.save()
+        except (KeyboardInterrupt, Terminated):
+            say(f"stopped before the first step; begin again with {self.resume_hint}")
+            raise
+        if self.is_over() and self.n_steps and not self.counter.steps:
+            say("the warm start took all of --minutes; nothing is trained")
+        try:
+            with Display("training", self.n_steps, done=self.counter.steps) as self._display:
+                learn(self)
+        except FloatingPointError as error:
+            steps = self.directory.checkpoints.steps()
+            raise FloatingPointError(f"{error} ({self.directory.checkpoints.directory(steps[-1])})") from None
+        return self._result()
+
+    def is_over(self):
+        """Whether the run has had its steps or its minutes."""
+        minutes = self.config.run.minutes
+        return self.counter.steps >= self.n_steps or (minutes > 0.0 and self._seconds() >= 60.0 * minutes)
+
+    def note(self, rollouts, diagnostics, seconds):
+        """Log an update, show it, and warn of what goes wrong in it. rollouts: what it learned from. diagnostics, seconds:
+        {name: number}, of the learner, and of its times."""
+        step, now = self.counter.steps, time.monotonic()
+        episodes, return_mean, length_mean = self.counter.since(step - rollouts.n_steps)
+        figures = {
+            "return_mean": return_mean,
+            "length_mean": length_mean,
+            "episodes": episodes,
+            "blow_ups": int(rollouts.episodes["blew_up"].sum()),
+            "speed_along": rollouts.speed_along(),
+            "steps_per_second": rollouts.n_steps / (now - self._noted),
+            **seconds,
+            **diagnostics,
+        }
+        self._noted = now
+        self.log.write(step, figures)
+        if figures["blow_ups"]:
+            self._display.say(f"{figures['blow_ups']} simulations blew up; their episodes ended as falls (step {step:,})")
+        for warning in self._health.look(figures):
+            self._display.say(f"warning, step {step:,}: {warning}")
+        self._display.update(step, *self._shown.lines(figures))
+
+    def is_checkpoint_due(self):
+        """Whether the last checkpoint is as old as it may get."""
+        return time.monotonic() - self._saved >= 60.0 * self.config.run.checkpoint_every
+
+    def save(self):
+        """Write a checkpoint, and the agent as it is."""
+        self.log.sync()
+        checkpoint = snapshot(self.config, self.learner, self.source, self.counter, self._content, self._seconds())
+        self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.run.keep_checkpoints)
+        self._save_agent(self.directory.agent)
+        self._saved = time.monotonic()
+
+    def say_stopped(self):
+        """Tell how to go on."""
+        say(f"stopped at {self.counter.steps:,} steps; go on with {self.resume_hint}")
+
+    @property
+    def resume_hint(self):
+        """The option that goes on with the run."""
+        return f"--resume {shlex.quote(str(self.directory.path))}"
+
+    def _introduce(self):
+        config, disturbances = self.config, self.config.disturbances
+        whose = "" if config.run.backend == "native" else f" of {config.run.backend}"
+        say(
+            f"{config.run.algorithm.upper()}{whose} on {config.task.task}, seed {config.run.seed}, {self.n_steps:,} steps of 10 ms"
+        )
+        say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
+        for note in self.demonstrations.notes:
+            say(f"  - {note}")
+        if disturbances.push or disturbances.torque_noise:
+            says = f"every other robot: pushes of up to {disturbances.push:g} N, noise at the joints of {disturbances.torque_noise:g}"
+            say(says + (f", from step {disturbances.disturb_after:,} on" if disturbances.disturb_after else ""))
+            if disturbances.disturb_after >= self.n_steps > 0:
+                say("warning: the run ends before that; a smaller --disturb_after has them in it")
+        say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
+        say(f"run directory: {self.directory.path}")
+        if self._resumed:
+            say(f"going on from step {self.counter.steps:,}")
+
+    def _warm_start(self):
+        settings = self.config.warm_start
+        if not settings.warm_start:
+            return
+        demonstrations = self.demonstrations
+        if settings.warm_start_actions == "inferred" or demonstrations.actions is None:
+            with Display("inferring actions", len(demonstrations.states), "states") as display:
+                demonstrations = with_inferred_actions(demonstrations, self.env.model, self.source.n_workers, display.advance)
+                display.say(demonstrations.notes[-1])
+        with Display("cloning", settings.warm_start, "epochs") as display:
+            clone(
+                self.learner.policy,
+                demonstrations,
+                settings.warm_start,
+                settings,
+                self._cloning_seed,
+                lambda epoch, loss: display.update(epoch, f"error {loss:.5f}"),
+            )
+
+    def _seconds(self):
+        """Seconds of training, in this run and in those it goes on from."""
+        return self._seconds_before + (0.0 if self._began is None else time.monotonic() - self._began)
+
+    def _save_agent(self, path):
+        metadata = agent_metadata(self.config, self.counter.steps, self._starts_hash, self.demonstrations.source)
+        self.learner.policy.save_agent(path, metadata)
+
+    def _result(self):
+        first, last = self.counter.window_lengths()
+        return {
+            "task": self.config.task.task,
+            "algorithm": self.config.run.algorithm,
+            "seed": self.config.run.seed,
+            "steps": self.counter.steps,
+            "episodes": self.counter.episodes,
+            "blow_ups": self.counter.blow_ups,
+            "directory": str(self.directory.path),
+            "training_seconds": self._seconds(),
+            "best_checkpoint": self.directory.checkpoints.best(),
+            "demonstrations": self.demonstrations.source,
+            "demonstrations_hash": self._starts_hash,
+            f"episode_length_first_{WINDOW_STEPS}": first,
+            f"episode_length_last_{WINDOW_STEPS}": last,
+            "device": str(self.device),
+            "mujoco": mujoco.__version__,
+        }
