@@ -1,4 +1,4 @@
-"""Record the trot expert: walk every direction of a task, write the demonstrations, print what they are like.
+"""Record the trot expert in every direction of a task, write the demonstrations, and print a table of their figures.
 
     python launchers/make_demonstrations.py --task hard --seconds 20 --seed 0 --output FILE
 
@@ -17,7 +17,7 @@ FORMATS = ("qi_ext", "real", "perfect")
 
 
 def main(arguments=None):
-    """Parse, record, write. Returns None; raises UserError for the user's mistakes, before anything is recorded."""
+    """Parse, record, write. Raises UserError for the user's mistakes, before anything is recorded."""
     parser = Parser("make_demonstrations.py", __doc__)
     for name, kind, default, text in (
         ("task", str, "hard", "simple (walk along +x) or hard (8 directions)"),
@@ -25,7 +25,7 @@ def main(arguments=None):
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
-        ("format", str, "qi_ext", "qi_ext (ours), or for a stock loco-mujoco: real (500 Hz) or perfect (100 Hz, actions)"),
+        ("format", str, "qi_ext", "qi_ext (ours), or for stock loco-mujoco real (500 Hz) or perfect (100 Hz, with actions)"),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
     parser.add_argument("--output", type=str, required=True, help="the npz to write", metavar="FILE")
@@ -36,6 +36,7 @@ def main(arguments=None):
     from rich.table import Table
 
     from qi_ext.demonstrations import formats, recording
+    from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
@@ -58,7 +59,7 @@ def main(arguments=None):
     else:
         formats.write_loco_mujoco_perfect(output, demonstrations)
 
-    table = Table(title=f"nominal segments; of {len(kinds)} segments of {rows * 0.01:g} s a direction")
+    table = Table(title=f"nominal segments, of {len(kinds)} segments of {rows * a1.CONTROL_DT:g} s in each direction")
     for heading in ("direction", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
         table.add_column(heading, justify="right")
     for row in recording.summary(demonstrations):
@@ -71,7 +72,7 @@ def main(arguments=None):
             str(falls[row["direction_deg"]]),
         )
     display.console.print(table)
-    display.say("falls: disturbed segments that ended in one and were recorded anew")
+    display.say("falls: segments that ended in a fall and were recorded anew")
     display.say(f"{len(demonstrations.states):,} states of the synthetic trot expert written to {output}")
 
 

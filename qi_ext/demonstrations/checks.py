@@ -1,4 +1,4 @@
-"""What demonstrations must satisfy before anything is learned from them."""
+"""Checks that demonstrations must pass before anything is learned from them."""
 
 import numpy as np
 
@@ -6,30 +6,19 @@ from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
-RANGE_TOLERANCE = 0.1  # rad; MuJoCo's joint limits are soft, and degrees or a wrong joint order are far outside
+RANGE_TOLERANCE = 0.1  # rad, because MuJoCo's joint limits are soft; degrees or a wrong order of joints exceed it by far
 
 
 def check(demonstrations, where=None):
-    """Raise UserError, naming what is wrong and where, unless `demonstrations` can be learned from.
+    """Raise UserError, with the fault and its row, unless `demonstrations` can be learned from.
 
-    where: the file's path; None for what the demonstrations say of themselves.
+    where: the file's path, for messages; None for the demonstrations' own `source`.
     """
     states, where = demonstrations.states, where or demonstrations.source
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(states) == 0:
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
     _check_bounds(demonstrations, where)
-    start = demonstrations.initial_state
-    if start is not None and (start.ndim != 2 or len(start) != demonstrations.n_segments or not np.all(np.isfinite(start))):
-        _fail(where, f"initial_state must hold a row of finite numbers for each of the {demonstrations.n_segments} segments")
-    for name, width in (("states", None), ("actions", a1.N_ACTIONS), ("executed_actions", a1.N_ACTIONS), ("external_force", 3)):
-        array = getattr(demonstrations, name)
-        if array is None:
-            continue
-        if width is not None and array.shape != (len(states), width):
-            _fail(where, f"{name} must have shape ({len(states)}, {width}) to go with the states, not {array.shape}")
-        if not np.all(np.isfinite(array)):
-            row, column = np.argwhere(~np.isfinite(array))[0]
-            _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
+    _check_arrays(demonstrations, where)
     _check_joint_ranges(states, where)
     _check_continuity(demonstrations, where)
     fallen = a1.has_fallen(states)
@@ -38,7 +27,7 @@ def check(demonstrations, where=None):
     for name in ("actions", "executed_actions"):
         array = getattr(demonstrations, name)
         if array is not None and np.abs(array).max() > 1.0 + 1e-6:
-            _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1] of {a1.MAX_TORQUE:g} Nm")
+            _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
 
 
 def _check_bounds(demonstrations, where):
@@ -48,6 +37,22 @@ def _check_bounds(demonstrations, where):
         _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} segment bounds, not {len(bounds)}")
     if bounds[0] != 0 or bounds[-1] != len(demonstrations.states) or np.any(np.diff(bounds) < 2):
         _fail(where, f"segment bounds must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
+
+
+def _check_arrays(demonstrations, where):
+    rows, start = len(demonstrations.states), demonstrations.initial_state
+    if start is not None and (start.ndim != 2 or len(start) != demonstrations.n_segments or not np.all(np.isfinite(start))):
+        _fail(where, f"initial_state must hold a row of finite numbers for each of the {demonstrations.n_segments} segments")
+    widths = {"states": a1.N_OBSERVATIONS, "actions": a1.N_ACTIONS, "executed_actions": a1.N_ACTIONS, "external_force": 3}
+    for name, width in widths.items():
+        array = getattr(demonstrations, name)
+        if array is None:
+            continue
+        if array.shape != (rows, width):
+            _fail(where, f"{name} must have shape ({rows}, {width}), a row for each state, not {array.shape}")
+        if not np.all(np.isfinite(array)):
+            row, column = np.argwhere(~np.isfinite(array))[0]
+            _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
 
 
 def _check_joint_ranges(states, where):

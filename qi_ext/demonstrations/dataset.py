@@ -1,4 +1,4 @@
-"""Demonstrations in memory: segments of states and actions, each walked under one command."""
+"""Demonstrations in memory: segments of states and actions, each recorded under one command."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -13,17 +13,17 @@ KINDS = ("nominal", "start", "push", "noise", "recorded")
 
 @dataclass(frozen=True)
 class Demonstrations:
-    """S segments of N states in all, 100 Hz.
+    """N states at 100 Hz, in S segments.
 
     states: (N, 37), float64, laid out as the task's observation.
     bounds: (S + 1,), int64; segment i is rows bounds[i] to bounds[i + 1].
-    commands: S commands. kind: S of `KINDS`.
-    actions: (N, 12) in [-1, 1] or None; what the demonstrator would have done in each state (the label to imitate).
-    executed_actions: (N, 12) or None; what was done, noise included.
-    external_force: (N, 3) or None; N on the trunk, world frame, during the step that leaves the state.
+    commands: S `Command`s. kind: S of `KINDS`.
+    actions: (N, 12) in [-1, 1], or None; the expert's action in each state, without noise: the label to imitate.
+    executed_actions: (N, 12) in [-1, 1], or None; the action that was executed, noise included.
+    external_force: (N, 3), or None; N on the trunk, world frame, during the step that leaves the state.
     initial_state: (S, k), float64, or None; MuJoCo's integration state at each segment's first row.
-    source: what it is, for tables and logs. synthetic: made by a controller in simulation.
-    notes: what was mended on reading, a line each.
+    source: where they come from, for tables and logs. synthetic: made by a controller in simulation.
+    notes: what was changed on loading, and what the user should know, a line each.
     """
 
     states: np.ndarray
@@ -43,11 +43,11 @@ class Demonstrations:
         return len(self.commands)
 
     def segment(self, index):
-        """The rows of a segment, a slice."""
+        """Rows of a segment, a slice."""
         return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
 
     def content_hash(self):
-        """SHA-256 of what is learned from (states, actions, bounds), 16 hexadecimal digits."""
+        """SHA-256 of states, actions and bounds, its first 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for array in (self.states, self.actions, self.bounds):
             if array is not None:
@@ -55,11 +55,11 @@ class Demonstrations:
         return digest.hexdigest()[:16]
 
     def of(self, command, kind=None):
-        """Only the segments walked under `command`, and of `kind` where it is given."""
+        """Return the segments recorded under `command`, and of `kind` where it is given."""
         return self.select(i for i in range(self.n_segments) if self.commands[i] == command and kind in (None, self.kind[i]))
 
     def select(self, keep):
-        """Only the segments with the given indices, in that order."""
+        """Return the segments with the given indices, in that order."""
         keep = list(keep)
         rows = np.concatenate([np.arange(self.bounds[i], self.bounds[i + 1]) for i in keep])
         lengths = [self.bounds[i + 1] - self.bounds[i] for i in keep]
@@ -80,20 +80,18 @@ class Demonstrations:
         )
 
     def with_commands(self, commands):
-        """The same motion under other commands, one a segment, written into the goal features."""
+        """Return the same motion under other commands, one for each segment; goal features are theirs."""
         states = self.states.copy()
         for i, command in enumerate(commands):
             states[self.segment(i), a1.GOAL] = command.features
         return replace(self, states=states, commands=tuple(commands))
 
     def dataset(self):
-        """Transitions within segments, in the form of loco-mujoco's `create_dataset`.
+        """Return the transitions within segments, in the form of loco-mujoco's `create_dataset`.
 
-        Returns a dict: states, next_states (n, 37), absorbing, last (n,), and actions (n, 12) where there are any.
+        A dict: states, next_states (n, 37), absorbing, last (n,), and actions (n, 12) where there are any.
         """
-        here = np.ones(len(self.states), dtype=bool)
-        here[self.bounds[1:] - 1] = False
-        rows = np.flatnonzero(here)
+        rows = np.delete(np.arange(len(self.states)), self.bounds[1:] - 1)
         last = np.zeros(len(self.states))
         last[self.bounds[1:] - 2] = 1.0
         dataset = {

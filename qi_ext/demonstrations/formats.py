@@ -1,8 +1,8 @@
-"""The three npz formats of demonstrations, read and written: ours, loco-mujoco's real and loco-mujoco's perfect one.
+"""Read and write the three npz formats of demonstrations: ours, and loco-mujoco's real and perfect ones.
 
-Nothing is ever unpickled. Conventions of loco-mujoco 0.4.1 (environments/quadrupeds/unitreeA1.py, utils/trajectory.py): the
-real format holds one array a joint at 500 Hz and the goal as the rotation matrix of an arrow; the perfect format holds
-observations and actions at 100 Hz.
+Conventions of loco-mujoco 0.4.1 (environments/quadrupeds/unitreeA1.py, utils/trajectory.py): the real format holds one array
+for each joint at 500 Hz, and the goal as the rotation matrix of an arrow; the perfect format holds observations and actions at
+100 Hz.
 """
 
 from pathlib import Path
@@ -13,20 +13,20 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import KINDS, Demonstrations
-from qi_ext.demonstrations.npz import floats, need, read_npz, whole_numbers, write_npz
+from qi_ext.demonstrations.npz import floats, read_npz, require_keys, whole_numbers, write_npz
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 
 FORMAT_VERSION = 1
-REAL_FACTOR = 5  # real samples (500 Hz) a control step (100 Hz)
+REAL_FACTOR = 5  # samples of the real format (500 Hz) for each control step (100 Hz)
 
 OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
 
 
 def read(path):
-    """Checked `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from."""
+    """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from."""
     arrays = read_npz(path)
     ours = "segment_bounds" in arrays
     if ours:
@@ -37,18 +37,19 @@ def read(path):
         demonstrations = _from_real(arrays, path)
     else:
         raise UserError(
-            f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the formats known: "
+            f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the known formats: "
             "ours (segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
         )
     check(demonstrations, path)
-    # Our file holds float32, in which a command's features are not quite those of the command.
+    # Our file holds float32, which rounds the goal features.
     return demonstrations.with_commands(demonstrations.commands) if ours else demonstrations
 
 
 def write(path, demonstrations, made_by=""):
-    """Write our own format: the fields of `Demonstrations`, states and actions in float32. made_by: the command, kept inside.
+    """Write our format: the fields of `Demonstrations`, states and actions in float32.
 
-    Actions are rounded when they are recorded, before they are executed, so that nothing is lost here.
+    made_by: the command line that recorded them, kept in the file. Recorded actions have few enough digits for float32.
+    Raises UserError where one of the arrays is None or the file cannot be written.
     """
     for name in ("actions", "executed_actions", "external_force", "initial_state"):
         if getattr(demonstrations, name) is None:
@@ -73,10 +74,11 @@ def write(path, demonstrations, made_by=""):
 def write_loco_mujoco_real(path, demonstrations):
     """Write loco-mujoco's real format, 500 Hz, for its `datasets/quadrupeds/real/`.
 
-    Between our samples lies the cubic through their positions and velocities; x and y are integrated from the velocities.
-    loco-mujoco wants all segments of one length. Its own resampling stretches time by about 0.8 / (samples a segment).
+    Samples are interpolated by the cubic through our positions and velocities; x and y are integrated from the velocities.
+    Raises UserError for segments of different lengths, which loco-mujoco cannot read. When it reads the file, its resampling
+    stretches time by about 0.8 / (samples of a segment).
     """
-    _need_equal_lengths(demonstrations, path)
+    _require_equal_lengths(demonstrations, path)
     parts = [_resampled(demonstrations.states[demonstrations.segment(i)]) for i in range(demonstrations.n_segments)]
     length = len(parts[0][0])
     positions, velocities = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -84,9 +86,9 @@ def write_loco_mujoco_real(path, demonstrations):
 
 
 def loco_mujoco_trajectories(positions, velocities, commands, length):
-    """The arrays of loco-mujoco's real format, at whatever frequency, for its `Trajectory` (utils/trajectory.py).
+    """Return the arrays of loco-mujoco's real format, of any frequency, for its `Trajectory` (utils/trajectory.py).
 
-    positions, velocities: (S length, 18), of `a1.JOINTS`. commands: S, one for each `length` rows, which are a trajectory.
+    positions, velocities: (S length, 18), of `a1.JOINTS`. commands: S, one for each trajectory of `length` rows.
     """
     arrays = {f"q_{joint}": positions[:, j] for j, joint in enumerate(a1.JOINTS)}
     arrays |= {f"dq_{joint}": velocities[:, j] for j, joint in enumerate(a1.JOINTS)}
@@ -100,8 +102,12 @@ def loco_mujoco_trajectories(positions, velocities, commands, length):
 
 
 def write_loco_mujoco_perfect(path, demonstrations):
-    """Write loco-mujoco's perfect format, 100 Hz observations and actions, for its `datasets/quadrupeds/perfect/`."""
-    _need_equal_lengths(demonstrations, path)
+    """Write loco-mujoco's perfect format, 100 Hz observations and actions, for its `datasets/quadrupeds/perfect/`.
+
+    Raises UserError for demonstrations that loco-mujoco could not read: without actions, of a single segment, or of segments
+    of different lengths.
+    """
+    _require_equal_lengths(demonstrations, path)
     if demonstrations.actions is None:
         raise UserError(f"demonstrations: {path}: loco-mujoco's perfect format needs actions, and these have none")
     if demonstrations.n_segments < 2:
@@ -109,9 +115,9 @@ def write_loco_mujoco_perfect(path, demonstrations):
     write_npz(path, **demonstrations.dataset())
 
 
-def _need_equal_lengths(demonstrations, path):
+def _require_equal_lengths(demonstrations, path):
     if len(set(np.diff(demonstrations.bounds))) != 1:
-        raise UserError(f"demonstrations: {path}: loco-mujoco wants segments of one length, and these differ")
+        raise UserError(f"demonstrations: {path}: loco-mujoco needs segments of one length; cut them, or write our format")
 
 
 def _resampled(states):
@@ -128,7 +134,7 @@ def _resampled(states):
 
 
 def _from_ours(arrays, path):
-    need(arrays, OURS, path)
+    require_keys(arrays, OURS, path)
     for key in ("format_version", "synthetic", "source"):
         if key in arrays and arrays[key].ndim:
             raise UserError(f"demonstrations: {path}: {key} must be a single value, not of shape {arrays[key].shape}")
@@ -161,7 +167,7 @@ def _from_ours(arrays, path):
 
 
 def _from_perfect(arrays, path):
-    need(arrays, ("states", "last"), path)
+    require_keys(arrays, ("states", "last"), path)
     states = floats(arrays, "states", path)
     last = floats(arrays, "last", path).reshape(-1)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(last) != len(states):
@@ -174,7 +180,7 @@ def _from_perfect(arrays, path):
 
 
 def _from_real(arrays, path):
-    need(arrays, REAL, path)
+    require_keys(arrays, REAL, path)
     columns = {key: np.atleast_1d(floats(arrays, key, path)) for key in REAL}
     length = len(columns["q_trunk_tx"])
     for key, column in columns.items():
@@ -182,31 +188,31 @@ def _from_real(arrays, path):
             raise UserError(f"demonstrations: {path}: {key} has shape {column.shape}, but q_trunk_tx has {length} rows")
     bounds = whole_numbers(arrays, "split_points", path) if "split_points" in arrays else np.array([0, length])
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
-        raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length}, at least 10 rows a segment")
+        raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length} by at least 10 rows a segment")
     arrows = columns["dir_arrow"].reshape(-1, 3, 3)
     if not np.all(np.isfinite(arrows)) or np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
         raise UserError(f"demonstrations: {path}: dir_arrow must hold rotation matrices, 9 numbers a row")
     direction = Rotation.from_matrix(arrows).as_euler("xyz")[:, 2] - np.pi / 2
     goal = np.stack([np.cos(direction), np.sin(direction), columns["goal_speed"].reshape(-1)], axis=1)
-    full = np.stack([columns[f"q_{joint}"].reshape(-1) for joint in a1.JOINTS[2:]], axis=1)
-    speed = np.stack([columns[f"dq_{joint}"].reshape(-1) for joint in a1.JOINTS], axis=1)
-    states = np.concatenate([full, speed, goal], axis=1)
+    positions = np.stack([columns[f"q_{joint}"].reshape(-1) for joint in a1.JOINTS[2:]], axis=1)
+    velocities = np.stack([columns[f"dq_{joint}"].reshape(-1) for joint in a1.JOINTS], axis=1)
+    states = np.concatenate([positions, velocities, goal], axis=1)
     rows = [np.arange(begin, end, REAL_FACTOR) for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
     note = (
         "500 Hz real recording taken at 100 Hz, with its recorded velocities "
         "(loco-mujoco's finite differences are 0 at each segment's first sample)"
     )
-    taken = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
-    return _recorded(states[np.concatenate(rows)], taken, path, "real", notes=(note,))
+    bounds = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
+    return _recorded(states[np.concatenate(rows)], bounds, path, "real", notes=(note,))
 
 
 def _recorded(states, bounds, path, form, actions=None, notes=()):
-    """Demonstrations of loco-mujoco's: the command of each segment is read off its goal features."""
+    """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
     commands = []
     for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
         cosine, sine, speed = states[begin:end, a1.GOAL].T
         if np.abs(np.hypot(cosine, sine) - 1.0).max() > 0.01 or not np.all(np.isfinite(speed)):
-            raise UserError(f"demonstrations: {path}: goal features of rows {begin} to {end} are no cosine, sine and speed")
+            raise UserError(f"demonstrations: {path}: goal features of rows {begin} to {end} are not cosine, sine and speed")
         mean = np.arctan2(sine.mean(), cosine.mean())
         if (np.cos(mean) * cosine + np.sin(mean) * sine).min() < np.cos(np.radians(10.0)):
             raise UserError(f"demonstrations: {path}: the goal turns within rows {begin} to {end}; cut them into segments")
@@ -225,7 +231,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
 
 def _command(direction_deg, speed, path):
     try:
-        # Arrow matrices give degrees with rounding errors, which would look like a direction of its own.
+        # Arrow matrices give degrees with rounding errors, which would pass for another direction.
         return Command(round(float(direction_deg), 6), round(float(speed), 6))
     except ValueError as error:
         raise UserError(f"demonstrations: {path}: {error}") from None

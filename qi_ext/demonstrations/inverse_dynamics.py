@@ -1,4 +1,4 @@
-"""Actions for demonstrations of states alone: the torques that, in simulation, lead from each state to the next."""
+"""Actions inferred from states: the torques that lead, in simulation, from each demonstrated state to the next."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -7,32 +7,34 @@ import mujoco
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.sampling.physics import settled
+from qi_ext.robot.addresses import addresses
+from qi_ext.utils.simulation_context import simulation_context
 
 MAX_ITERATIONS = 7
-# The Jacobian of the transition before mostly does, and costs nothing; this many iterations without success say otherwise.
+# The Jacobian of the previous transition mostly suffices, and is free; it is computed anew after this many iterations.
 ITERATIONS_WITH_OLD_JACOBIAN = 2
 TOLERANCE = 0.03  # rad/s and m/s, RMS over the 18 velocities
 DAMPING = 0.1  # of the least squares, in rad/s per unit of action
-# A step's effect on the velocities, in effects of a substep: the 10 substeps, less what contacts and joints damp meanwhile.
+# Effect of a step on the velocities relative to that of one substep: 10 substeps, less the damping by contacts and joints.
 EFFECTIVE_SUBSTEPS = 7.5
-DIFFERENCE = 1e-4  # of the action, for finite differences
+DIFFERENCE = 1e-4  # in units of the action, for finite differences
 
 
 def with_inferred_actions(demonstrations, model, n_threads=1, progress=lambda n: None):
-    """Demonstrations of the same motion, with the `actions` that explain it best in simulation; a last note says how well.
+    """Return `Demonstrations` of the same motion with the `actions` that explain it best; their last note says how well.
 
     Each action is the one whose 10 substeps of `model` come nearest, in velocities, to the next state, found by Levenberg's
-    damped least squares (1944) with Broyden's rank-one updates of the Jacobian (1965), beginning at the action before, which
-    also stands for what the motion does not tell (how hard two feet push against each other). MuJoCo's own inverse dynamics is
-    no use here: stiff contacts make its torques as wrong as they are large when accelerations are differences over 10 ms.
+    damped least squares (1944) with Broyden's rank-one updates of the Jacobian (1965). The search starts at the previous
+    action and stays near it where the motion leaves the torques undetermined (how hard two feet push against each other).
+    MuJoCo's own inverse dynamics does not serve: with accelerations taken as differences over 10 ms, stiff contacts make its
+    torques large and wrong.
 
-    demonstrations: only `states` and `bounds` are looked at; the last state of each segment, from which nothing follows, is
-    left out of the result, and so is what was recorded of actions and forces. model: the task's compiled `mujoco.MjModel`.
-    n_threads: never part of the result. progress(n) is called as n more states are done.
+    demonstrations: only `states` and `bounds` are used. The result has neither the last state of each segment, which has no
+    next state, nor recorded actions and forces. model: the task's compiled `mujoco.MjModel`.
+    n_threads: changes only the speed. progress(n) is called as n more states are done.
     """
     segments = [demonstrations.states[demonstrations.segment(i)] for i in range(demonstrations.n_segments)]
-    with settled(), ThreadPoolExecutor(n_threads) as threads:
+    with simulation_context(), ThreadPoolExecutor(n_threads) as threads:
         inferred = []
         try:
             for actions, misses in threads.map(lambda states: _Simulation(model).infer(states), segments):
@@ -60,26 +62,24 @@ def with_inferred_actions(demonstrations, model, n_threads=1, progress=lambda n:
 
 
 class _Simulation:
-    """One robot, put into any state."""
+    """A simulated robot that can be put into any observed state."""
 
     def __init__(self, model):
         self.model, self.data = model, mujoco.MjData(model)
-        joints = [model.joint(name) for name in a1.JOINTS]
-        self._qpos = np.array([joint.qposadr[0] for joint in joints])
-        self._qvel = np.array([joint.dofadr[0] for joint in joints])
-        self._actuators = np.array([model.actuator(name).id for name in a1.ACTUATORS])
+        self._addresses = addresses(model)
 
     def infer(self, states):
-        """Actions, (n - 1, 12), of a segment of n states, and by how much they miss the next velocities, (n - 1, 18)."""
+        """Actions, (n - 1, 12), between n states, and the errors of the velocities they lead to, (n - 1, 18)."""
         actions = np.zeros((len(states) - 1, a1.N_ACTIONS))
         misses = np.zeros((len(states) - 1, len(a1.JOINTS)))
         action, jacobian = np.zeros(a1.N_ACTIONS), None
         for i in range(len(states) - 1):
-            action, misses[i], jacobian = self._fitted(states[i], states[i + 1], action, jacobian)
+            action, misses[i], jacobian = self._fit_action(states[i], states[i + 1], action, jacobian)
             actions[i] = action
         return actions, misses
 
-    def _fitted(self, state, next_state, previous, jacobian):
+    def _fit_action(self, state, next_state, previous, jacobian):
+        """The action from `state` to `next_state`, the error of the velocities it leads to, and the Jacobian as updated."""
         action, damping = previous, DAMPING**2
         miss = next_state[a1.VELOCITY] - self._velocity(state, action)
         for iteration in range(MAX_ITERATIONS):
@@ -101,17 +101,17 @@ class _Simulation:
         return action, miss, jacobian
 
     def _velocity(self, state, action, n_substeps=a1.N_SUBSTEPS):
-        """Velocities, (18,), after `n_substeps` from an observed state; finite, because MuJoCo resets what blows up."""
+        """Velocities, (18,), `n_substeps` after an observed state; finite, because MuJoCo resets a simulation that blows up."""
         mujoco.mj_resetData(self.model, self.data)
         # x and y stay 0: the floor is the same everywhere.
-        self.data.qpos[self._qpos[2:]] = state[a1.POSITION]
-        self.data.qvel[self._qvel] = state[a1.VELOCITY]
-        self.data.ctrl[self._actuators] = action
+        self.data.qpos[self._addresses.qpos[2:]] = state[a1.POSITION]
+        self.data.qvel[self._addresses.qvel] = state[a1.VELOCITY]
+        self.data.ctrl[self._addresses.actuators] = action
         mujoco.mj_step(self.model, self.data, n_substeps)
-        return self.data.qvel[self._qvel]
+        return self.data.qvel[self._addresses.qvel]
 
     def _jacobian(self, state, action):
-        """About how a step's velocities depend on its action, (18, 12): from the substep in its middle."""
+        """Approximate derivatives of the next velocities by the action, (18, 12), from one substep at `state`."""
         before = self._velocity(state, action, 1)
         columns = [self._velocity(state, action + change, 1) - before for change in DIFFERENCE * np.eye(a1.N_ACTIONS)]
         return np.stack(columns, axis=1) * (EFFECTIVE_SUBSTEPS / DIFFERENCE)

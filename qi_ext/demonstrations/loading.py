@@ -1,4 +1,4 @@
-"""One name for demonstrations, wherever they come from: read, checked, and made to fit the task."""
+"""Load demonstrations by name: find the file, read it, check it, and fit it to the task's commands."""
 
 import importlib.resources
 import importlib.util
@@ -12,21 +12,24 @@ from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.robot import a1
 from qi_ext.robot.commands import angle_between
+from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 
 COMPAT = ("task", "upstream")
+WIDEST = 22.5  # degrees at most from a recorded direction to the task's that it stands for
+SLOW = 0.1  # m/s by which the expert's speed may differ from the commanded one without a note
 
 
 def load_demonstrations(name, commands, compat="task"):
-    """Demonstrations for a task that draws from `commands`.
+    """Return `Demonstrations` for a task that draws from `commands`.
 
     name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
     perfect one; or the path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories;
-    perfect: 100 Hz observations). `Demonstrations` are only fitted to the commands; None gives None.
+    perfect: 100 Hz observations). `Demonstrations` are checked and fitted to the commands; None gives None.
     compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
-    beside a commanded 0.50 would give the expert away to a discriminator; segments of directions that the task never commands
-    are left out. `upstream` keeps the recorded goals and all segments.
-    What was mended is in the result's `notes`. Raises UserError where the data cannot be used.
+    beside a commanded 0.50 would give the expert away to a discriminator, and leaves out segments of directions that the task
+    never commands. `upstream` keeps the recorded goals and all segments.
+    The result's `notes` say what was changed. Raises UserError where the data cannot be used.
     """
     if compat not in COMPAT:
         raise UserError(f"demonstrations: unknown compat {compat!r}; choose one of {', '.join(COMPAT)}")
@@ -41,12 +44,12 @@ def load_demonstrations(name, commands, compat="task"):
 
 
 def resolved_name(name):
-    """The same `name` for use from any working directory: paths made absolute."""
+    """Return `name` for use from any working directory: a path is made absolute."""
     return name if name in ("trot", "loco-mujoco") else str(Path(name).resolve())
 
 
 def embedded_path(task):
-    """The embedded set of our trot expert for `simple` or `hard`."""
+    """Path of the embedded set of our trot expert for `simple` or `hard`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
 
 
@@ -68,8 +71,9 @@ def _path(name, simple):
 
 
 def _fit_to(demonstrations, commands):
+    """Return the segments of commanded directions, each under the nearest command, with notes on all that was changed."""
     directions = np.array([command.direction_deg for command in commands])
-    widest = min(180.0 / len(commands), 22.5)
+    widest = min(180.0 / len(commands), WIDEST)
     keep, fitted, replaced = [], [], set()
     for i, recorded in enumerate(demonstrations.commands):
         distance = angle_between(directions, recorded.direction_deg)
@@ -77,16 +81,13 @@ def _fit_to(demonstrations, commands):
         if distance.min() <= widest + 1e-6:
             keep.append(i)
             fitted.append(nearest)
-            if (
-                abs(recorded.speed - nearest.speed) > 1e-9
-                or angle_between(recorded.direction_deg, nearest.direction_deg) > 1e-6
-            ):
+            if abs(recorded.speed - nearest.speed) > 1e-9 or distance.min() > 1e-6:
                 replaced.add((f"{recorded.direction_deg:.1f}", f"{recorded.speed:.2f}", nearest))
     wanted = ", ".join(f"{direction:g}" for direction in directions)
     if not keep:
         found = ", ".join(sorted({f"{command.direction_deg:g}" for command in demonstrations.commands}))
         raise UserError(
-            f"demonstrations: {demonstrations.source} shows none of the task's directions ({wanted} degrees), "
+            f"demonstrations: {demonstrations.source} has none of the task's directions ({wanted} degrees), "
             f"only {found}; use another file or --demonstrations trot"
         )
     notes = list(demonstrations.notes)
@@ -105,18 +106,18 @@ def _fit_to(demonstrations, commands):
             f"never demonstrated: {', '.join(missing)} degrees; episodes there start from the nearest demonstrated direction"
         )
     result = demonstrations.select(keep).with_commands(fitted)
-    return replace(result, notes=tuple(notes + _slow_notes(result)))
+    return replace(result, notes=(*notes, *_speed_notes(result)))
 
 
-def _slow_notes(demonstrations):
-    """Say so where the motion is not what the command asks for: such demonstrations cannot earn the environment's reward."""
+def _speed_notes(demonstrations):
+    """Notes on commands whose speed the expert does not keep: imitating it cannot earn the environment's reward."""
     notes = []
     for command in sorted(set(demonstrations.commands), key=lambda command: command.direction_deg):
         states = demonstrations.of(command).states
-        along = float(np.mean(states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] @ command.features[:2]))
-        if abs(along - command.speed) > 0.1:
+        along = float(velocity_in_command_frame(states)[0].mean())
+        if abs(along - command.speed) > SLOW:
             notes.append(
-                f"the demonstrator moves at {along:.2f} m/s along the command of {command.speed:g} m/s "
+                f"the expert moves at {along:.2f} m/s along the command of {command.speed:g} m/s "
                 f"({command.direction_deg:g} degrees); its own environment reward is "
                 f"{a1.environment_reward(states).mean():.2f} a step"
             )

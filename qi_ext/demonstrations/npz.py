@@ -1,4 +1,4 @@
-"""npz files that may come from strangers: arrays in and out, nothing ever unpickled, every fault one line."""
+"""npz files from anyone: arrays are read and written, nothing is ever unpickled, and every fault is a one-line UserError."""
 
 import tokenize
 import zipfile
@@ -10,10 +10,10 @@ import numpy as np
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 
-MAX_BYTES = 2**31  # unpacked; a small file of a stranger's can unpack to anything
+MAX_BYTES = 2**31  # unpacked, because a small file can unpack to more than memory holds
 
 
-def need(arrays, keys, path):
+def require_keys(arrays, keys, path):
     """Raise UserError unless all `keys` are among `arrays`, {key: array}, read from `path`."""
     missing = [key for key in keys if key not in arrays]
     if missing:
@@ -21,7 +21,7 @@ def need(arrays, keys, path):
 
 
 def floats(arrays, key, path):
-    """arrays[key] as float64, of any shape. Raises UserError where it holds no numbers."""
+    """Return arrays[key] as float64, of any shape. Raises UserError where it holds no numbers."""
     try:
         return np.asarray(arrays[key], dtype=np.float64)
     except (TypeError, ValueError):
@@ -29,7 +29,7 @@ def floats(arrays, key, path):
 
 
 def whole_numbers(arrays, key, path):
-    """arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
+    """Return arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
     numbers = floats(arrays, key, path)
     if numbers.ndim != 1 or not np.all(np.isfinite(numbers)) or np.any(numbers != np.round(numbers)):
         raise UserError(f"demonstrations: {path}: {key} must be a row of whole numbers")
@@ -37,7 +37,7 @@ def whole_numbers(arrays, key, path):
 
 
 def read_npz(path):
-    """All arrays of an npz, {key: array}. Raises UserError where it cannot be read; nothing is unpickled."""
+    """Return all arrays of an npz, {key: array}. Raises UserError where it cannot be read; nothing is unpickled."""
     path = Path(path)
     try:
         with open(path, "rb") as file:
@@ -50,12 +50,12 @@ def read_npz(path):
         if size > MAX_BYTES:
             raise UserError(f"demonstrations: {path}: unpacks to {size / 2**30:.1f} GiB, more than the 2 GiB allowed")
         with np.load(path, allow_pickle=False) as archive:
-            # A member that is no array comes as bytes.
+            # numpy returns a member that is no array as bytes.
             return {key: np.asarray(archive[key]) for key in archive.files}
     except MemoryError:
-        raise UserError(f"demonstrations: {path}: an array claims to be larger than memory; download it again") from None
+        raise UserError(f"demonstrations: {path}: an array is said to be larger than memory; download it again") from None
     except FileNotFoundError:
-        raise UserError(f"demonstrations: no such file: {path} (or use trot, or loco-mujoco)") from None
+        raise UserError(f"demonstrations: no such file: {path}; give the path of an npz, trot or loco-mujoco") from None
     except OSError as error:
         raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError, SyntaxError):

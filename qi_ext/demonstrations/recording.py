@@ -1,4 +1,4 @@
-"""Recording the trot expert: segments that say what they are, each replaying exactly from its start state."""
+"""Recordings of the trot expert: segments of four kinds, each of which replays exactly from its start state."""
 
 import mujoco
 import numpy as np
@@ -6,17 +6,18 @@ import numpy as np
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.trot import TrotController, standing_qpos
 from qi_ext.robot import a1
+from qi_ext.robot.frames import velocity_in_command_frame
 
-# Eleven segments at a time, so that most are nominal and none of the kinds is missing.
+# Kinds of a round of segments: most are nominal, and every kind occurs.
 PATTERN = ("nominal", "noise", "nominal", "start", "nominal", "noise", "nominal", "push", "nominal", "noise", "nominal")
 SEGMENT_SECONDS = 2.5
 SETTLING_SECONDS = 4.0
 PUSH_SECONDS = 0.1
 PUSH_EVERY_SECONDS = 1.25
 MAX_PUSH = 60.0  # N
-NOISE_STD = (0.03, 0.07)  # of the action
-ATTEMPTS = 20
-# Binary digits after the point: 0.008 Nm, and under 4e-6 rad, m, rad/s or m/s. The digits left out would be most of the file.
+NOISE_STD = (0.03, 0.07)  # range that a segment draws its own from, in units of the action
+ATTEMPTS = 20  # to record a segment without a fall
+# Binary digits kept after the point: 0.008 Nm, and under 4e-6 rad, m, rad/s or m/s. The others would fill most of the file.
 ACTION_BITS = 12
 STATE_BITS = 17
 
@@ -25,17 +26,18 @@ SOURCE = "synthetic: trot expert in simulation"
 
 
 def segment_plan(seconds):
-    """Kinds and rows of the segments of one direction for about `seconds` of motion: [kind, ...], rows a segment."""
+    """Return the kinds of the segments of one direction, a list, and their rows each, for about `seconds` of motion."""
     rounds = max(1, round(seconds / (SEGMENT_SECONDS * len(PATTERN))))
     rows = round(seconds / (rounds * len(PATTERN)) / a1.CONTROL_DT)
     return list(PATTERN) * rounds, rows
 
 
 def record(environment, seconds, seed, progress=lambda done, total: None):
-    """Record every command of `environment` for `seconds`, a `QuadrupedDirection`; returns `Demonstrations` and falls.
+    """Record `seconds` of every command of `environment`, a `QuadrupedDirection`; return `Demonstrations` and falls.
 
-    The falls, {direction_deg: n}, are segments that ended in one; they are recorded anew. Segment i of a direction depends on
-    (seed, direction, i) only. progress(done, total) is called after each segment.
+    A segment that ends in a fall is recorded anew; falls, {direction_deg: n}, counts them. Segment i of a direction depends on
+    (seed, direction, i) only. progress(done, total) is called after each segment. Raises RuntimeError where the expert falls
+    in every attempt at a segment.
     """
     kinds, rows = segment_plan(seconds)
     segments, falls = [], {}
@@ -68,7 +70,7 @@ def record(environment, seconds, seed, progress=lambda done, total: None):
 
 
 def record_segment(environment, command, kind, rows, generator):
-    """One segment as arrays of `rows` rows, or None where it ended in a fall."""
+    """Record one segment: a dict of arrays of `rows` rows, and its initial_state, (1, k); None where it ended in a fall."""
     controller = TrotController(environment.model, command.direction, command.speed)
     observation = _begin(environment, command, kind, controller, generator)
     data = environment.data
@@ -80,7 +82,7 @@ def record_segment(environment, command, kind, rows, generator):
         noise = generator.uniform(*NOISE_STD) * generator.standard_normal(noise.shape)
     segment = {name: [] for name in ("states", "actions", "executed_actions")}
     for row in range(rows):
-        # Rounded before it is executed, so that the file replays exactly.
+        # Rounded before execution, so that the file replays exactly.
         action = _rounded(controller.action(data), ACTION_BITS)
         executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), ACTION_BITS)
         for name, value in (("states", observation), ("actions", action), ("executed_actions", executed)):
@@ -96,7 +98,7 @@ def record_segment(environment, command, kind, rows, generator):
 
 
 def step_with_force(environment, action, force):
-    """One environment step with a force, (3,) N in the world frame, on the trunk; returns observation and absorbing."""
+    """Step with a force, (3,) N in the world frame, on the trunk; return the observation and absorbing."""
     trunk = environment.model.body("trunk").id
     environment.data.xfrc_applied[trunk, :3] = force
     observation, _, absorbing, _ = environment.step(action)
@@ -105,7 +107,7 @@ def step_with_force(environment, action, force):
 
 
 def replay(environment, demonstrations, index):
-    """Execute a segment's actions open loop from its start state; returns the observations, (rows, 37)."""
+    """Execute a segment's actions open loop from its start state; return the observations, (rows, 37)."""
     rows = demonstrations.segment(index)
     environment.reset(obs=demonstrations.states[rows][0])
     mujoco.mj_setState(environment.model, environment.data, demonstrations.initial_state[index], _STATE)
@@ -117,7 +119,7 @@ def replay(environment, demonstrations, index):
 
 
 def _begin(environment, command, kind, controller, generator):
-    """Put the robot where the segment starts, the controller running; returns the first observation."""
+    """Put the robot into the segment's first state, with the controller running; return the observation."""
     qpos = standing_qpos(environment.model)
     qvel = np.zeros(len(a1.JOINTS))
     if kind == "start":
@@ -138,7 +140,7 @@ def _rounded(values, bits):
 
 
 def _pushes(rows, generator):
-    """Forces on the trunk, (rows, 3) N: now and then a horizontal one in any direction, up to `MAX_PUSH`."""
+    """Forces on the trunk, (rows, 3) N: horizontal pushes in random directions, of at most `MAX_PUSH`."""
     forces = np.zeros((rows, 3))
     every, length = round(PUSH_EVERY_SECONDS / a1.CONTROL_DT), round(PUSH_SECONDS / a1.CONTROL_DT)
     for begin in range(0, rows, every):
@@ -149,8 +151,11 @@ def _pushes(rows, generator):
 
 
 def summary(demonstrations):
-    """A row a direction of the nominal segments, dicts of: direction_deg, speed (m/s along the command), reward (a step),
-    roll, pitch, yaw (max |.|, rad), saturation (share of actions at the limit)."""
+    """Return figures of the nominal segments of each direction, a list of dicts.
+
+    Keys: direction_deg; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw, largest magnitudes in rad;
+    saturation, the share of actions at the limit.
+    """
     rows = []
     for command in dict.fromkeys(demonstrations.commands):
         part = demonstrations.of(command, "nominal")
@@ -158,7 +163,7 @@ def summary(demonstrations):
         rows.append(
             {
                 "direction_deg": command.direction_deg,
-                "speed": float(np.mean(states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] @ command.features[:2])),
+                "speed": float(velocity_in_command_frame(states)[0].mean()),
                 "reward": float(a1.environment_reward(states).mean()),
                 "roll": float(np.abs(states[:, a1.ROLL]).max()),
                 "pitch": float(np.abs(states[:, a1.PITCH]).max()),

@@ -1,6 +1,6 @@
 """A trotting expert for the Unitree A1 torque model: Raibert foot placement and one-shot inverse dynamics.
 
-Needs numpy and mujoco only. SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
+SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from qi_ext.robot.a1 import CONTROL_DT, JOINTS, LEG_JOINTS, LEGS
+from qi_ext.robot.a1 import CONTROL_DT, LEG_JOINTS, LEGS
+from qi_ext.robot.addresses import addresses
 
 LEG_PHASE = np.array([0.0, 0.5, 0.5, 0.0])
 LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
@@ -18,7 +19,7 @@ LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
 
 @dataclass(frozen=True)
 class Gait:
-    """Every number of the trot. Gains are of desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
+    """Parameters of the trot. Gains give desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
 
     period: float = 0.40  # s, of a full cycle
     duty: float = 0.60  # share of the cycle that a foot spends on the ground
@@ -67,16 +68,17 @@ class RobotModel:
 
     def __init__(self, model: mujoco.MjModel, foot_radius: float):
         self.model, self.data = model, mujoco.MjData(model)
-        joints = [model.joint(name).id for name in JOINTS]
-        if (model.nq, model.nv) != (18, 18) or not np.array_equal(model.actuator_trnid[:, 0], joints[6:]):
+        found = addresses(model)
+        self.qpos, self.dof = found.qpos, found.qvel
+        driven = model.jnt_dofadr[model.actuator_trnid[:, 0]]
+        if (model.nq, model.nv) != (18, 18) or not np.array_equal(driven, self.dof[6:]):
             raise ValueError(f"the model must have 18 coordinates and actuators, in this order, on {LEG_JOINTS}")
-        self.qpos, self.dof = model.jnt_qposadr[joints], model.jnt_dofadr[joints]
         self.leg_dof = self.dof[6:].reshape(4, 3)
         self.feet = [model.geom(f"{leg}_foot").id for leg in LEGS]
         self.bodies = [int(model.geom_bodyid[geom]) for geom in self.feet]
-        self.origin = model.body_pos[model.jnt_bodyid[joints[0]]].copy()
+        self.origin = model.body_pos[found.trunk].copy()
         self.below = np.array([0.0, 0.0, -foot_radius])
-        # Where mj_makeM exists, mj_crb is only a part of it.
+        # MuJoCo 4's mj_makeM includes what earlier versions' mj_crb computes.
         self._inertia = getattr(mujoco, "mj_makeM", mujoco.mj_crb)
         self._unit, self._jacobian = np.eye(18), np.empty((4, 3, 18))
 

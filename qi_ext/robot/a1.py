@@ -1,7 +1,7 @@
-"""The Unitree A1 of loco-mujoco as numbers: what each entry of observation and action is, when it has fallen.
+"""The Unitree A1 of loco-mujoco as numbers: joints, layout of observation and action, limits of a fall, reward.
 
-Needs numpy only. Source: loco_mujoco 0.4.1, environments/quadrupeds/unitreeA1.py and unitree_a1_torque.xml; the tests hold
-every number here against them.
+Source: loco_mujoco 0.4.1, environments/quadrupeds/unitreeA1.py and unitree_a1_torque.xml; tests compare every number here
+with them.
 """
 
 import numpy as np
@@ -37,31 +37,31 @@ MIN_TRUNK_Z = -0.24  # m, relative to 0.43 m
 
 
 def has_fallen(observations):
-    """Whether the trunk is past upstream's limits of roll, pitch or height.
+    """Return True where the trunk is past loco-mujoco's limits of roll, pitch or height: bool, (...).
 
-    observations: (..., 37) or anything that begins with its first three entries. Returns bool, (...).
+    observations: (..., 37), of which the first three entries suffice.
     """
     o = np.asarray(observations)
     return (np.abs(o[..., ROLL]) > MAX_ROLL) | (np.abs(o[..., PITCH]) > MAX_PITCH) | (o[..., TRUNK_Z] < MIN_TRUNK_Z)
 
 
 def environment_reward(observations):
-    """Upstream's reward of a step taken from `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
+    """loco-mujoco's reward of a step taken from `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
 
-    observations: (..., 37). Returns (...). Source: loco_mujoco/utils/reward.py, VelocityVectorReward (the *previous* state).
+    observations: (..., 37), before the step. Returns (...). Source: loco_mujoco/utils/reward.py, VelocityVectorReward.
     """
     return np.exp(-5.0 * velocity_error(observations))
 
 
 def velocity_error(observations):
-    """|v_xy - v_command| in m/s; observations (..., 37), returns (...)."""
+    """Distance |v_xy - v_command| in m/s, (...), of observations, (..., 37)."""
     o = np.asarray(observations)
     commanded = o[..., 36:37] * o[..., 34:36]
     return np.linalg.norm(o[..., TRUNK_VX : TRUNK_VY + 1] - commanded, axis=-1)
 
 
 def observation_table():
-    """One row (index, what, joint, unit) for each of the 37 entries of the observation."""
+    """Rows (index, quantity, joint, unit), one for each of the 37 entries of the observation."""
 
     def unit(joint):
         return "m" if joint in TRUNK_JOINTS[:3] else "rad"

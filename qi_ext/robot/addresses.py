@@ -1,4 +1,4 @@
-"""Where the A1's joints, actuators and trunk lie in a compiled MuJoCo model."""
+"""Indices of the A1's joints, actuators and trunk in a compiled MuJoCo model."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ class Addresses:
     """Indices into the arrays of `mujoco.MjModel` and `mujoco.MjData`.
 
     qpos: (18,), into qpos, in the order of `a1.JOINTS`. qvel: (18,), into qvel, likewise.
-    actuators: (12,), into ctrl, in the order of `a1.ACTUATORS`. trunk: the trunk's body.
+    actuators: (12,), into ctrl, in the order of `a1.ACTUATORS`. trunk: the trunk, into arrays of bodies.
     """
 
     qpos: np.ndarray
@@ -22,7 +22,7 @@ class Addresses:
 
 
 def addresses(model):
-    """The `Addresses` in `model`, an `mujoco.MjModel` of the A1. Raises KeyError where it has no joint of that name."""
+    """Return the `Addresses` in `model`, a `mujoco.MjModel` of the A1. Raises KeyError, naming a joint that it lacks."""
     joints = [model.joint(name) for name in a1.JOINTS]
     return Addresses(
         qpos=np.array([joint.qposadr[0] for joint in joints]),

@@ -1,4 +1,4 @@
-"""What the robot is asked to do: a direction and a speed in the horizontal plane, and the directions a task draws from."""
+"""Commands: a direction and a speed in the horizontal plane, and the directions that a task draws from."""
 
 import math
 import numbers
@@ -47,7 +47,10 @@ class Command:
 
 
 def task_commands(task, n_directions=8, speed=0.5):
-    """The commands a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`."""
+    """Commands that a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`.
+
+    speed: m/s. Raises ValueError for an unknown task, or a number of directions that is no whole number of at least 1.
+    """
     if task not in TASKS:
         raise ValueError(f"task: unknown task {task!r}; choose one of {', '.join(TASKS)}")
     if not isinstance(n_directions, int | np.integer) or n_directions < 1:

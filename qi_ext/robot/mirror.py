@@ -1,22 +1,22 @@
 """The A1's left-right symmetry: mirror images of observations and actions.
 
-Mirrored at the xz-plane: legs change sides, and what points along y, or turns about x or z, changes its sign. The robot is
-symmetric but for 4 mm of its trunk's centre of mass, and some of its inertia.
+The mirror is the xz-plane: left and right legs change places, and coordinates along y or about x or z change their sign. The
+simulated robot is symmetric but for 4 mm of its trunk's centre of mass, and some of its inertia.
 """
 
 import numpy as np
 
 from qi_ext.robot import a1
 
-SINE = a1.GOAL.start + 1  # of the commanded direction
-TOLERANCE = 1e-6  # the sine of 180 degrees is not quite 0
+SINE = a1.GOAL.start + 1  # of the commanded direction, in the observation
+TOLERANCE = 1e-6  # because the sine of 180 degrees is 1e-16 in floating point
 
 _OTHER_SIDE = {"FR": "FL", "FL": "FR", "RR": "RL", "RL": "RR"}
 _ODD = ("trunk_ty", "trunk_list", "trunk_rotation", *(f"{leg}_hip_joint" for leg in a1.LEGS))
 
 
 def _mirror(joints):
-    """Where the mirror image of each joint lies, and its sign."""
+    """Return, for each joint, the index of its counterpart on the other side, and the sign that it takes there."""
     order = [joints.index(_OTHER_SIDE.get(joint[:2], joint[:2]) + joint[2:]) for joint in joints]
     return order, [-1.0 if joint in _ODD else 1.0 for joint in joints]
 
@@ -37,22 +37,25 @@ ACTION_ORDER, ACTION_SIGN = _arrays(*_mirror(a1.LEG_JOINTS))
 
 
 def mirror_observations(observations):
-    """The mirror image of observations, (..., 37)."""
+    """Return the mirror image of observations, (..., 37)."""
     return observations[..., OBSERVATION_ORDER] * OBSERVATION_SIGN
 
 
 def mirror_actions(actions):
-    """The mirror image of actions, (..., 12)."""
+    """Return the mirror image of actions, (..., 12)."""
     return actions[..., ACTION_ORDER] * ACTION_SIGN
 
 
 def to_the_right(observations):
-    """Whether the command is to walk to the right, by however little: (..., 1), bool, of observations (..., 37)."""
+    """Return True where the command points to the right of +x: bool, (..., 1), of observations, (..., 37)."""
     return observations[..., SINE : SINE + 1] < -TOLERANCE
 
 
 def to_the_left(observations, next_observations, actions):
-    """The three, (..., 37), (..., 37) and (..., 12) or None, mirrored where the command is to walk to the right."""
+    """Return transitions with those whose command points to the right mirrored, so that all commands point to the left.
+
+    observations, next_observations: (..., 37). actions: (..., 12) or None.
+    """
     right = to_the_right(observations)
     observations, next_observations = (np.where(right, mirror_observations(x), x) for x in (observations, next_observations))
     return observations, next_observations, actions if actions is None else np.where(right, mirror_actions(actions), actions)

@@ -1,47 +1,30 @@
 """A block of envs, stepped together in a worker of the pool: numpy and MuJoCo, neither torch nor loco_mujoco."""
 
-import functools
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 
 import mujoco
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
 from qi_ext.sampling.envs import EnvError, Envs
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
 from qi_ext.sampling.spec import STATE
 from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator, unpack_generator
+from qi_ext.utils.simulation_context import simulation_context
 
 _specs = {}
 _for_good = ExitStack()
 
 
-# Looking for them takes milliseconds; numpy's, the one that counts, has been there since its import.
-_thread_pools = functools.cache(ThreadpoolController)
-
-
-@contextmanager
-def settled():
-    """One BLAS thread, because matrix products depend on their number; and no log file of MuJoCo's for a blow-up."""
-    handler = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(lambda message: None)
-    try:
-        with _thread_pools().limit(limits=1, user_api="blas"):
-            yield
-    finally:
-        mujoco.set_mju_user_warning(handler)
-
-
 def install(key, spec):
     """Make an `EnvSpec` known by `key`, in a process that does nothing but work for a pool."""
     if not _specs:
-        _for_good.enter_context(settled())
+        _for_good.enter_context(simulation_context())
     install_here(key, spec)
 
 
 def install_here(key, spec):
-    """Make an `EnvSpec` known by `key`, in a process that does other things too: it calls the functions below in `settled`."""
+    """Make an `EnvSpec` known by `key`, in a process that calls the functions below in its own `simulation_context`."""
     _specs[key] = spec
 
 

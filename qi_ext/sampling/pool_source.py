@@ -16,6 +16,7 @@ from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 from qi_ext.sampling.spec import STATE
 from qi_ext.utils.errors import SamplingError
+from qi_ext.utils.simulation_context import simulation_context
 
 
 class PoolSource(RolloutSource):
@@ -48,7 +49,7 @@ class PoolSource(RolloutSource):
         self._key = uuid.uuid4().hex
         install = (self._key, self.spec)
         physics.install_here(*install)
-        self._pool = Pool(pool, n_workers, scheduler, physics.install, install, in_process=physics.settled)
+        self._pool = Pool(pool, n_workers, scheduler, physics.install, install, in_process=simulation_context)
         self.n_envs, self.n_workers = n_envs, self._pool.n_workers
         self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
         self._seed = seed
