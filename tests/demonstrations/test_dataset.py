@@ -3,7 +3,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import InitialStates
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 
@@ -24,18 +23,13 @@ def test_transitions_go_from_each_row_to_the_next_of_its_segment(numbered):
     dataset = numbered.dataset()
     assert heights(dataset["states"]) == [0, 1, 2, 4, 5, 6, 8, 9, 10]
     assert heights(dataset["next_states"]) == [1, 2, 3, 5, 6, 7, 9, 10, 11]
+    np.testing.assert_array_equal(dataset["actions"], numbered.actions[[0, 1, 2, 4, 5, 6, 8, 9, 10]])
 
 
-def test_last_marks_the_final_transition_of_each_segment(numbered):
-    assert numbered.dataset()["last"].tolist() == [0, 0, 1] * 3
-
-
-def test_no_transition_is_absorbing(numbered):
-    assert numbered.dataset()["absorbing"].tolist() == [0] * 9
-
-
-def test_actions_go_with_the_states_they_leave(numbered):
-    np.testing.assert_array_equal(numbered.dataset()["actions"], numbered.actions[[0, 1, 2, 4, 5, 6, 8, 9, 10]])
+def test_the_final_transition_of_each_segment_is_last_and_none_is_absorbing(numbered):
+    dataset = numbered.dataset()
+    assert dataset["last"].tolist() == [0, 0, 1] * 3
+    assert dataset["absorbing"].tolist() == [0] * 9
 
 
 def test_dataset_without_actions_has_none(numbered):
@@ -43,23 +37,25 @@ def test_dataset_without_actions_has_none(numbered):
 
 
 def test_select_keeps_whole_segments_in_the_order_asked_for(numbered):
-    selected = numbered.select([2, 0])
-    assert heights(selected.states) == [8, 9, 10, 11, 0, 1, 2, 3]
+    selected, rows = numbered.select([2, 0]), [8, 9, 10, 11, 0, 1, 2, 3]
+    assert heights(selected.states) == rows
     assert selected.bounds.tolist() == [0, 4, 8]
     assert selected.commands == (Command(180.0), Command(0.0))
-    np.testing.assert_array_equal(selected.actions, numbered.actions[[8, 9, 10, 11, 0, 1, 2, 3]])
+    np.testing.assert_array_equal(selected.actions, numbered.actions[rows])
     np.testing.assert_array_equal(selected.initial_state, numbered.initial_state[[2, 0]])
 
 
-def test_with_commands_writes_goal_features_and_nothing_else(numbered):
+def test_segments_are_chosen_by_command_and_kind(numbered):
+    numbered = replace(numbered, kind=("nominal", "push", "nominal"), commands=(Command(90.0), Command(90.0), Command(0.0)))
+    assert heights(numbered.of(Command(90.0)).states) == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert heights(numbered.of(Command(90.0), "push").states) == [4, 5, 6, 7]
+
+
+def test_with_commands_writes_goal_features_into_a_copy_and_nothing_else(numbered):
+    before = numbered.states.copy()
     turned = numbered.with_commands([Command(270.0, 0.3)] * 3)
     np.testing.assert_array_equal(turned.states[:, a1.GOAL], np.tile(Command(270.0, 0.3).features, (12, 1)))
-    np.testing.assert_array_equal(turned.states[:, : a1.GOAL.start], numbered.states[:, : a1.GOAL.start])
-
-
-def test_with_commands_leaves_the_original_alone(numbered):
-    before = numbered.states.copy()
-    numbered.with_commands([Command(270.0, 0.3)] * 3)
+    np.testing.assert_array_equal(turned.states[:, : a1.GOAL.start], before[:, : a1.GOAL.start])
     np.testing.assert_array_equal(numbered.states, before)
 
 
@@ -73,22 +69,3 @@ def test_content_hash_changes_with_what_is_learned_from(numbered, field):
 def test_content_hash_is_16_digits_and_ignores_where_the_data_came_from(numbered):
     assert replace(numbered, source="elsewhere").content_hash() == numbered.content_hash()
     assert len(numbered.content_hash()) == 16 and int(numbered.content_hash(), 16) >= 0
-
-
-def test_initial_states_are_drawn_from_all_rows_of_the_direction(numbered):
-    initial_states, generator = InitialStates(numbered), np.random.default_rng(0)
-    drawn = {initial_states.draw(Command(90.0), generator)[a1.TRUNK_Z] for _ in range(100)}
-    assert drawn == {4.0, 5.0, 6.0, 7.0}
-
-
-@pytest.mark.parametrize(
-    ("direction_deg", "rows"), [(30.0, range(4)), (60.0, range(4, 8)), (340.0, range(4)), (200.0, range(8, 12))]
-)
-def test_initial_states_come_from_the_nearest_demonstrated_direction(numbered, direction_deg, rows):
-    drawn = InitialStates(numbered).draw(Command(direction_deg), np.random.default_rng(0))
-    assert drawn[a1.TRUNK_Z] in rows
-
-
-def test_nothing_can_be_drawn_without_demonstrations():
-    with pytest.raises(ValueError, match="no demonstrations"):
-        InitialStates(None).draw(Command(0.0), np.random.default_rng(0))

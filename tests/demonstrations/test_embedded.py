@@ -1,4 +1,8 @@
-"""The sets that come with the package, as the issue asks for them."""
+"""The sets that come with the package."""
+
+import re
+from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -6,104 +10,85 @@ import pytest
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.loading import embedded_path
+from qi_ext.demonstrations.recording import summary
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import task_commands
 
-TASKS = ("simple", "hard")
-ON_EVERY_DIRECTION = [("simple", 0.0)] + [("hard", 45.0 * i) for i in range(8)]
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module", params=["simple", "hard"])
+def task(request):
+    return request.param
 
 
 @pytest.fixture(scope="module")
-def embedded():
-    """The two sets by task."""
-    return {task: read(embedded_path(task)) for task in TASKS}
+def embedded(task):
+    return read(embedded_path(task))
 
 
-@pytest.fixture
-def nominal(embedded, task, direction_deg):
-    """States of the nominal segments of a direction."""
-    demonstrations = embedded[task]
-    rows = [
-        demonstrations.states[demonstrations.segment(i)]
-        for i, (command, kind) in enumerate(zip(demonstrations.commands, demonstrations.kind, strict=True))
-        if command == Command(direction_deg, 0.5) and kind == "nominal"
-    ]
-    return np.concatenate(rows)
+def kinds_where(demonstrations, marked):
+    """Kinds of the segments of which a row is marked; marked: (N,), bool."""
+    return {kind for i, kind in enumerate(demonstrations.kind) if marked[demonstrations.segment(i)].any()}
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_all_kinds_of_segments_are_present_and_most_are_nominal(embedded, task):
-    kinds = embedded[task].kind
-    assert set(kinds) == {"nominal", "start", "push", "noise"}
-    assert kinds.count("nominal") > len(kinds) / 2
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_segments_have_equal_lengths(embedded, task):
-    assert len(set(np.diff(embedded[task].bounds))) == 1
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_each_command_of_the_task_has_as_many_segments(embedded, task):
-    counts = {command: embedded[task].commands.count(command) for command in task_commands(task)}
-    assert sum(counts.values()) == embedded[task].n_segments
-    assert len(set(counts.values())) == 1
-
-
-@pytest.mark.parametrize(("task", "direction_deg"), ON_EVERY_DIRECTION)
-def test_nominal_walk_earns_the_environments_reward(nominal):
-    error = np.linalg.norm(nominal[:, [a1.TRUNK_VX, a1.TRUNK_VY]] - 0.5 * nominal[:, [34, 35]], axis=1)
-    assert np.exp(-5.0 * error).mean() >= 0.90
-
-
-@pytest.mark.parametrize(("task", "direction_deg"), ON_EVERY_DIRECTION)
-def test_nominal_walk_keeps_the_commanded_speed(nominal, direction_deg):
-    angle = np.radians(direction_deg)
-    along = nominal[:, [a1.TRUNK_VX, a1.TRUNK_VY]] @ [np.cos(angle), np.sin(angle)]
-    assert along.mean() == pytest.approx(0.5, rel=0.02)
-
-
-@pytest.mark.parametrize(("task", "direction_deg"), ON_EVERY_DIRECTION)
-def test_nominal_walk_keeps_its_heading(nominal):
-    assert np.abs(nominal[:, a1.YAW]).max() < 0.05
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_no_state_is_fallen(embedded, task):
-    assert not a1.has_fallen(embedded[task].states).any()
-
-
-@pytest.mark.parametrize("task", TASKS)
-def test_only_noise_makes_executed_actions_differ_from_the_experts(embedded, task):
-    demonstrations = embedded[task]
-    differing = {
-        kind
-        for i, kind in enumerate(demonstrations.kind)
-        if np.any(
-            demonstrations.actions[demonstrations.segment(i)] != demonstrations.executed_actions[demonstrations.segment(i)]
-        )
+def test_every_command_of_the_task_has_the_same_segments_of_equal_lengths(embedded, task):
+    kinds = {
+        command: Counter(k for c, k in zip(embedded.commands, embedded.kind, strict=True) if c == command)
+        for command in set(embedded.commands)
     }
-    assert differing == {"noise"}
+    first = next(iter(kinds.values()))
+    assert set(kinds) == set(task_commands(task))
+    assert all(counts == first for counts in kinds.values())
+    assert len(set(np.diff(embedded.bounds))) == 1
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_only_push_segments_are_pushed_by_up_to_60_newtons(embedded, task):
-    demonstrations = embedded[task]
-    size = np.linalg.norm(demonstrations.external_force, axis=1)
-    pushed = {kind for i, kind in enumerate(demonstrations.kind) if size[demonstrations.segment(i)].any()}
-    assert pushed == {"push"}
+def test_all_kinds_of_segments_are_present_and_most_are_nominal(embedded):
+    assert set(embedded.kind) == {"nominal", "start", "push", "noise"}
+    assert embedded.kind.count("nominal") > embedded.n_segments / 2
+
+
+def test_the_nominal_walk_keeps_speed_and_heading_and_earns_the_reward(embedded):
+    for row in summary(embedded):
+        assert row["speed"] == pytest.approx(0.5, rel=0.02)
+        assert row["yaw"] < 0.05
+        assert row["reward"] >= 0.90
+
+
+def test_no_state_is_fallen(embedded):
+    assert not a1.has_fallen(embedded.states).any()
+
+
+def test_only_noise_makes_executed_actions_differ_from_the_experts(embedded):
+    assert kinds_where(embedded, np.any(embedded.actions != embedded.executed_actions, axis=1)) == {"noise"}
+
+
+def test_only_push_segments_are_pushed_by_up_to_60_newtons(embedded):
+    size = np.linalg.norm(embedded.external_force, axis=1)
+    assert kinds_where(embedded, size > 0.0) == {"push"}
     assert 30.0 < size.max() <= 60.0 + 1e-3
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_sets_are_labelled_synthetic(embedded, task):
-    assert embedded[task].synthetic
-    assert "synthetic" in embedded[task].source
+def test_trot_is_the_embedded_set_of_the_task_with_nothing_to_mend_and_called_synthetic(task, embedded):
+    loaded = load_demonstrations("trot", task_commands(task))
+    assert loaded.content_hash() == embedded.content_hash()
+    assert loaded.notes == ()
+    assert loaded.synthetic
+    assert "synthetic" in loaded.source
 
 
-@pytest.mark.parametrize("task", TASKS)
-def test_sets_load_for_their_task_with_nothing_to_mend(task):
-    assert load_demonstrations("trot", task_commands(task)).notes == ()
+def test_the_documented_table_is_that_of_the_set():
+    pages = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))))
+    number = r"([\d.]+)"
+    documented = re.findall(
+        rf"^\| (\d+) \| {number} m/s \| {number} \| {number} rad \| {number} rad \| {number} rad \|$", pages, re.MULTILINE
+    )
+    expected = [
+        (f"{row['direction_deg']:g}", f"{row['speed']:.4f}", f"{row['reward']:.4f}")
+        + tuple(f"{row[name]:.3f}" for name in ("roll", "pitch", "yaw"))
+        for row in summary(read(embedded_path("hard")))
+    ]
+    assert documented == expected
 
 
 def test_the_sets_take_at_most_8_megabytes():
