@@ -26,7 +26,7 @@ def straight_walk(tmp_path):
 
 @pytest.fixture
 def installed_sets(tmp_path, monkeypatch):
-    """The folder of loco-mujoco's sets, empty and not that of the package installed."""
+    """An empty folder in place of the one where loco-mujoco keeps its sets."""
     import loco_mujoco
 
     monkeypatch.setattr(loco_mujoco.__spec__, "submodule_search_locations", [str(tmp_path / "loco_mujoco")])
@@ -36,34 +36,18 @@ def installed_sets(tmp_path, monkeypatch):
 
 
 def noted(demonstrations, *parts):
-    """Whether one of the notes has all the parts."""
+    """True where one of the notes has all the parts."""
     return any(all(part in note for part in parts) for note in demonstrations.notes)
 
 
 # Names
 
 
-@pytest.mark.parametrize("task", ["simple", "hard"])
-def test_trot_is_the_embedded_set_of_the_task(task):
-    demonstrations = load_demonstrations("trot", task_commands(task))
-    assert set(demonstrations.commands) == set(task_commands(task))
-    assert demonstrations.synthetic
-
-
-def test_path_may_be_a_string(straight_walk):
-    assert load_demonstrations(str(straight_walk), task_commands("simple")).n_segments == 3
-
-
 def test_none_gives_none():
     assert load_demonstrations(None, task_commands("simple")) is None
 
 
-def test_demonstrations_are_fitted_to_the_commands(gliding):
-    demonstrations = load_demonstrations(gliding((0.0,), speed=0.51), task_commands("simple"))
-    assert demonstrations.commands == task_commands("simple")
-
-
-def test_loco_mujocos_missing_sets_are_told_with_the_way_to_get_them(installed_sets):
+def test_missing_sets_of_loco_mujoco_are_refused_with_the_way_to_get_them(installed_sets):
     with pytest.raises(UserError, match="loco-mujoco-download-real") as raised:
         load_demonstrations("loco-mujoco", task_commands("simple"))
     assert "\n" not in str(raised.value)
@@ -71,21 +55,17 @@ def test_loco_mujocos_missing_sets_are_told_with_the_way_to_get_them(installed_s
 
 
 @pytest.mark.parametrize(("task", "name"), [("simple", "walk_straight.npz"), ("hard", "walk_8_dir.npz")])
-def test_loco_mujocos_real_set_is_found_where_it_is_installed(installed_sets, gliding, task, name):
+def test_the_perfect_set_of_loco_mujoco_is_read_where_its_real_one_is_missing(installed_sets, gliding, task, name):
+    folder = installed_sets / "perfect" / f"unitreea1_{task}"
+    folder.mkdir(parents=True)
+    formats.write_loco_mujoco_perfect(folder / "perfect_expert_dataset_det.npz", gliding((0.0, 0.0)))
+    assert "perfect" in load_demonstrations("loco-mujoco", task_commands(task)).source
     (installed_sets / "real").mkdir()
     formats.write_loco_mujoco_real(installed_sets / "real" / name, gliding((0.0,)))
     assert name in load_demonstrations("loco-mujoco", task_commands(task)).source
 
 
-@pytest.mark.parametrize("task", ["simple", "hard"])
-def test_loco_mujocos_perfect_set_is_found_where_the_real_one_is_missing(installed_sets, gliding, task):
-    folder = installed_sets / "perfect" / f"unitreea1_{task}"
-    folder.mkdir(parents=True)
-    formats.write_loco_mujoco_perfect(folder / "perfect_expert_dataset_det.npz", gliding((0.0, 0.0)))
-    assert "perfect" in load_demonstrations("loco-mujoco", task_commands(task)).source
-
-
-def test_unknown_compat_is_the_users_mistake():
+def test_unknown_compat_is_refused_with_the_known_ones():
     with pytest.raises(UserError, match="'stock'.*task, upstream"):
         load_demonstrations("trot", task_commands("simple"), compat="stock")
 
@@ -93,10 +73,11 @@ def test_unknown_compat_is_the_users_mistake():
 # A recording of someone else's
 
 
-def test_recording_is_read_at_100_hertz_with_its_recorded_velocities(straight_walk):
-    demonstrations = load_demonstrations(straight_walk, task_commands("simple"), compat="upstream")
+def test_a_recording_is_read_at_100_hertz_with_its_recorded_velocities(straight_walk):
+    demonstrations = load_demonstrations(str(straight_walk), task_commands("simple"))
     time = np.arange(100) * 0.01
     assert demonstrations.bounds.tolist() == [0, 100, 200, 300]
+    assert noted(demonstrations, "500 Hz", "recorded velocities")
     for i in range(3):
         states = demonstrations.states[demonstrations.segment(i)]
         np.testing.assert_allclose(states[:, a1.TRUNK_VX], 0.2)
@@ -104,39 +85,38 @@ def test_recording_is_read_at_100_hertz_with_its_recorded_velocities(straight_wa
         np.testing.assert_allclose(states[:, a1.LEG_VELOCITY][:, 1], 0.8 * np.pi * np.cos(4.0 * np.pi * time))
 
 
-def test_recording_without_split_points_is_one_segment(straight_walk):
+def test_a_recording_without_split_points_is_one_segment(straight_walk):
     with np.load(straight_walk) as archive:
         arrays = {key: archive[key] for key in archive if key != "split_points"}
     np.savez(straight_walk, **arrays)
     assert load_demonstrations(straight_walk, task_commands("simple")).bounds.tolist() == [0, 300]
 
 
-def test_tasks_command_replaces_the_recorded_goal(straight_walk):
+def test_the_tasks_command_replaces_the_recorded_goal_with_a_note(straight_walk):
     demonstrations = load_demonstrations(straight_walk, task_commands("simple"))
     assert demonstrations.commands == (Command(0.0, 0.5),) * 3
     np.testing.assert_array_equal(demonstrations.states[:, a1.GOAL], np.tile([1.0, 0.0, 0.5], (300, 1)))
+    assert noted(demonstrations, "0.51 m/s replaced", "0.5 m/s")
 
 
-def test_replaced_goal_is_noted(straight_walk):
-    assert noted(load_demonstrations(straight_walk, task_commands("simple")), "0.51 m/s replaced", "0.5 m/s")
-
-
-def test_slow_demonstrator_is_noted_with_its_speed_and_reward(straight_walk):
+def test_a_slow_expert_is_noted_with_its_speed_and_reward(straight_walk):
     reward = f"{np.exp(-5.0 * 0.3):.2f}"
     assert noted(load_demonstrations(straight_walk, task_commands("simple")), "moves at 0.20 m/s", "0.5 m/s", reward)
 
 
-def test_recorded_velocities_are_noted(straight_walk):
-    assert noted(load_demonstrations(straight_walk, task_commands("simple")), "500 Hz", "recorded velocities")
-
-
-def test_upstreams_way_keeps_the_recorded_goal(straight_walk):
+def test_compat_upstream_keeps_the_recorded_goal_and_all_segments(straight_walk, gliding):
     demonstrations = load_demonstrations(straight_walk, task_commands("simple"), compat="upstream")
     assert demonstrations.commands == (Command(0.0, 0.51),) * 3
     np.testing.assert_allclose(demonstrations.states[:, a1.GOAL], np.tile([1.0, 0.0, 0.51], (300, 1)), atol=1e-12)
+    demonstrations = load_demonstrations(gliding((0.0, 90.0, 180.0)), task_commands("simple"), compat="upstream")
+    assert (demonstrations.n_segments, demonstrations.notes) == (3, ())
 
 
-# What does not fit
+# Directions that do not fit
+
+
+def test_demonstrations_that_fit_have_no_notes(gliding):
+    assert load_demonstrations(gliding((0.0, 180.0)), task_commands("hard", n_directions=2)).notes == ()
 
 
 def test_directions_never_demonstrated_are_noted(gliding):
@@ -144,22 +124,13 @@ def test_directions_never_demonstrated_are_noted(gliding):
     assert noted(demonstrations, "never demonstrated: 180, 270 degrees")
 
 
-def test_segments_of_directions_never_commanded_are_left_out_and_noted(gliding):
+def test_segments_of_directions_never_commanded_are_left_out_with_a_note(gliding):
     demonstrations = load_demonstrations(gliding((0.0, 90.0, 180.0)), task_commands("simple"))
     assert demonstrations.commands == (Command(0.0),)
     assert noted(demonstrations, "left out 2 segments")
 
 
-def test_upstreams_way_keeps_all_segments(gliding):
-    demonstrations = load_demonstrations(gliding((0.0, 90.0, 180.0)), task_commands("simple"), compat="upstream")
-    assert (demonstrations.n_segments, demonstrations.notes) == (3, ())
-
-
-def test_demonstrations_that_fit_have_no_notes(gliding):
-    assert load_demonstrations(gliding((0.0, 180.0)), task_commands("hard", n_directions=2)).notes == ()
-
-
-def test_recorded_direction_a_few_degrees_off_becomes_the_tasks(gliding):
+def test_a_recorded_direction_a_few_degrees_off_becomes_the_tasks(gliding):
     demonstrations = load_demonstrations(gliding((44.0, 92.0)), task_commands("hard"))
     assert demonstrations.commands == (Command(45.0), Command(90.0))
     assert noted(demonstrations, "44.0 degrees", "45 degrees")
@@ -169,10 +140,3 @@ def test_demonstrations_of_other_directions_only_are_refused(gliding):
     with pytest.raises(UserError, match="none of the task's directions.*only 90") as raised:
         load_demonstrations(gliding((90.0,)), task_commands("simple"))
     assert "\n" not in str(raised.value)
-
-
-def test_given_demonstrations_are_left_as_they_were(gliding):
-    demonstrations = gliding((0.0,), speed=0.51)
-    before = demonstrations.states.copy()
-    load_demonstrations(demonstrations, task_commands("simple"))
-    np.testing.assert_array_equal(demonstrations.states, before)
