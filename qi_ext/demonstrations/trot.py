@@ -78,7 +78,7 @@ class RobotModel:
         self.bodies = [int(model.geom_bodyid[geom]) for geom in self.feet]
         self.origin = model.body_pos[found.trunk].copy()
         self.below = np.array([0.0, 0.0, -foot_radius])
-        # MuJoCo 4's mj_makeM includes what earlier versions' mj_crb computes.
+        # Newer versions of MuJoCo compute the inertia in mj_makeM, of which mj_crb is only a part.
         self._inertia = getattr(mujoco, "mj_makeM", mujoco.mj_crb)
         self._unit, self._jacobian = np.eye(18), np.empty((4, 3, 18))
 
