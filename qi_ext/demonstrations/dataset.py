@@ -80,7 +80,7 @@ class Demonstrations:
         )
 
     def with_commands(self, commands):
-        """Return the same motion under other commands, one for each segment; goal features are theirs."""
+        """Return the same motion under other commands, one for each segment, and with their goal features."""
         states = self.states.copy()
         for i, command in enumerate(commands):
             states[self.segment(i), a1.GOAL] = command.features
