@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import formats, load_demonstrations
+from qi_ext.demonstrations import formats
 from qi_ext.demonstrations.loading import embedded_path
 from qi_ext.robot import a1
-from qi_ext.robot.commands import angle_between, task_commands
+from qi_ext.robot.commands import angle_between
 
 WRITERS = {"real": formats.write_loco_mujoco_real, "perfect": formats.write_loco_mujoco_perfect}
 FILES = {"real": "real/walk_8_dir.npz", "perfect": "perfect/unitreea1_hard/perfect_expert_dataset_det.npz"}
@@ -90,12 +90,3 @@ def test_its_observed_goal_points_along_the_motion_after_a_reset(stock_environme
             assert speed == pytest.approx(0.5)
     finally:
         np.random.set_state(global_state)  # noqa: NPY002
-
-
-def test_we_read_back_what_we_write_for_it(walks, form, tmp_path):
-    WRITERS[form](tmp_path / "set.npz", walks)
-    demonstrations = load_demonstrations(tmp_path / "set.npz", task_commands("hard"))
-    assert demonstrations.commands == walks.commands
-    for i in range(walks.n_segments):
-        states = demonstrations.states[demonstrations.segment(i)]
-        np.testing.assert_allclose(states, walks.states[walks.segment(i)][: len(states)], atol=1e-9)
