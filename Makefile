@@ -11,22 +11,28 @@ DEMONSTRATIONS ?= trot
 # Empty is run_gail.py's own default: as many steps as the task takes, and runs/TASK-ALGORITHM.
 STEPS ?=
 RESULTS_DIR ?=
-# Of test-upstream: a checkout of imitation-lib; empty where it is installed.
+# For test-upstream: a checkout of imitation-lib; empty where it is installed.
 IMITATION_LIB ?=
+# For test: the least share of the lines of qi_ext that its tests must run, in percent.
+COVERAGE ?= 90
+# Two files at a time: most tests use one processor.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup setup-video train test test-slow test-slurm test-gpu test-upstream reproduce lint format clean
+.PHONY: help setup setup-video train test test-all test-slow test-slurm test-gpu test-upstream reproduce lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
 	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
-	@echo "make test        install, lint, run the tests"
+	@echo "make test        install, lint, run the fast tests"
+	@echo "make test-all    install, run what make test leaves out, but experiments and GPUs; what is not installed is skipped"
 	@echo "make test-slow   install, run the experiments (minutes each)"
 	@echo "make test-slurm  install, run sweeps on a Slurm that is started for it; fails where Slurm is not installed"
-	@echo "make test-gpu    install, run what asks a real GPU; skipped where torch finds none"
+	@echo "make test-gpu    install, run what needs a real GPU; skipped where torch finds none"
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
 	@echo "make setup       install into $(VENV)"
 	@echo "make setup-video install what films are drawn with (Debian, Ubuntu)"
+	@echo "make lint        install, check style, and that no part of qi_ext imports one above it"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
 
@@ -53,14 +59,17 @@ train: setup
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
 
 format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Two files at a time: most tests use one processor.
 test: lint
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-fail-under=90
+	$(PYTEST) -m "not extensive and not slurm and not slow and not gpu" --cov --cov-fail-under=$(COVERAGE)
+
+test-all: setup
+	$(PYTEST) -m "(extensive or slurm) and not slow and not gpu"
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow

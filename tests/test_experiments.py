@@ -1,4 +1,4 @@
-"""The experiments themselves, as a user runs them: minutes each, so only `make test-slow` runs them."""
+"""The experiments, run as a user runs them. They take minutes each, so only `make test-slow` runs them."""
 
 import json
 import subprocess
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def run(results_dir, *options):
-    """What result.json says after `run_gail.py` with these options."""
+    """Run `run_gail.py` with these options and return its result.json."""
     command = [sys.executable, ROOT / "launchers" / "run_gail.py", "--results_dir", results_dir, *map(str, options)]
     subprocess.run(command, check=True)
     return json.loads((Path(results_dir) / "0" / "result.json").read_text())
