@@ -1,4 +1,4 @@
-"""What the README and the pages in docs/ say of the code: their commands and examples run, with tiny budgets."""
+"""Tests of what is written: files, links and tables are checked, commands and examples run with tiny budgets."""
 
 import ast
 import re
@@ -15,14 +15,15 @@ from patches.imitation_lib.library import COMMIT, found_commit
 from qi_ext.robot import a1
 
 ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-PAGES = {"README.md": README} | {f"docs/{path.name}": path.read_text() for path in sorted(ROOT.glob("docs/*.md"))}
+# All documents, and those whose commands and examples run.
+DOCUMENTS = {str(path.relative_to(ROOT)): path.read_text() for path in sorted([*ROOT.glob("*.md"), *ROOT.glob("*/*.md")])}
+PAGES = {name: text for name, text in DOCUMENTS.items() if name == "README.md" or name.startswith("docs/")}
 EXAMPLES = [(page, code) for page, text in PAGES.items() for code in re.findall(r"```python\n(.*?)```", text, re.DOTALL)]
 BLOCKS = [block for text in PAGES.values() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
 LINES = [line.split("  #")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = sorted({line for line in LINES if line.startswith("python launchers/")})
 
-# What makes each launcher quick; the last value of an option is the one that counts.
+# Options that make each launcher quick; the last value of an option is the one that counts.
 TINY_RUN = "--n_steps 64 --batch_size 64 --n_envs 4 --policy_hidden 16 --critic_hidden 16 --discriminator_hidden 16"
 TINY = {
     "run_gail.py": f"{TINY_RUN} --discriminator_batch_size 32 --evaluation_episodes 0 --pool serial",
@@ -46,7 +47,7 @@ def main_of(launcher):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Where a reader would be: with a run, a recording, and the package's folders."""
+    """The folder of a reader: with a run, a recording, a sweep, and the package's folders."""
     folder = tmp_path_factory.mktemp("reader")
     (folder / "qi_ext" / "demonstrations" / "data").mkdir(parents=True)
     with pytest.MonkeyPatch.context() as patch:
@@ -62,6 +63,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("command", COMMANDS)
 def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
     import torch
@@ -95,14 +97,13 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
 
 
 def test_the_published_rows_that_are_named_can_be_run_from_nothing(monkeypatch, tmp_path):
-    """Those that are evaluated beside another one's agent cannot be run alone."""
+    """A row that is evaluated beside the agent of another row cannot be run alone."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from experiments import read_experiments
     from running import require_beside
 
     experiments = read_experiments(ROOT / "results")
-    text = "\n".join([*PAGES.values(), (ROOT / "results" / "README.md").read_text()])
-    named = re.findall(r"python benchmarks/results.py run ([a-z][\w-]*) --seeds (\d)", text)
+    named = re.findall(r"python benchmarks/results.py run ([a-z][\w-]*) --seeds (\d)", "\n".join(DOCUMENTS.values()))
     assert named
     for name, seed in named:
         require_beside([(experiments[name], int(seed))], tmp_path)
@@ -114,16 +115,27 @@ def test_there_are_commands_of_every_launcher():
 
 
 def test_the_observation_table_is_that_of_the_task():
-    rows = re.findall(r"^\| (\d+) \| (.+?) \| (\S+) \| (\S+) \|$", README, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (.+?) \| (\S+) \| (\S+) \|$", PAGES["docs/task.md"], re.MULTILINE)
     assert [(int(index), *row) for index, *row in rows] == a1.observation_table()
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_the_files_that_it_names_are_there(page):
-    named = set(re.findall(r"launchers/\w+\.py|benchmarks/\w+\.py", PAGES[page]))
-    assert all((ROOT / name).is_file() for name in named)
-    links = set(re.findall(r"\]\((?!https?:)([^)#]+)(?:#[^)]*)?\)", PAGES[page]))
-    assert all((ROOT / page).parent.joinpath(link).exists() for link in links)
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_the_files_sections_and_make_targets_that_it_names_are_there(document):
+    text = DOCUMENTS[document]
+    named = re.findall(r"(?:launchers|benchmarks)/\w+\.py", text)
+    assert [name for name in named if not (ROOT / name).is_file()] == []
+    for link, section in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        path = (ROOT / document).parent / link if link else ROOT / document
+        assert path.exists(), link
+        assert not section or section in sections(path.read_text()), f"{link}#{section}"
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    assert set(re.findall(r"(?:^|`)make ([\w-]+)", text, re.MULTILINE)) <= set(targets)
+
+
+def sections(text):
+    """Return what links to the headings of `text` end in."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize(("page", "code"), EXAMPLES)
@@ -131,6 +143,7 @@ def test_its_python_parses(page, code):
     ast.parse(code)
 
 
+@pytest.mark.extensive
 def test_the_example_of_ones_own_agent_in_the_pool_runs(tmp_path):
     (example,) = (code for page, code in EXAMPLES if page == "docs/own-agent.md")
     script = tmp_path / "example.py"
@@ -141,6 +154,15 @@ def test_the_example_of_ones_own_agent_in_the_pool_runs(tmp_path):
     assert evaluated == 10
 
 
-@pytest.mark.parametrize("page", PAGES)
-def test_nothing_is_left_to_fill_in(page):
-    assert not re.search(r"@[A-Z]+@", PAGES[page])
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_nothing_is_left_to_fill_in(document):
+    assert not re.search(r"@[A-Z]+@|TODO", DOCUMENTS[document])
+
+
+def test_the_tests_that_guard_the_promises_exist():
+    named = re.findall(r"`([\w/]+\.py)::(\w+)`", DOCUMENTS["tests/README.md"])
+    assert named
+    functions = {
+        path: set(re.findall(r"^ *def (test_\w+)", (ROOT / "tests" / path).read_text(), re.MULTILINE)) for path, _ in named
+    }
+    assert [f"{path}::{name}" for path, name in named if name not in functions[path]] == []
