@@ -159,10 +159,23 @@ def test_nothing_is_left_to_fill_in(document):
     assert not re.search(r"@[A-Z]+@|TODO", DOCUMENTS[document])
 
 
-def test_the_tests_that_guard_the_promises_exist():
-    named = re.findall(r"`([\w/]+\.py)::(\w+)`", DOCUMENTS["tests/README.md"])
-    assert named
-    functions = {
-        path: set(re.findall(r"^ *def (test_\w+)", (ROOT / "tests" / path).read_text(), re.MULTILINE)) for path, _ in named
-    }
-    assert [f"{path}::{name}" for path, name in named if name not in functions[path]] == []
+def test_the_tests_of_the_promises_are_there_and_run_where_it_is_said():
+    rows = re.findall(r"\| `([\w/]+\.py)::(\w+)` \| ([\w-]+) \|$", DOCUMENTS["tests/README.md"], re.MULTILINE)
+    assert rows
+    there = {path: targets_of_tests(ROOT / "tests" / path) for path, _, _ in rows}
+    assert [row for row in rows if there[row[0]].get(row[1]) != row[2]] == []
+
+
+def targets_of_tests(path):
+    """Return the make target that runs each test of a file, by the markers of the test and of the file."""
+    if not path.is_file():
+        return {}
+    code = ast.parse(path.read_text())
+    of_file = [ast.unparse(node.value) for node in code.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
+    targets = {}
+    for node in ast.walk(code):
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+            marks = set(re.findall(r"^\[?pytest\.mark\.(\w+)", "\n".join(of_file + [ast.unparse(d) for d in node.decorator_list]), re.MULTILINE))
+            order = {"slow": "test-slow", "gpu": "test-gpu", "slurm": "test-all", "extensive": "test-all"}
+            targets[node.name] = next((target for mark, target in order.items() if mark in marks), "test")
+    return targets
