@@ -162,20 +162,22 @@ def test_nothing_is_left_to_fill_in(document):
 def test_the_tests_of_the_promises_are_there_and_run_where_it_is_said():
     rows = re.findall(r"\| `([\w/]+\.py)::(\w+)` \| ([\w-]+) \|$", DOCUMENTS["tests/README.md"], re.MULTILINE)
     assert rows
-    there = {path: targets_of_tests(ROOT / "tests" / path) for path, _, _ in rows}
-    assert [row for row in rows if there[row[0]].get(row[1]) != row[2]] == []
+    found = {path: targets_of_tests(ROOT / "tests" / path) for path, _, _ in rows}
+    assert [(path, name, target) for path, name, target in rows if found[path].get(name) != target] == []
+
+
+# The make target that runs a test of each marker; `test` runs those of none.
+TARGETS = {"slow": "test-slow", "gpu": "test-gpu", "slurm": "test-all", "extensive": "test-all"}
 
 
 def targets_of_tests(path):
-    """Return the make target that runs each test of a file, by the markers of the test and of the file."""
-    if not path.is_file():
-        return {}
-    code = ast.parse(path.read_text())
-    of_file = [ast.unparse(node.value) for node in code.body if isinstance(node, ast.Assign) and "pytestmark" in ast.unparse(node)]
-    targets = {}
-    for node in ast.walk(code):
-        if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
-            marks = set(re.findall(r"^\[?pytest\.mark\.(\w+)", "\n".join(of_file + [ast.unparse(d) for d in node.decorator_list]), re.MULTILINE))
-            order = {"slow": "test-slow", "gpu": "test-gpu", "slurm": "test-all", "extensive": "test-all"}
-            targets[node.name] = next((target for mark, target in order.items() if mark in marks), "test")
-    return targets
+    """Return {test: make target that runs it} of a file, empty where there is no such file."""
+    code = ast.parse(path.read_text() if path.is_file() else "")
+    values = [node.value for node in code.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"]
+    of_all = [mark for value in values for mark in getattr(value, "elts", [value])]
+
+    def target(test):
+        marks = {ast.unparse(mark) for mark in [*of_all, *test.decorator_list]}
+        return next((TARGETS[marker] for marker in TARGETS if f"pytest.mark.{marker}" in marks), "test")
+
+    return {node.name: target(node) for node in ast.walk(code) if isinstance(node, ast.FunctionDef)}
