@@ -155,7 +155,8 @@ def test_the_example_of_ones_own_agent_in_the_pool_runs(tmp_path):
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_nothing_is_left_to_fill_in(document):
+def test_blocks_are_closed_and_nothing_is_left_to_fill_in(document):
+    assert len(re.findall(r"^```", DOCUMENTS[document], re.MULTILINE)) % 2 == 0
     assert not re.search(r"@[A-Z]+@|TODO", DOCUMENTS[document])
 
 
