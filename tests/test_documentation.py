@@ -96,7 +96,7 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         assert Path(options[options.index("--output") + 1]).stat().st_size > 1000
 
 
-def test_the_published_rows_that_are_named_can_be_run_from_nothing(monkeypatch, tmp_path):
+def test_the_published_trials_that_are_named_can_be_run_from_nothing(monkeypatch, tmp_path):
     """A row that is evaluated beside the agent of another row cannot be run alone."""
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     from experiments import read_experiments
@@ -175,10 +175,14 @@ def targets_of_tests(path):
     """Return {test: make target that runs it} of a file, empty where there is no such file."""
     code = ast.parse(path.read_text() if path.is_file() else "")
     values = [node.value for node in code.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"]
-    of_all = [mark for value in values for mark in getattr(value, "elts", [value])]
+    targets = {}
 
-    def target(test):
-        marks = {ast.unparse(mark) for mark in [*of_all, *test.decorator_list]}
-        return next((TARGETS[marker] for marker in TARGETS if f"pytest.mark.{marker}" in marks), "test")
+    def visit(body, marks):
+        for node in body:
+            if isinstance(node, (ast.ClassDef, ast.FunctionDef)):
+                own = marks | {ast.unparse(mark) for mark in node.decorator_list}
+                targets[node.name] = next((TARGETS[name] for name in TARGETS if f"pytest.mark.{name}" in own), "test")
+                visit(node.body if isinstance(node, ast.ClassDef) else [], own)
 
-    return {node.name: target(node) for node in ast.walk(code) if isinstance(node, ast.FunctionDef)}
+    visit(code.body, {ast.unparse(mark) for value in values for mark in getattr(value, "elts", [value])})
+    return targets
