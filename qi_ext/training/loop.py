@@ -3,7 +3,6 @@
 import shlex
 import time
 from contextlib import closing
-from dataclasses import replace
 
 import mujoco
 import numpy as np
@@ -12,18 +11,20 @@ import torch
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
 from qi_ext.evaluation import compare, gait_measures
-from qi_ext.learning.backends import agent_class
 from qi_ext.learning.cloning import check_actions, clone
 from qi_ext.learning.device import choose_device
+from qi_ext.learning.state import restore, state_of
 from qi_ext.report.tables import table
 from qi_ext.sampling import ParallelCore
 from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.training.algorithms import learner_builder
+from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.health import Health
 from qi_ext.training.log import ProgressLog
-from qi_ext.training.progress_line import ShownFigures
-from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
+from qi_ext.training.metadata import agent_metadata
+from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, make_console, say
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
@@ -39,16 +40,16 @@ class Training:
         Raises UserError.
         """
         # As it is found from anywhere, for whoever resumes it.
-        self.config = config = replace(start.config, demonstrations=resolved_name(start.config.demonstrations))
+        self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
         self.directory = start.directory
         require_wandb(config)
-        make_agent = agent_class(config)
+        make_agent = learner_builder(config)
         self.device, self._why_device = choose_device(config.device, config)
         torch.set_num_threads(config.learner_threads)
         for_agent, self._for_cloning = np.random.SeedSequence(config.seed).spawn(2)
         # The environment reads the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.env = QuadrupedDirection(
-            config.task,
+            config.task.task,
             n_directions=config.n_directions,
             speed=config.speed,
             demonstrations=config.demonstrations,
@@ -60,11 +61,11 @@ class Training:
         self._hash = self.env.demonstrations.content_hash()
         # Of the states that episodes start from, and of those learned from, where they are others.
         self._content = "-".join(dict.fromkeys([self._hash, self.demonstrations.content_hash()]))
-        if config.warm_start and config.warm_start_actions == "recorded":
+        if config.warm_start.warm_start and config.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         self.agent = make_agent(self.env.info, self.demonstrations, config, for_agent, self.device)
         self.counter = EpisodeCounter()
-        self._shown = ShownFigures()
+        self._shown = ProgressLine()
         self._health = Health(config.speed, config.min_std)
         self._signals = Signals()
         disturbances = TrainingDisturbances(config.push, config.torque_noise, config.restart_every, config.disturb_after)
@@ -91,8 +92,9 @@ class Training:
         self._began, self._seconds_before = None, 0.0  # of training, in the runs that this one goes on from
         if self._resumed:
             try:
-                fitting = (config, self.agent, self.core, self.counter, self._content)
-                self._seconds_before = put_back(start.checkpoint, *fitting)
+                start.checkpoint.require_demonstrations(config.task.demonstrations, self._content)
+                start.checkpoint.load_into(self._parts())
+                self._seconds_before = start.checkpoint.seconds
             except UserError:
                 self.core.close()
                 raise
@@ -110,10 +112,10 @@ class Training:
             if "evaluation" in result and not self.directory.report.exists():
                 self._report()
             return result | {"directory": str(self.directory.path)}
-        with self._signals, closing(self.core), self.directory.taken():
+        with self._signals, closing(self.core), self.directory.lock():
             step = self.counter.steps if self._resumed else None
             with closing(ProgressLog(self.directory, self.config, step)) as self._log:
-                self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
+                self.directory.checkpoints.rename_after(self.counter.steps if self._resumed else -1)
                 self._health.recall(self._log.rows)
                 return self._run()
 
@@ -153,7 +155,7 @@ class Training:
     def _introduce(self):
         config = self.config
         whose = "" if config.backend == "native" else f" of {config.backend}"
-        say(f"{config.algorithm.upper()}{whose} on {config.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
+        say(f"{config.algorithm.upper()}{whose} on {config.task.task}, seed {config.seed}, {self.n_steps:,} steps of 10 ms")
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
@@ -170,7 +172,7 @@ class Training:
             say(f"going on from step {self.counter.steps:,}")
 
     def _warm_start(self):
-        epochs = self.config.warm_start
+        epochs = self.config.warm_start.warm_start
         if not epochs:
             return
         demonstrations = self.demonstrations
@@ -256,10 +258,20 @@ class Training:
     def _save(self):
         """Write a checkpoint, and the agent as it is."""
         self._log.sync()
-        checkpoint = snapshot(self.config, self.agent, self.core, self.counter, self._content, self._seconds())
-        self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.keep_checkpoints)
+        checkpoint = Checkpoint.of(
+            self._parts(),
+            step=self.counter.steps,
+            score=self.counter.recent_return(),
+            config=self.config.settings(),
+            seconds=self._seconds(),
+            demonstrations_hash=self._content,
+        )
+        self.directory.checkpoints.save(checkpoint, self._save_agent, self.config.keep_checkpoints)
         self._save_agent(self.directory.agent)
         self._saved = time.monotonic()
+
+    def _parts(self):
+        return {"agent": _Learner(self.agent), "lanes": _Envs(self.core), "episodes": self.counter}
 
     def _save_agent(self, path):
         metadata = agent_metadata(self.config, self.counter.steps, self._hash, self.demonstrations.source)
@@ -268,7 +280,7 @@ class Training:
     def _result(self):
         first, last = self.counter.window_lengths()
         return {
-            "task": self.config.task,
+            "task": self.config.task.task,
             "algorithm": self.config.algorithm,
             "seed": self.config.seed,
             "steps": self.counter.steps,
@@ -303,3 +315,30 @@ class Training:
             raise
         except Exception as error:
             say(f"no report: {error}")
+
+
+class _Learner:
+    """The agent as a part of a checkpoint."""
+
+    def __init__(self, agent):
+        self._agent = agent
+
+    def state(self):
+        return state_of(self._agent)
+
+    def load_state(self, state):
+        restore(self._agent, state)
+
+
+class _Envs:
+    """The envs, and the counters of their core, as a part of a checkpoint."""
+
+    def __init__(self, core):
+        self._core = core
+
+    def state(self):
+        return self._core.path.lanes.arrays() | {"n_steps": self._core.n_steps, "n_episodes": self._core.n_episodes}
+
+    def load_state(self, state):
+        arrays = {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+        self._core.restore(arrays, int(state["n_steps"]), int(state["n_episodes"]))
