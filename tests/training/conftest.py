@@ -45,7 +45,7 @@ def short_films():
 
 @pytest.fixture
 def tiny(tmp_path):
-    """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 lanes, in this process.
+    """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 envs, in this process.
 
     Small networks, a checkpoint after each update, no evaluation.
     """
@@ -93,7 +93,7 @@ def saved():
         checkpoints = Checkpoints(directory)
         step = checkpoints.steps()[-1] if step is None else step
         arrays, data = read_tensors(checkpoints.directory(step) / FILE, "checkpoint")
-        counted = {name: data[name] for name in ("step", "score", "counts", "n_episodes")}
+        counted = {name: data[name] for name in ("step", "score", "parts")}
         return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}, counted
 
     return of
