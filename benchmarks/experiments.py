@@ -9,7 +9,7 @@ from pathlib import Path
 import yaml
 
 from qi_ext.robot.commands import task_commands
-from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
+from qi_ext.training.config import make_config, makes_the_experiment
 from qi_ext.utils.errors import UserError
 
 FILE = "experiments.yaml"
@@ -45,12 +45,8 @@ class Experiment:
     @property
     def settings(self):
         """What makes its runs what they are, defaults included: {name: value}, without seed, place and machine."""
-        settings = given_settings(self.config)
-        return {
-            name: value
-            for name, value in settings.items()
-            if name in OTHERWISE or (name not in RESERVED and not may_change(name))
-        }
+        settings = self.config.settings()
+        return {name: value for name, value in settings.items() if name not in RESERVED and makes_the_experiment(name)}
 
     def command(self):
         """What run_gail.py is given, without seed and place."""
@@ -128,7 +124,7 @@ def _experiment(row, above):
     seeds = row.get("seeds", list(fields["seeds"].default))
     if not isinstance(seeds, list) or not seeds or not all(type(seed) is int and seed >= 0 for seed in seeds):
         raise UserError("seeds: must be a list of whole numbers of at least 0")
-    per_direction = max(1, EPISODES // len(task_commands(config.task, config.n_directions)))
+    per_direction = max(1, EPISODES // len(task_commands(config.task.task, config.n_directions)))
     episodes = row.get("episodes", per_direction)
     if type(episodes) is not int or episodes < 1:
         raise UserError(f"episodes: must be a whole number of at least 1, not {episodes!r}")

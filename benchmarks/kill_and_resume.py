@@ -164,7 +164,7 @@ def differences(alone, killed):
         one, two = first[name], second[name]
         if (one.dtype, one.shape, one.tobytes()) != (two.dtype, two.shape, two.tobytes()):
             found.append(f"checkpoint: {name}")
-    found += [f"checkpoint: {name}" for name in ("step", "score", "counts", "n_episodes") if data[name] != other[name]]
+    found += [f"checkpoint: {name}" for name in ("step", "score", "parts") if data[name] != other[name]]
     rows = [read_rows(directory) for directory in (alone, killed)]
     if rows[0] != rows[1]:
         found.append("progress.csv")

@@ -58,7 +58,6 @@ def main(arguments=None):
 
 def _measure(config, rounds, options):
     """{name: [value of each round]}."""
-    from dataclasses import replace
 
     import numpy as np
     import torch
@@ -103,7 +102,7 @@ def _measure(config, rounds, options):
 
     ours, exact = (
         Watched(environment.info, environment.demonstrations, settings, np.random.SeedSequence(0), device)
-        for settings in (config, replace(config, cg_fraction=1.0))
+        for settings in (config, config.replace(cg_fraction=1.0))
     )
     stock = StockImitation(GAIL(environment.info, environment.demonstrations, config, np.random.SeedSequence(0)))
     sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")

@@ -180,7 +180,7 @@ def agent_hashes(path):
 
 def _synthetic(experiment):
     config = experiment.config
-    commands = task_commands(config.task, config.n_directions, config.speed)
+    commands = task_commands(config.task.task, config.n_directions, config.speed)
     return load_demonstrations(config.demonstrations, commands, config.compat).synthetic
 
 

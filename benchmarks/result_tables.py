@@ -44,7 +44,7 @@ def written_anew(text, experiments, results):
 def _parts(experiments, results):
     """Headings, tables and paragraphs, each with its line's end."""
     for task in TASKS:
-        rows = {experiments[name]: found for name, found in results.items() if experiments[name].config.task == task}
+        rows = {experiments[name]: found for name, found in results.items() if experiments[name].config.task.task == task}
         if not rows:
             continue
         yield f"## {task.capitalize()}\n"

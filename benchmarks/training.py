@@ -114,7 +114,7 @@ class _Loops:
         ours, for_stock = agent(device), agent("cpu")
         if walking:
             say("cloning the demonstrations")
-            clone(ours.policy, demonstrations, config.warm_start, config, np.random.SeedSequence(1))
+            clone(ours.policy, demonstrations, config.warm_start.warm_start, config, np.random.SeedSequence(1))
             restore(for_stock, state_of(ours))
         self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
         stack.enter_context(closing(self.core))

@@ -10,7 +10,7 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext.training.defaults import SimpleGail
+from qi_ext.training.settings import Sampling
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
@@ -33,11 +33,11 @@ def main(arguments=None):
     parser.add_argument("--env", type=str, default="ours", help=text, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
     for name in ("n_workers", "pool", "scheduler"):
-        setting = SimpleGail.__dataclass_fields__[name]
-        text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
+        setting = Sampling.model_fields[name]
+        text = setting.description + (f" [{setting.default}]" if setting.default else "")
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
-    config = SimpleGail(n_workers=options.n_workers, pool=options.pool, scheduler=options.scheduler)
+    config = Sampling(n_workers=options.n_workers, pool=options.pool, scheduler=options.scheduler)
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
@@ -93,7 +93,7 @@ def _check_env(options):
     if options.env not in ("ours", "stock"):
         raise UserError(f"--env: must be ours or stock, not {options.env!r}")
     defaults = {"beside": "", "robustness": False}
-    defaults |= {name: SimpleGail.__dataclass_fields__[name].default for name in ("n_workers", "pool", "scheduler")}
+    defaults |= {name: Sampling.model_fields[name].default for name in ("n_workers", "pool", "scheduler")}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]
     if options.env == "stock" and asked:
         raise UserError(f"{asked[0]}: not with --env stock, which runs one episode at a time in this process; leave it out")

@@ -15,13 +15,14 @@ import sys
 from pathlib import Path
 
 from qi_ext.training.arguments import parse_config
-from qi_ext.training.config import SETTINGS
+from qi_ext.training.config import all_options
 from qi_ext.training.resume import find_start
 from qi_ext.utils.command_line import run_command
+from qi_ext.utils.settings import plain_type
 
 
 def experiment(resume="", **settings):
-    """One run; the keywords are the fields of the config dataclasses. None takes the default of the task and algorithm.
+    """Run one experiment; the keywords are the settings of the config. None takes the default of the task and algorithm.
 
     resume: "" for a new run, "auto" to start it or go on with it, or the run directory to go on with.
     """
@@ -36,8 +37,8 @@ def experiment(resume="", **settings):
 GIVEN = {"task": "simple", "algorithm": "gail", "backend": "native", "seed": 0, "results_dir": ""}
 experiment.__signature__ = inspect.Signature(
     [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=item.type, default=GIVEN.get(name))
-        for name, item in SETTINGS.items()
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=plain_type(field), default=GIVEN.get(name))
+        for name, field in all_options().items()
     ]
     + [inspect.Parameter("resume", inspect.Parameter.KEYWORD_ONLY, annotation=str, default="")]
 )

@@ -6,7 +6,7 @@ from qi_ext import load_agent
 from qi_ext.agents.acting import Actor
 from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController, PolicyController
-from qi_ext.training.defaults import SimpleGail
+from qi_ext.training.settings import Sampling
 from qi_ext.utils.errors import UserError
 
 EXPERT = "expert"
@@ -23,7 +23,7 @@ class Subject:
     name: str
     actor: Actor | None
     settings: dict
-    lanes_per_block: int = SimpleGail.lanes_per_block
+    lanes_per_block: int = Sampling().lanes_per_block
     seed: int = 0
     step: int = 0
 

@@ -62,7 +62,7 @@ class TRPO(Agent):
 
     def save(self, path, full_save=False):
         """Write the acting policy where `qi_ext.load_agent` reads it; never pickles, whatever `full_save`."""
-        self.policy.save_agent(path, {"task": self.config.task, "algorithm": self.config.algorithm})
+        self.policy.save_agent(path, {"task": self.config.task.task, "algorithm": self.config.algorithm})
 
     def update(self, batch, ready=lambda: None):
         """Policy step, then the statistics: the old policy keeps those it acted with. Then the rest is fitted."""
@@ -90,7 +90,7 @@ class TRPO(Agent):
     def trust_region(self):
         """The KL divergence that the next policy step may have, nats: smaller as the bound on the standard deviation falls."""
         config = self.config
-        initial_std = config.warm_start_std if config.warm_start else config.initial_std
+        initial_std = config.warm_start_std if config.warm_start.warm_start else config.initial_std
         return min(config.max_kl, max(config.max_kl * self.policy.max_std / initial_std, config.final_max_kl))
 
     def rewards(self, batch):

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from qi_ext.evaluation.walker import Subject, load_subject
-from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
+from qi_ext.training.config import make_config, makes_the_experiment
 from qi_ext.training.run_directory import RunDirectory
-from qi_ext.training.values import shown
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.settings import shown
 
 ROWS = 200  # of a curve, at most
 
@@ -35,7 +35,7 @@ class Run:
         """The settings that are not the defaults, {name: value}."""
         warm = {"warm_start": self.config["warm_start"]} if self.config.get("warm_start") else {}
         chosen = make_config(*(self.config[name] for name in ("task", "algorithm", "backend")), **warm)
-        defaults = given_settings(chosen) | dict.fromkeys(warm, 0)
+        defaults = chosen.settings() | dict.fromkeys(warm, 0)
         found = {name: value for name, value in self.config.items() if name in defaults and name not in WHICH}
         return {name: value for name, value in found.items() if value != defaults[name]}
 
@@ -45,7 +45,7 @@ class Run:
         words = [f"{self.config['algorithm'].upper()}, {self.config['task']}"]
         if self.config["backend"] != "native":
             words.append(self.config["backend"])
-        changed = {name: value for name, value in self.changed.items() if not may_change(name) or name in OTHERWISE}
+        changed = {name: value for name, value in self.changed.items() if makes_the_experiment(name)}
         return ", ".join(words + [f"{name} {shown(value)}" for name, value in changed.items()])
 
     @property

@@ -10,8 +10,8 @@ import yaml
 from qi_ext.demonstrations import resolved_name
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.training.config import make_config
-from qi_ext.training.values import shown
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.settings import shown
 
 KEYS = ("fixed", "grid", "trials", "seeds", "resources")
 RESOURCES = ("cores", "memory", "time", "gpu", "partition", "account")
@@ -182,14 +182,14 @@ def _trials(fixed, combinations, seeds, directory):
             config = make_config(**_without_null(fixed | varied), seed=seed)
         except UserError as error:
             raise UserError(f"trial {index} ({', '.join(map(shown, varied.values())) or 'all'}): {error}") from None
-        whole = resolved_name(config.demonstrations)
-        if config.demonstrations != whole:
+        whole, settings = resolved_name(config.task.demonstrations), config.settings()
+        if config.task.demonstrations != whole:
             raise UserError(
                 f"demonstrations: must be a whole path, such as {whole}: the sweep may go on from another directory"
             )
-        if config.scheduler == "slurm":
+        if config.sampling.scheduler == "slurm":
             raise UserError("scheduler: slurm is for one big run; a trial is a job by itself")
-        fixed_values, varied_values = ({name: getattr(config, name) for name in group} for group in (fixed, varied))
+        fixed_values, varied_values = ({name: settings[name] for name in group} for group in (fixed, varied))
         trial = Trial(index, fixed_values, varied_values, seed, _results_dir(directory, varied_values))
         other = taken.setdefault(str(trial.directory), trial)
         if other is not trial:

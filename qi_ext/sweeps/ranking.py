@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from qi_ext.training.values import shown
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.settings import shown
 
 CONFIDENCE = 0.95
 
@@ -72,7 +72,7 @@ def by_task(found):
     nothing beside those of another. found: of `statuses`. Raises UserError where nothing is."""
     groups = {}
     for status in found:
-        groups.setdefault(status.trial.config.task, []).append(status)
+        groups.setdefault(status.trial.config.task.task, []).append(status)
     groups = {task: of_task for task, of_task in groups.items() if any(each.mean_return() is not None for each in of_task)}
     if not groups:
         raise UserError("--best: no trial is done and evaluated; see --status, and leave evaluation_episodes above 0")

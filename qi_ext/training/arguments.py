@@ -1,64 +1,65 @@
-"""Command lines: the config's fields as options, and errors as one line with the right exit code."""
+"""The command line of a run: an option for each setting, with the help and the defaults of the experiment that is chosen."""
 
-import dataclasses
 import sys
+from typing import get_origin
 
-from qi_ext.training.config import ALGORITHMS, BACKENDS, TASKS, config_class, make_config, settable, warm_defaults
-from qi_ext.training.resume import stored_choice
-from qi_ext.training.values import shown
+from qi_ext.training.algorithms import ALGORITHMS
+from qi_ext.training.config import CHOICES, make_config, options, require_options
+from qi_ext.training.resume import stored_choices
 from qi_ext.utils.command_line import Parser
-
-# The headings of --help, each by the first field below it.
-GROUPS = {
-    "task": "the run",
-    "n_envs": "sampling",
-    "batch_size": "TRPO",
-    "discriminator_input": "discriminator",
-    "warm_start_std": "warm start",
-    "information_constraint": "information bottleneck",
-}
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.settings import shown
 
 
 def parse_config(program, description, arguments=None):
-    """The settings that a command line gives, {name: value}, and `resume`; checked against the config that they choose.
+    """The settings that a command line gives, {name: text or list of text}, and `resume`.
 
     Defaults, and the help, are those of the --task, --algorithm and --backend among `arguments` (default: sys.argv), or of the
-    run to resume.
+    run to resume. Raises UserError, in one line, for what is wrong with them.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
-    stored = stored_choice(_early(arguments, "resume", ""))
-    chosen = config_class(
-        _early(arguments, "task", stored.get("task", TASKS[0])),
-        _early(arguments, "algorithm", stored.get("algorithm", ALGORITHMS[0])),
-        _early(arguments, "backend", stored.get("backend", BACKENDS[0])),
-    )
-    warm = warm_defaults(chosen)
+    early = Parser(program, description, add_help=False)
+    for name in ("resume", *CHOICES):
+        early.add_argument(f"--{name}")
+    chosen = _given(early.parse_known_args(arguments)[0])
+    stored = stored_choices(chosen.pop("resume", ""))
     parser = Parser(program, description)
     text = "go on with the run in this directory, with its settings; auto: start the run, or go on with it, whichever fits"
-    parser.add_argument("--resume", type=str, default="", help=text, metavar="RUN_DIR")
-    for item in settable(chosen):
-        if item.name in GROUPS:
-            group = parser.add_argument_group(GROUPS[item.name])
-        default = item.default if item.default is not dataclasses.MISSING else item.default_factory()
-        text = shown(default)
-        if item.name in warm:
-            text = f"{text}; {warm[item.name]} after a warm start"
-        text = item.metadata["help"] + (f" [{text}]" if text else "")
-        # All as text: the config itself says what a number is, whoever sets it.
-        group.add_argument(f"--{item.name}", type=str, help=text, metavar="X", nargs="+" if item.type is list else None)
-    given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
-    resume = given.pop("resume")
+    parser.add_argument("--resume", default="", help=text, metavar="RUN_DIR")
+    chosen = CHOICES | stored | chosen
+    _add_options(parser, chosen)
+    parsed, unknown = parser.parse_known_args(arguments)
+    require_options((text[2:].partition("=")[0] for text in unknown if text.startswith("--")), **chosen)
+    if unknown:
+        raise UserError(f"{unknown[0]}: is no option; options begin with --")
+    given = _given(parsed)
     if not stored:
-        make_config(**given)  # what is wrong with them is wrong in any run
-    return given | {"resume": resume}
+        make_config(**{name: value for name, value in given.items() if name != "resume"})  # wrong here is wrong in any run
+    return given
 
 
-def _early(arguments, name, default):
-    """The value of --name before anything is parsed, because the defaults of all others depend on it."""
-    value = default
-    for i, argument in enumerate(arguments):
-        if argument.startswith(f"--{name}="):
-            value = argument.split("=", 1)[1]
-        elif argument == f"--{name}" and i + 1 < len(arguments):
-            value = arguments[i + 1]
-    return value
+def _add_options(parser, chosen):
+    defaults = make_config(**chosen).settings()
+    warm = make_config(**chosen, warm_start=1).settings() if "warm_start" in defaults else defaults
+    for title, fields in options(**chosen).items():
+        group = parser.add_argument_group(title)
+        for name, field in fields.items():
+            default = shown(defaults[name])
+            if warm[name] != defaults[name] and name != "warm_start":
+                default += f"; {shown(warm[name])} after a warm start"
+            text = _algorithms() if name == "algorithm" else field.description
+            # All as text: the config itself says what a number is, whoever sets it.
+            group.add_argument(
+                f"--{name}",
+                help=(f"{text} [{default}]" if default else text).replace("%", "%%"),
+                metavar="X",
+                nargs="+" if get_origin(field.annotation) is list else None,
+            )
+
+
+def _algorithms():
+    return ", ".join(f"{name} ({each.description})" if each.description else name for name, each in ALGORITHMS.items())
+
+
+def _given(parsed):
+    return {name: value for name, value in vars(parsed).items() if value is not None}

@@ -1,30 +1,72 @@
-"""The checkpoints of a run: written whole, the newest and the best kept, the newest that is sound found again."""
+"""Checkpoints of a run: {part: state}, written whole, the newest and the best kept, the newest sound one found again.
 
+A part is anything with `state()`, which gives {name: numpy array or plain JSON}, and `load_state(state)`, which goes on from it
+and raises KeyError, TypeError or ValueError where the state is of something else.
+"""
+
+import importlib.metadata
 import itertools
 import os
 import shutil
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.tensor_file import read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
-NAMED = 3  # of those that cannot be gone on from
+LEARNED = "agent"  # the part whose numbers must be finite
+MOST_REASONS = 3  # of a refusal, for checkpoints that cannot be used
+LIBRARIES = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
 
-@dataclass
-class Checkpoint:
-    """What a run goes on from. arrays: {name: numpy array}. data: plain JSON, with the run's config among it."""
+class Checkpoint(BaseModel):
+    """A run between two updates.
 
-    step: int
-    arrays: dict
-    data: dict
+    step: env steps of training. score: how good the agent is, None where nobody knows. config: settings of the run, flat.
+    seconds: of training so far. demonstrations_hash: of their content. states: {part: {name: numpy array or plain JSON}}.
+    """
 
-    @property
-    def config(self):
-        """The settings of the run, {name: value}."""
-        return self.data["config"]
+    model_config = ConfigDict(strict=True)
+
+    step: Annotated[int, Field(ge=0)]
+    score: float | None
+    config: dict[str, Any]
+    seconds: Annotated[float, Field(ge=0.0)]
+    demonstrations_hash: str
+    states: dict[str, dict[str, Any]]
+    versions: str = ""
+
+    @classmethod
+    def of(cls, parts, **about):
+        """Collect the states of {name: part}; about: the other fields. Raises FloatingPointError if the learner diverged."""
+        states = {name: part.state() for name, part in parts.items()}
+        learned = _arrays(states[LEARNED])
+        bad = [name for name, array in learned.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+        if bad:
+            raise FloatingPointError(f"training: {', '.join(bad)} not finite; the last checkpoint is good")
+        return cls(states=states, versions=library_versions(), **about)
+
+    def load_into(self, parts):
+        """Make {name: part} what they were. Raises UserError where a state is missing, unknown, or of something else."""
+        try:
+            for name in self.states.keys() - parts.keys():
+                raise ValueError(f"{name} is unknown")
+            for name, part in parts.items():
+                part.load_state(self.states[name])
+        except (KeyError, TypeError, ValueError) as error:
+            raise UserError(f"--resume: the checkpoint of step {self.step} does not fit this program: {error}") from None
+
+    def require_demonstrations(self, name, content_hash):
+        """Raise UserError where the demonstrations that --demonstrations names are not those that the run began with."""
+        if self.demonstrations_hash != content_hash:
+            raise UserError(
+                f"--demonstrations: {name} has changed since the run began (content {content_hash}, "
+                f"then {self.demonstrations_hash}); give the file that it began with"
+            )
 
 
 class Checkpoints:
@@ -32,46 +74,58 @@ class Checkpoints:
 
     def __init__(self, directory):
         self.path = Path(directory) / "checkpoints"
-        self._scores = {}  # of those written or read: how good the agent was then
+        self._scores = {}  # of those saved or loaded
 
     def steps(self):
-        """Of all that are there, oldest first, whether they are sound or not."""
+        """Steps of all that are there, oldest first, sound or not."""
         return sorted(int(path.name) for path in self.path.glob("*") if path.name.isdecimal() and path.is_dir())
 
-    def any_written(self):
-        """Whether one was ever written to its end, be it sound by now or not."""
+    def any_complete(self):
+        """Return whether one was ever written to its end, sound by now or not."""
         return any((self.directory(step) / FILE).exists() for step in self.steps())
 
     def directory(self, step):
         return self.path / str(step)
 
-    def write(self, checkpoint, save_agent, keep):
+    def save(self, checkpoint, save_agent, keep):
         """Write it and save_agent(path of the agent's file), then remove all but the newest `keep` and the best."""
         directory = self.directory(checkpoint.step)
         directory.mkdir(parents=True, exist_ok=True)
         save_agent(directory / "agent.safetensors")
-        # Last, because a step is sound once it has this.
-        write_tensors(directory / FILE, "checkpoint", checkpoint.arrays, checkpoint.data)
-        self._scores[checkpoint.step] = checkpoint.data["score"]
+        # Last, because a step is complete once it has this.
+        write_tensors(directory / FILE, "checkpoint", *_to_file(checkpoint))
+        self._scores[checkpoint.step] = checkpoint.score
         kept = set(self.steps()[-keep:]) | {self.best()}
         for step in self.steps():
             if step not in kept:
                 shutil.rmtree(self.directory(step), ignore_errors=True)
 
     def best(self):
-        """The step of the best one written or read, or None where none has a score."""
+        """The step of the best one saved or loaded, or None where none has a score."""
         scored = {step: score for step, score in self._scores.items() if score is not None}
         return max(scored, key=lambda step: (scored[step], step)) if scored else None
 
-    def newest(self, foreign=lambda config: None, say=print):
-        """The newest sound `Checkpoint`; those that are passed over are named, and said why.
+    def load(self, step):
+        """The `Checkpoint` of a step. Raises UserError, in one line, where it is not sound."""
+        path = self.directory(step) / FILE
+        arrays, data = read_tensors(path, "checkpoint")
+        try:
+            checkpoint = _from_file(arrays, data)
+        except (ValidationError, TypeError, AttributeError) as error:
+            raise UserError(f"{path}: not a checkpoint of ours: {_reason(error)}") from None
+        if checkpoint.step != step:
+            raise UserError(f"{path}: is of step {checkpoint.step}, not {step}")
+        return checkpoint
+
+    def load_newest(self, foreign=lambda config: None, say=print):
+        """The newest sound `Checkpoint`; say(text) is told of those that are passed over, and why.
 
         foreign(config): why a checkpoint with that config is not of this run, or None. Raises UserError where none is sound.
         """
         reasons, found = [], None
         for step in reversed(self.steps()):
             try:
-                checkpoint = self.read(step)
+                checkpoint = self.load(step)
                 reason = foreign(checkpoint.config)
                 if reason is not None:
                     raise UserError(f"{self.directory(step) / FILE}: of another run: {reason}")
@@ -79,35 +133,65 @@ class Checkpoints:
                 if found is None:
                     reasons.append(str(error))
                 continue
-            self._scores[step] = checkpoint.data["score"]
+            self._scores[step] = checkpoint.score
             found = found or checkpoint
         if found is None:
-            more = [f"and {len(reasons) - NAMED} older ones"] if len(reasons) > NAMED else []
-            why = "; ".join(reasons[:NAMED] + more) or f"{self.path} holds none"
+            more = [f"and {len(reasons) - MOST_REASONS} older ones"] if len(reasons) > MOST_REASONS else []
+            why = "; ".join(reasons[:MOST_REASONS] + more) or f"{self.path} holds none"
             raise UserError(f"--resume: no checkpoint to go on from: {why}")
         for reason in reasons:
             say(f"passed over: {reason}")
         return found
 
-    def read(self, step):
-        """The `Checkpoint` of a step. Raises UserError, in one line, where it is not sound."""
-        path = self.directory(step) / FILE
-        arrays, data = read_tensors(path, "checkpoint")
-        score = data.get("score", "") if isinstance(data, dict) else ""
-        if not isinstance(score, float | None) or not isinstance(data.get("config"), dict):
-            raise UserError(f"{path}: not a checkpoint of ours: it does not say of which run it is")
-        if data.get("step") != step:
-            raise UserError(f"{path}: is of step {data.get('step')}, not {step}")
-        return Checkpoint(step, arrays, data)
-
-    def set_aside(self, after):
-        """Rename those of later steps than `after`, which `newest` passed over, so that they are not taken for what comes.
+    def rename_after(self, step):
+        """Rename those of later steps, which `load_newest` passed over, so that they are not taken for ones to come.
 
         Those that were not written to their end are removed.
         """
-        for step in self.steps():
-            if step > after and not (self.directory(step) / FILE).exists():
-                shutil.rmtree(self.directory(step), ignore_errors=True)
-            elif step > after:
-                names = (f"{step}.passed_over{number or ''}" for number in itertools.count())
-                os.rename(self.directory(step), next(self.path / name for name in names if not (self.path / name).exists()))
+        for later in (each for each in self.steps() if each > step):
+            if not (self.directory(later) / FILE).exists():
+                shutil.rmtree(self.directory(later), ignore_errors=True)
+                continue
+            names = (f"{later}.passed_over{number or ''}" for number in itertools.count())
+            os.rename(self.directory(later), next(self.path / name for name in names if not (self.path / name).exists()))
+
+
+def library_versions():
+    """The libraries that a run's numbers depend on, and their versions, in one line."""
+    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
+
+
+def _arrays(state):
+    return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
+
+
+def _to_file(checkpoint):
+    """Arrays, {"part/name": array}, and plain JSON."""
+    states = checkpoint.states
+    arrays = {f"{part}/{name}": array for part, state in states.items() for name, array in _arrays(state).items()}
+    rest = {
+        part: {name: value for name, value in state.items() if f"{part}/{name}" not in arrays} for part, state in states.items()
+    }
+    return arrays, checkpoint.model_dump(exclude={"states"}) | {"parts": rest}
+
+
+def _from_file(arrays, data):
+    """The `Checkpoint` that `_to_file` gave. Raises ValidationError, TypeError or AttributeError for anything else."""
+    rest = data.pop("parts", None)
+    if rest is None:  # a file from before there were parts
+        rest = {
+            "episodes": data.pop("counts", {}),
+            "lanes": {"n_steps": data.get("step"), "n_episodes": data.pop("n_episodes", None)},
+        }
+    states = {part: dict(values) for part, values in rest.items()}
+    for name, array in arrays.items():
+        part, _, key = name.partition("/")
+        states.setdefault(part, {})[key] = array
+    return Checkpoint(**data, states=states)
+
+
+def _reason(error):
+    if not isinstance(error, ValidationError):
+        return "it does not say of which run it is"
+    first = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"

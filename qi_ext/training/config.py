@@ -1,78 +1,157 @@
-"""The config of a run: which dataclass of settings belongs to a task, an algorithm and a backend, and its making."""
+"""The config of a run: its settings in groups, made from flat names and values, and back."""
 
-import dataclasses
-import types
+from pydantic import ConfigDict
 
-from qi_ext.robot.commands import TASKS
-from qi_ext.training.defaults import ALGORITHMS, BACKENDS, HardGail, HardVail, SimpleGail, SimpleVail
-from qi_ext.training.published_defaults import PublishedHardGail, PublishedHardVail, PublishedSimpleGail, PublishedSimpleVail
-from qi_ext.training.values import checked
+from qi_ext.learning.imitation_lib_settings import DOES_NOT_KNOW, ImitationLib
+from qi_ext.training.algorithms import ALGORITHMS, IMITATION_LIB_HAS
+from qi_ext.training.presets import preset
+from qi_ext.training.settings import (
+    BACKEND_GROUPS,
+    GROUPS,
+    Critic,
+    Discriminator,
+    Disturbances,
+    Policy,
+    Run,
+    Sampling,
+    Task,
+    Trpo,
+    Vail,
+    WarmStart,
+)
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.settings import Settings
 
-CONFIGS = types.MappingProxyType(
+# On which the defaults of all other settings depend, with the warm start.
+CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
+
+# A resumed run may have other values of these, because what is learned does not depend on them (but for the last bits, on the
+# device). That demonstrations are the same, wherever they are, is checked by their hash.
+MAY_CHANGE = frozenset(
     {
-        ("simple", "gail", "native"): SimpleGail,
-        ("hard", "gail", "native"): HardGail,
-        ("simple", "vail", "native"): SimpleVail,
-        ("hard", "vail", "native"): HardVail,
-        ("simple", "gail", "imitation_lib"): PublishedSimpleGail,
-        ("hard", "gail", "imitation_lib"): PublishedHardGail,
-        ("simple", "vail", "imitation_lib"): PublishedSimpleVail,
-        ("hard", "vail", "imitation_lib"): PublishedHardVail,
+        *("demonstrations", "n_steps", "minutes", "results_dir", "evaluation_episodes", "checkpoint_every"),
+        *("keep_checkpoints", "wandb", "device", "n_workers", "pool", "scheduler"),
     }
 )
-
-# Every field that any of them has, {name: dataclasses.Field}.
-SETTINGS = types.MappingProxyType(PublishedSimpleVail.__dataclass_fields__)
-
-
-# Settings that may change while a run goes on, and yet make another one of what is run from the beginning.
-OTHERWISE = ("n_steps", "minutes", "demonstrations")
+# Those among them that make another experiment of a run which has them from the beginning.
+_ANOTHER_EXPERIMENT = frozenset({"demonstrations", "n_steps", "minutes"})
 
 
-def config_class(task, algorithm, backend="native"):
-    """The config dataclass of a task, an algorithm and a backend. Raises UserError where there is none."""
-    choices = {"task": (task, TASKS), "algorithm": (algorithm, ALGORITHMS), "backend": (backend, BACKENDS)}
-    for name, (value, allowed) in choices.items():
-        if value not in allowed:
-            raise UserError(f"--{name}: unknown {name} {value!r}; choose one of {', '.join(allowed)}")
-    return CONFIGS[task, algorithm, backend]
+class Config(Settings):
+    """All settings of a run: `config.trpo.max_kl`. Those of an algorithm are under its name; a group that the run does not have
+    is None. Settings that its backend does not know have values all the same, which say what the backend does."""
+
+    model_config = ConfigDict(extra="allow")  # the group of an algorithm that is not ours
+
+    task: Task
+    run: Run
+    sampling: Sampling
+    disturbances: Disturbances
+    trpo: Trpo
+    policy: Policy
+    critic: Critic
+    discriminator: Discriminator
+    warm_start: WarmStart
+    vail: Vail | None = None
+    imitation_lib: ImitationLib | None = None
+
+    def settings(self):
+        """What `make_config` makes this config of, {name: value}."""
+        unknown = DOES_NOT_KNOW if self.run.backend == "imitation_lib" else ()
+        groups = (group for _, group in self if group is not None)
+        return {name: value for group in groups for name, value in group if name not in unknown}
+
+    def replace(self, **settings):
+        """A config with these settings in place of its own."""
+        return make_config(**(self.settings() | settings))
+
+    def __getattr__(self, name):
+        """A setting by its name alone, `config.max_kl`; `task` and `warm_start` are their groups."""
+        groups = vars(self).values() if not name.startswith("_") else ()
+        for group in groups:
+            if group is not None and name in type(group).model_fields:
+                return getattr(group, name)
+        return super().__getattr__(name)
 
 
-def settable(chosen):
-    """The fields of a config dataclass that can be given, in order."""
-    return [item for item in dataclasses.fields(chosen) if item.name not in chosen.absent]
+def config_groups(task, algorithm, backend):
+    """The groups of settings that a run has, {name: class}. Raises UserError where the backend has no such algorithm."""
+    Task(task=task), Run(backend=backend)  # which complain of a task or backend that there is not
+    known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
+    if algorithm not in known:
+        where = f" with --backend {backend}" if backend != "native" else ""
+        raise UserError(f"--algorithm: must be {' or '.join(known)}{where}, not {algorithm!r}")
+    own = ALGORITHMS[algorithm].settings
+    return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 
 
-def given_settings(config):
-    """What `make_config` makes this config of, {name: value}."""
-    return {item.name: getattr(config, item.name) for item in settable(config)}
+def options(task="simple", algorithm="gail", backend="native"):
+    """The settings that can be given, {heading: {name: pydantic field}}."""
+    unknown = DOES_NOT_KNOW if backend == "imitation_lib" else ()
+    found = {
+        model.__doc__.rstrip("."): {name: field for name, field in model.model_fields.items() if name not in unknown}
+        for model in config_groups(task, algorithm, backend).values()
+    }
+    return {heading: fields for heading, fields in found.items() if fields}
 
 
-def warm_defaults(chosen):
-    """What defaults of a config dataclass are others after a warm start, {name: value}."""
-    if "warm_start" in chosen.absent:
-        return {}
-    return {item.name: item.metadata["warm"] for item in settable(chosen) if item.metadata["warm"] is not None}
+def all_options():
+    """The settings that can be given to some run, {name: pydantic field}."""
+    choices = [("simple", algorithm, "native") for algorithm in ALGORITHMS] + [("simple", "vail", "imitation_lib")]
+    return {name: field for choice in choices for fields in options(*choice).values() for name, field in fields.items()}
 
 
-def make_config(task="simple", algorithm="gail", backend="native", **settings):
-    """The config of these, with `settings` in place of its defaults; those that are None leave the default.
-
-    With a warm start among them, the defaults are those that go with one.
-    """
-    chosen = config_class(task, algorithm, backend)
-    settings = {name: value for name, value in settings.items() if value is not None}
-    for name in sorted(settings.keys() - {item.name for item in settable(chosen)}):
-        if name in SETTINGS:
+def require_options(names, task="simple", algorithm="gail", backend="native"):
+    """Raise UserError for a name that is no setting, or none of a run with this algorithm and backend."""
+    known = {name for fields in options(task, algorithm, backend).values() for name in fields}
+    for name in sorted(set(names) - known):
+        if name in all_options():
             choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
             raise UserError(f"--{name}: no such option for {choice}; see --help {choice}")
         raise UserError(f"--{name}: no such option; see --help")
-    if checked(SETTINGS["warm_start"], settings.get("warm_start", 0)) > 0:
-        settings = warm_defaults(chosen) | settings
-    return chosen(task=task, algorithm=algorithm, backend=backend, **settings)
+
+
+def make_config(task="simple", algorithm="gail", backend="native", **settings):
+    """The `Config` of these settings.
+
+    Those that are not given, or None, have the defaults that go with the task, algorithm, backend, and warm start if any.
+    Numbers may be text. Raises UserError, in one line, for a setting that there is not, or a value that it cannot have.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    require_options(given, task, algorithm, backend)
+    warm = WarmStart(warm_start=given.get("warm_start", 0)).warm_start > 0
+    values = preset(task, algorithm, backend, warm) | given | {"task": task, "algorithm": algorithm, "backend": backend}
+    if not values.get("results_dir"):
+        values["results_dir"] = f"runs/{task}-{algorithm}" + (f"-{backend}" if backend != "native" else "")
+    config = Config(
+        **{
+            group: model(**{name: values[name] for name in model.model_fields if name in values})
+            for group, model in config_groups(task, algorithm, backend).items()
+        }
+    )
+    _check_standard_deviations(config)
+    return config
+
+
+def _check_standard_deviations(config):
+    policy = config.policy
+    if policy.final_std > policy.initial_std:
+        raise UserError(f"--final_std: must be at most --initial_std, {policy.initial_std:g}, not {policy.final_std:g}")
+    stds = {
+        "initial_std": policy.initial_std,
+        "final_std": policy.final_std,
+        "warm_start_std": config.warm_start.warm_start_std,
+    }
+    for name, value in stds.items():
+        if value < policy.min_std:
+            raise UserError(f"--{name}: must be at least --min_std, {policy.min_std:g}, not {value:g}")
 
 
 def may_change(name):
     """Whether a resumed run may have another value of this setting."""
-    return name in SETTINGS and SETTINGS[name].metadata["may_change"]
+    return name in MAY_CHANGE
+
+
+def makes_the_experiment(name):
+    """Whether runs that differ in this setting from their beginning are different experiments."""
+    return name not in MAY_CHANGE or name in _ANOTHER_EXPERIMENT

@@ -1,4 +1,4 @@
-"""The episodes of a run, counted as they end."""
+"""Episodes of a run, counted as they end."""
 
 import numpy as np
 
@@ -6,9 +6,9 @@ WINDOW_STEPS = 20_000
 
 
 class EpisodeCounter:
-    """Keeps what is asked of the episodes of a run: those that ended in its first and in its last `WINDOW_STEPS`, and counts.
+    """Counts of steps, episodes and blow-ups, and the episodes that ended in the first and in the last `WINDOW_STEPS`.
 
-    first, recent: (n, 3), float64: step it ended at, return, length.
+    first, recent: (n, 3), float64: the step that an episode ended at, its return, its length.
     """
 
     def __init__(self):
@@ -18,14 +18,14 @@ class EpisodeCounter:
         self.first = np.empty((0, 3))
         self.recent = np.empty((0, 3))
 
-    def add(self, n_steps, n_lanes, episodes, measured=slice(None)):
-        """A batch of `n_steps` from `n_lanes` lanes, in which `episodes` ended (an array of `rollouts.EPISODE`).
+    def add(self, n_steps, n_envs, episodes, measured=slice(None)):
+        """Count a batch of `n_steps` from `n_envs` envs, in which `episodes` ended (an array of `rollouts.EPISODE`).
 
-        measured: which of them count for returns and lengths, all or bool, (n,).
+        measured: those that count for returns and lengths, all or bool, (n,).
         """
         counted = episodes[measured]
         rows = np.empty((len(counted), 3))
-        rows[:, 0] = self.steps + (counted["time"] + 1) * n_lanes
+        rows[:, 0] = self.steps + (counted["time"] + 1) * n_envs
         rows[:, 1] = counted["episode_return"]
         rows[:, 2] = counted["length"]
         self.steps += n_steps
@@ -51,14 +51,13 @@ class EpisodeCounter:
         return self.since(self.steps - WINDOW_STEPS)[1]
 
     def state(self):
-        """Arrays and plain data, to go on from with `restore`."""
-        data = {"steps": self.steps, "episodes": self.episodes, "blow_ups": self.blow_ups}
-        return {"first": self.first, "recent": self.recent}, data
+        """Two arrays and three counts, {name: value}, for `load_state`."""
+        return {name: getattr(self, name) for name in ("first", "recent", "steps", "episodes", "blow_ups")}
 
-    def restore(self, arrays, data):
-        """Go on from what `state` gave."""
-        self.first, self.recent = (arrays[name].reshape(-1, 3) for name in ("first", "recent"))
-        self.steps, self.episodes, self.blow_ups = data["steps"], data["episodes"], data["blow_ups"]
+    def load_state(self, state):
+        """Go on from what `state` gave. Raises KeyError or ValueError for anything else."""
+        self.first, self.recent = (state[name].reshape(-1, 3) for name in ("first", "recent"))
+        self.steps, self.episodes, self.blow_ups = (int(state[name]) for name in ("steps", "episodes", "blow_ups"))
 
 
 def _means(rows):

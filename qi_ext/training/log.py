@@ -1,4 +1,4 @@
-"""The curves of a run: each update written to progress.csv, TensorBoard, and Weights & Biases where asked."""
+"""Curves of a run: progress.csv, TensorBoard events, and Weights & Biases where that is asked for."""
 
 import contextlib
 import csv
@@ -8,12 +8,11 @@ import threading
 
 from torch.utils.tensorboard import SummaryWriter
 
-from qi_ext.training.config import given_settings
 from qi_ext.training.wandb_log import open_wandb
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 
-# Where TensorBoard shows each figure; the names that people of this field look for.
+# TensorBoard tag of each figure, by the names that are usual in this field.
 TAGS = {
     "return_mean": "rollout/ep_rew_mean",
     "length_mean": "rollout/ep_len_mean",
@@ -38,27 +37,27 @@ TAGS = {
 
 
 class ProgressLog:
-    """progress.csv and TensorBoard events in a run directory, a row an update, and the same in wandb where it is asked for."""
+    """Writer of a row an update. rows: those of progress.csv that were there before, [{name: text}]."""
 
     def __init__(self, directory, config, step=None):
-        """directory: a `RunDirectory`; it is created. step: what the run goes on from; rows and events after it are cut away.
-        None for a run that begins.
+        """Create the directory, a `RunDirectory`, and open its files.
 
-        Raises OSError, naming the file, where that cannot be done.
+        step: that the run goes on from; rows and events after it are removed. None for a run that begins.
+        Raises OSError, naming the file, where that cannot be done, and UserError for a progress.csv of something else.
         """
         self._path = directory.path / "progress.csv"
-        self._config = given_settings(config)
+        self._config = config.settings()
         rows = "\n".join(f"| {name} | {value} |" for name, value in self._config.items())
         with contextlib.ExitStack() as stack:
-            # First, because it may not be let, and then nothing should have changed.
-            self._wandb = open_wandb(directory.path, self._config, step is not None) if config.wandb else None
+            # First, because wandb may refuse, and then nothing should have changed.
+            self._wandb = open_wandb(directory.path, self._config, step is not None) if config.run.wandb else None
             if self._wandb is not None:
                 stack.callback(self._wandb.finish)
             directory.create(config)
             stack.callback(setattr, threading, "excepthook", threading.excepthook)
             self._hook, threading.excepthook = threading.excepthook, self._on_thread
             with self._named():
-                self.rows = _cut(self._path, step) if step is not None else []  # those before, as text
+                self.rows = _cut(self._path, step) if step is not None else []
                 self._file = stack.enter_context(open(self._path, "a" if self.rows else "w", newline=""))
                 self._csv = csv.DictWriter(self._file, self.rows[0]) if self.rows else None
                 self._writer = SummaryWriter(directory.path, purge_step=0 if step is None else step + 1)
@@ -68,7 +67,10 @@ class ProgressLog:
             self._opened = stack.pop_all()
 
     def write(self, step, row):
-        """row: {name: number or None}, the same names each time. Raises OSError, naming the file, where that cannot be done."""
+        """Write the figures of an update, {name: number or None}, the same names each time.
+
+        Raises OSError, naming the file, where that cannot be done, and UserError where the names are others than before.
+        """
         with self._named():
             if self._csv is None:
                 self._csv = csv.DictWriter(self._file, ["step", *row])
@@ -80,13 +82,13 @@ class ProgressLog:
             for name, value in row.items():
                 if value is not None:
                     self._writer.add_scalar(tag(name), value, step)
-            # Or a run that is killed would lack, when it goes on, what its last checkpoint had seen.
+            # Or a run that goes on after a kill would lack events from before its checkpoint.
             self._writer.flush()
         if self._wandb is not None:
             self._wandb.log({tag(name): value for name, value in row.items() if value is not None} | {"step": step})
 
     def write_hyperparameters(self, step, metrics):
-        """All settings beside the final figures, as of `step`, for TensorBoard's table of runs."""
+        """Write all settings beside the final figures, {name: number}, as of `step`, for TensorBoard's table of runs."""
         settings = {
             name: value if isinstance(value, str | bool | int | float) else str(value) for name, value in self._config.items()
         }
@@ -97,12 +99,12 @@ class ProgressLog:
             self._wandb.summary.update(metrics)
 
     def sync(self):
-        """See to it that the rows outlast the machine, as checkpoints do."""
+        """Flush progress.csv to the disk, as checkpoints are."""
         with self._named():
             os.fsync(self._file.fileno())
 
     def close(self):
-        """Raises nothing: what could not be written was said by `write`."""
+        """Close all files. Raises nothing: `write` said what could not be written."""
         with contextlib.suppress(OSError):
             self._opened.close()
 
@@ -114,18 +116,18 @@ class ProgressLog:
             raise OSError(f"cannot write {self._path} or the events beside it: {error.strerror or error}") from None
 
     def _on_thread(self, hook):
-        """What TensorBoard's thread could not write is raised to whoever writes next, without its traceback."""
+        """Print no traceback of TensorBoard's thread: what it could not write is raised by the next `write`."""
         if not (issubclass(hook.exc_type, OSError) and type(hook.thread).__module__.startswith("tensorboard")):
             self._hook(hook)
 
 
 def tag(name):
-    """Where TensorBoard and wandb show a figure."""
+    """Name of a figure in TensorBoard and wandb."""
     return TAGS.get(name, f"discriminator/{name}")
 
 
 def _cut(path, step):
-    """Rows of a progress.csv up to `step`, as dicts of text; those after it, and one that is cut off, go from the file."""
+    """Remove rows after `step`, and one that is cut off, from a progress.csv; return the others, [{name: text}]."""
     try:
         with open(path, newline="") as file:
             lines = file.readlines()

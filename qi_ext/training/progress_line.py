@@ -1,4 +1,4 @@
-"""The figures of an update as the progress display shows them."""
+"""Figures of an update as the progress display shows them."""
 
 from collections import defaultdict
 
@@ -10,14 +10,14 @@ DETAILS = (
 )
 
 
-class ShownFigures:
-    """Remembers the last episodes that ended: robots that keep their feet end theirs together, in one update of many."""
+class ProgressLine:
+    """Text of each update; it repeats the last episodes that ended, because envs that do not fall end theirs together."""
 
     def __init__(self):
         self._ended = "no episode ended"
 
     def lines(self, figures):
-        """The most important, and the rest for the line below. figures: {name: number or None}."""
+        """Return a line of the most important figures, and a line of the rest. figures: {name: number or None}."""
         if figures["episodes"]:
             self._ended = f"return {figures['return_mean']:.1f}  length {figures['length_mean']:.0f}"
         first = f"{figures['steps_per_second']:.0f} steps/s  {self._ended}  {figures['speed_along']:.2f} m/s"
@@ -26,7 +26,7 @@ class ShownFigures:
 
 
 class _Unknown:
-    """A figure that there is none of, however it is to be formatted."""
+    """A missing figure, which any format shows as a dash."""
 
     def __format__(self, spec):
         return "-"

@@ -1,23 +1,21 @@
-"""Which run is meant, and where it goes on: a new one, or one whose directory holds a checkpoint."""
+"""Which run is meant: a new one, or one in a directory, to go on from its newest sound checkpoint."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from qi_ext.training.checkpoints import Checkpoint
-from qi_ext.training.config import make_config, may_change
+from qi_ext.training.config import CHOICES, Config, make_config, may_change
 from qi_ext.training.run_directory import RunDirectory
-from qi_ext.training.values import shown
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
-
-CHOICES = ("task", "algorithm", "backend")  # on which the defaults of all other settings depend
+from qi_ext.utils.settings import shown
 
 
 @dataclass
 class Start:
-    """What a `Training` begins with; checkpoint is None where it begins at the beginning."""
+    """What a `Training` starts from. checkpoint: None for the beginning."""
 
-    config: object
+    config: Config
     directory: RunDirectory
     checkpoint: Checkpoint | None = None
 
@@ -33,8 +31,8 @@ def find_start(settings, resume=""):
     if resume not in ("", "auto"):
         return _go_on(RunDirectory(_existing(resume), "--resume"), given)
     config = make_config(**given)
-    directory = RunDirectory(Path(config.results_dir) / str(config.seed))
-    if resume == "auto" and (directory.checkpoints.any_written() or directory.config()):
+    directory = RunDirectory(Path(config.run.results_dir) / str(config.run.seed))
+    if resume == "auto" and (directory.checkpoints.any_complete() or directory.config()):
         return _go_on(directory, given)
     if directory.occupied:
         raise UserError(
@@ -44,8 +42,8 @@ def find_start(settings, resume=""):
     return Start(config, directory)
 
 
-def stored_choice(resume):
-    """Task, algorithm and backend of the run in the directory `resume`, {} where it does not say."""
+def stored_choices(resume):
+    """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
     settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
@@ -59,25 +57,26 @@ def _existing(resume):
 
 def _go_on(directory, given):
     own = directory.config()
-    if own and not directory.checkpoints.any_written():
-        checkpoint, stored = None, dict(own)  # it was ended before its first one
+    if own and not directory.checkpoints.any_complete():
+        checkpoint, stored = None, dict(own)  # it ended before its first one
     else:
-        checkpoint = directory.checkpoints.newest(lambda config: _first_difference(config, own), say)
-        # What may change may have been given anew since that checkpoint was written.
+        checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say)
+        # Settings that may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in CHOICES:
         _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":
         stored["scheduler"] = ""  # which goes with dask only
     config = make_config(**(stored | given))
+    settings = config.settings()
     for name in given:
         if not may_change(name):
-            _require_same(name, getattr(config, name), stored, directory)
-    meant = Path(config.results_dir) / str(config.seed)
+            _require_same(name, settings[name], stored, directory)
+    meant = Path(config.run.results_dir) / str(config.run.seed)
     if "results_dir" in given and meant.absolute() != directory.path.absolute():
         raise UserError(f"--results_dir: --resume {directory.path} says already which run to go on with; leave it out")
-    # Where it is now, should it have been moved.
-    return Start(replace(config, results_dir=str(directory.path.parent)), directory, checkpoint)
+    # The directory may have been moved.
+    return Start(config.replace(results_dir=str(directory.path.parent)), directory, checkpoint)
 
 
 def _require_same(name, value, stored, directory):
@@ -89,7 +88,7 @@ def _require_same(name, value, stored, directory):
 
 
 def _first_difference(config, own):
-    """In what these settings differ from those of the run's directory, in words, or None."""
+    """The first setting of a checkpoint that is not that of the run's directory, in words, or None."""
     for name, value in config.items():
         if name in own and not may_change(name) and value != own[name]:
             return f"{name} {shown(value)}, not {shown(own[name])}"

@@ -1,4 +1,4 @@
-"""The directory of one run: RESULTS_DIR/SEED, refused where something is in it already and is not to be gone on with."""
+"""Directory of one run, RESULTS_DIR/SEED: its files, and the lock that keeps other processes from it."""
 
 import json
 from contextlib import contextmanager, suppress
@@ -7,31 +7,32 @@ from pathlib import Path
 import yaml
 
 from qi_ext.training.checkpoints import Checkpoints
-from qi_ext.training.config import given_settings
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import locked, require_writable, write_atomically
 
-# What a sweep leaves in the directory of a run: what was printed, and how it ended.
+# Files of a sweep in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
 NOT_THE_RUNS = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
 
-# Of files that `write_atomically` had not finished.
+# Prefixes of files that `write_atomically` had not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
 
 
 class RunDirectory:
-    """Where a run leaves config.yaml, progress.csv, TensorBoard events, agents, and at its very end result.json."""
+    """Directory of config.yaml, progress.csv, TensorBoard events, agents, checkpoints, and at the very end result.json.
+
+    occupied: whether something is in it that is the run's, or somebody else's.
+    """
 
     def __init__(self, path, option="--results_dir", to_write=True):
-        """Name the directory and see whether it can be used; nothing is created. option: what named it, for messages.
-        to_write: whether it must be one that can be written to.
+        """Check that the directory can be used, and create nothing.
 
-        Raises UserError where it cannot.
+        option: that it was named with, for messages. to_write: whether files will be written. Raises UserError.
         """
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-            # What a kill leaves of the very first file is nothing.
+            # A kill in the very first file leaves a temporary one.
             names = [path.name for path in self.path.iterdir()] if existing == self.path and existing.is_dir() else []
             self.occupied = any(not name.startswith(TEMPORARY + NOT_THE_RUNS) for name in names)
         except OSError as error:
@@ -57,7 +58,7 @@ class RunDirectory:
         return self.path / "report.html"
 
     def config(self):
-        """The settings of the run that was started here, {name: value}; empty where they cannot be read."""
+        """Settings of the run that was started here, {name: value}; empty where they cannot be read."""
         try:
             settings = yaml.safe_load((self.path / "config.yaml").read_text())
         except (OSError, UnicodeDecodeError, yaml.YAMLError):
@@ -65,10 +66,10 @@ class RunDirectory:
         return settings if isinstance(settings, dict) else {}
 
     @contextmanager
-    def taken(self):
-        """Make the directory, and keep it from other processes meanwhile; an empty one is removed again.
+    def lock(self):
+        """Make the directory, and keep it from other processes for the block; an empty one is removed again.
 
-        Raises UserError where another process has it, or has had it since this object was made.
+        Raises UserError where another process has it, or had it since this object was made.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         try:
@@ -81,22 +82,22 @@ class RunDirectory:
                 self.path.rmdir()
 
     def create(self, config):
-        """Write config.yaml; a result that is there is no longer the run's, and what a kill left half written goes."""
+        """Write config.yaml; remove an older result, and files that a kill left half written."""
         self.path.mkdir(parents=True, exist_ok=True)
         for left in self.path.glob(".*.*"):
             if left.name.startswith(TEMPORARY):
                 left.unlink(missing_ok=True)
         with write_atomically(self.path / "config.yaml") as file:
-            file.write(yaml.safe_dump(given_settings(config), sort_keys=False).encode())
+            file.write(yaml.safe_dump(config.settings(), sort_keys=False).encode())
         self.result.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
 
     def write_result(self, result):
-        """Write result.json; its being there means that the run is finished."""
+        """Write result.json, which says that the run is finished."""
         write_json(self.result, result)
 
     def read_result(self):
-        """What result.json holds, or None where there is none that can be read."""
+        """Content of result.json, or None where there is none that can be read."""
         try:
             return json.loads(self.result.read_text())
         except (OSError, ValueError):

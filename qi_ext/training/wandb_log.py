@@ -1,4 +1,4 @@
-"""A run's figures in Weights & Biases, for those who ask for it."""
+"""Figures of a run in Weights & Biases."""
 
 import importlib.util
 import secrets
@@ -10,15 +10,15 @@ from qi_ext.utils.files import write_atomically
 
 def require_wandb(config):
     """Raise UserError where wandb is asked for and not installed."""
-    # A folder of that name, such as wandb leaves where it ran, has no origin.
-    if config.wandb and getattr(importlib.util.find_spec("wandb"), "origin", None) is None:
+    # A folder of that name, which wandb leaves where it ran, has no origin.
+    if config.run.wandb and getattr(importlib.util.find_spec("wandb"), "origin", None) is None:
         raise UserError("--wandb: wandb is not installed; pip install wandb, or leave the option out")
 
 
 def open_wandb(directory, settings, resumed):
-    """wandb's run for the run in `directory`, which it is told apart by for good; the same one where it is resumed.
+    """Open wandb's run for the run in `directory`; the same one, by the id kept there, where it is resumed.
 
-    settings: {name: value}. Raises UserError, leaving nothing new in `directory`, where wandb does not let it.
+    settings: {name: value}. Raises UserError, leaving nothing new in `directory`, where wandb refuses.
     """
     import wandb
 
@@ -36,6 +36,6 @@ def open_wandb(directory, settings, resumed):
     if not known:
         with write_atomically(path) as file:
             file.write(identity.encode())
-    # By a figure of its own, because wandb's own counter never goes back to where a run goes on from.
+    # wandb's own counter never goes back to the step that a run goes on from.
     run.define_metric("*", step_metric="step")
     return run

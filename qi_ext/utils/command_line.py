@@ -1,32 +1,54 @@
 """Command lines: errors as one line with the right exit code."""
 
 import argparse
-import re
+import math
 import signal
 import sys
-
-from jsonargparse import ArgumentParser
 
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
-class Parser(ArgumentParser):
-    """A parser whose every complaint is a UserError of one line. Options are never abbreviated."""
+class Parser(argparse.ArgumentParser):
+    """A parser whose every complaint is a UserError of one line. Options are never abbreviated; numbers are finite."""
 
-    def __init__(self, program, description):
+    def __init__(self, program, description, **more):
         super().__init__(
             prog=program,
             usage="%(prog)s [--option value ...]",
             description=description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
+            exit_on_error=False,
+            **more,
         )
+        self.register("type", int, _whole_number)
+        self.register("type", float, _finite_number)
 
-    def error(self, message, *args, **kwargs):
-        text = re.sub(r'Parser key "(\w+)"', r"--\1", " ".join(str(message).split()))
-        for kind, words in (("int", "a whole number"), ("float", "a finite number")):
-            text = re.sub(rf"Expected an? <class '{kind}'>\. Got value: (.*)", rf"must be {words}, not \1", text)
-        raise UserError(text)
+    def parse_known_args(self, args=None, namespace=None):
+        try:
+            return super().parse_known_args(args, namespace)
+        except argparse.ArgumentError as error:
+            raise UserError(f"{error.argument_name}: {error.message}" if error.argument_name else error.message) from None
+
+    def error(self, message):
+        raise UserError(message)
+
+
+def _whole_number(text):
+    try:
+        return int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text}") from None
+
+
+def _finite_number(text):
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text}")
+    return number
 
 
 def run_command(program, main):

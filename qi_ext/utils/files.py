@@ -9,7 +9,7 @@ from pathlib import Path
 
 from qi_ext.utils.errors import UserError
 
-# The machine's faults, not the user's.
+# Faults of the machine, not of the user.
 _MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
@@ -31,8 +31,8 @@ def require_output(path, option):
 
 
 @contextmanager
-def locked(path, taken):
-    """Keep other processes from a file or directory that is there. Raises UserError(taken) where one has it."""
+def locked(path, message):
+    """Keep other processes from an existing file or directory for the block. Raises UserError(message) where one has it."""
     try:
         descriptor = os.open(path, os.O_RDWR)  # which NFS asks for
     except OSError:  # a directory, or somebody else's
@@ -41,7 +41,7 @@ def locked(path, taken):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(taken) from None
+            raise UserError(message) from None
         except OSError:
             pass  # a file system without locks
         yield
@@ -51,7 +51,7 @@ def locked(path, taken):
 
 @contextmanager
 def write_atomically(path):
-    """A binary file to write; it appears at `path` when the block ends well, and leaves nothing otherwise.
+    """Open a binary file that appears at `path` when the block ends without an error, and not at all otherwise.
 
     Raises UserError where `path` cannot be written, OSError, naming it, where the disk is full or broken.
     """
@@ -71,7 +71,7 @@ def write_atomically(path):
         os.replace(temporary, path)
     except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
-        # One that names another file is not about this one.
+        # An OSError that names another file is not about this one.
         if isinstance(error, OSError) and error.filename in (None, temporary):
             raise _cannot_write(path, error) from None
         raise

@@ -261,7 +261,7 @@ def test_the_committed_results_are_of_the_demonstrations_that_there_are_now(modu
     experiments = modules["experiments"].read_experiments(ROOT / "results")
     for name, results in modules["result_tables"].read_results(ROOT / "results", experiments).items():
         config = experiments[name].config
-        demonstrations = load_demonstrations(config.demonstrations, task_commands(config.task), config.compat)
+        demonstrations = load_demonstrations(config.demonstrations, task_commands(config.task.task), config.compat)
         assert {result["demonstrations"]["hash"] for result in results} == {demonstrations.content_hash()}
 
 

@@ -155,7 +155,7 @@ def test_says_that_the_demonstrations_have_changed(main, agent, capsys, where):
         ({"lanes_per_block": "some"}, [], "metadata"),
         ({}, ["--n_workers", "0"], "--n_workers"),
         ({}, ["--n_workers", "-1"], "--n_workers"),
-        ({}, ["--n_workers", "abc"], "--n_workers: must be auto or a whole number of at least 1, not 'abc'"),
+        ({}, ["--n_workers", "abc"], "--n_workers: must be auto or a whole number, not 'abc'"),
         ({}, ["--pool", "foo"], "--pool"),
         ({}, ["--scheduler", "tcp://here:1"], "--scheduler"),
         ({}, ["--pool", "dask"], "--scheduler"),

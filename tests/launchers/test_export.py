@@ -107,7 +107,7 @@ def test_a_mistake_ends_with_exit_code_2_and_one_line(tmp_path):
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ([], "required: agent"),
+        ([], "required: --agent"),
         (["--agent", ""], "no such file"),
         (["--agent", "."], "no such file"),
         (["--agent", "{folder}/other.safetensors"], "not a safetensors file"),

@@ -191,7 +191,7 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved_and_it_goes_on(tmp_path,
     assert agent.act(np.zeros(37)).shape == (12,)
     step = int(agent.metadata["step"])
     assert f"stopped at {step:,} steps; go on with --resume {directory}" in out
-    assert Checkpoints(directory).newest().step == step
+    assert Checkpoints(directory).load_newest().step == step
     assert not (directory / "result.json").exists()
     again = launcher["experiment"](resume=str(directory), n_steps=step + 32, evaluation_episodes=0, pool="serial")
     assert again["steps"] == step + 32
@@ -294,7 +294,7 @@ def test_a_policy_whose_actions_are_not_finite_is_exit_code_1_with_its_lane_and_
             super()._update_statistics(observations)
             self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
 
-    monkeypatch.setattr(loop, "agent_class", lambda config: Unbounded)
+    monkeypatch.setattr(loop, "learner_builder", lambda config: Unbounded)
     arguments = [*TINY, "--pool", "serial", "--n_steps", "64", "--seed", "3", "--results_dir", str(tmp_path)]
     with pytest.raises(SystemExit) as caught:
         run_command("run_gail.py", lambda: launcher["main"](arguments))

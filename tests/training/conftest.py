@@ -1,6 +1,8 @@
 """What the tests of training share: runs of two updates of small networks, and what they leave, to be compared exactly."""
 
 import csv
+import os
+import signal
 import time
 from types import SimpleNamespace
 
@@ -8,8 +10,10 @@ import pytest
 from tensorboard.summary.writer import event_file_writer
 
 from qi_ext.training.checkpoints import FILE, Checkpoints
+from qi_ext.training.log import ProgressLog
 from qi_ext.training.loop import Training
 from qi_ext.training.resume import find_start
+from qi_ext.utils.errors import Terminated
 from qi_ext.utils.tensor_file import read_tensors
 
 CLOCK = ("steps_per_second", "collect_seconds", "learn_seconds")
@@ -45,7 +49,7 @@ def short_films():
 
 @pytest.fixture
 def tiny(tmp_path):
-    """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 lanes, in this process.
+    """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 envs, in this process.
 
     Small networks, a checkpoint after each update, no evaluation.
     """
@@ -74,6 +78,38 @@ def run(build):
     return of
 
 
+@pytest.fixture
+def after_update(monkeypatch):
+    """after_update(step, action): have action() called when a run has written its figures of `step`."""
+
+    def arrange(step, action):
+        write = ProgressLog.write
+
+        def write_and_act(log, at, row):
+            write(log, at, row)
+            if at == step:
+                action()
+
+        monkeypatch.setattr(ProgressLog, "write", write_and_act)
+
+    return arrange
+
+
+@pytest.fixture
+def stop(after_update, monkeypatch):
+    """stop(training, step, number=signal.SIGINT): run it until it has been stopped by a signal after `step`; returns it."""
+
+    def run_and_stop(training, step, number=signal.SIGINT):
+        before = ProgressLog.write
+        after_update(step, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Terminated):
+            training.run()
+        monkeypatch.setattr(ProgressLog, "write", before)
+        return training
+
+    return run_and_stop
+
+
 @pytest.fixture(scope="session")
 def rows():
     """rows(directory): progress.csv without what the clock says."""
@@ -93,7 +129,7 @@ def saved():
         checkpoints = Checkpoints(directory)
         step = checkpoints.steps()[-1] if step is None else step
         arrays, data = read_tensors(checkpoints.directory(step) / FILE, "checkpoint")
-        counted = {name: data[name] for name in ("step", "score", "counts", "n_episodes")}
+        counted = {name: data[name] for name in ("step", "score", "parts")}
         return {name: (array.dtype, array.shape, array.tobytes()) for name, array in arrays.items()}, counted
 
     return of

@@ -10,14 +10,30 @@ import pytest
 from qi_ext.training import checkpoints as module
 from qi_ext.training.checkpoints import FILE, Checkpoint, Checkpoints
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.tensor_file import write_tensors
+from qi_ext.utils.tensor_file import read_tensors, write_tensors
 
 CONFIG = {"task": "simple", "seed": 0}
 
 
-def make(step, score=None, **config):
-    """A checkpoint whose array says which it is."""
-    return Checkpoint(step, {"a": np.full(3, float(step))}, {"step": step, "score": score, "config": CONFIG | config})
+class Part:
+    """Something that is trained."""
+
+    def __init__(self, **values):
+        self.values = values
+
+    def state(self):
+        return self.values
+
+    def load_state(self, state):
+        if state.keys() != self.values.keys():
+            raise ValueError("other names")
+        self.values = state
+
+
+def make(step, score=None, weight=0.5, **config):
+    parts = {"agent": Part(**{"critic/weight": np.full(3, weight)}), "episodes": Part(first=np.zeros((0, 3)), steps=step)}
+    about = {"step": step, "score": score, "config": CONFIG | config, "seconds": 1.5, "demonstrations_hash": "abc"}
+    return Checkpoint.of(parts, **about)
 
 
 def save_agent(path):
@@ -33,22 +49,67 @@ def checkpoints(tmp_path):
 def three(checkpoints):
     """Of steps 64, 128 and 192."""
     for step in (64, 128, 192):
-        checkpoints.write(make(step), save_agent, keep=3)
+        checkpoints.save(make(step), save_agent, keep=3)
     return checkpoints
 
 
-def newest(checkpoints):
-    """The step of the newest, and what was said."""
+def load_newest(checkpoints):
+    """The step of the newest sound one, and what was said."""
     said = []
-    return checkpoints.newest(say=said.append).step, said
+    return checkpoints.load_newest(say=said.append).step, said
 
 
 def test_a_checkpoint_comes_back_as_it_was(checkpoints):
-    checkpoints.write(make(64, 1.5), save_agent, keep=3)
-    found = checkpoints.newest()
-    assert (found.step, found.data, found.config) == (64, make(64, 1.5).data, CONFIG)
-    np.testing.assert_array_equal(found.arrays["a"], [64.0] * 3)
+    checkpoints.save(make(64, 1.5), save_agent, keep=3)
+    found = checkpoints.load_newest()
+    assert found.model_dump(exclude={"states"}) == make(64, 1.5).model_dump(exclude={"states"})
+    agent, episodes = Part(**{"critic/weight": None}), Part(first=None, steps=None)
+    found.load_into({"agent": agent, "episodes": episodes})
+    np.testing.assert_array_equal(agent.values["critic/weight"], [0.5] * 3)
+    assert (episodes.values["first"].shape, episodes.values["steps"]) == ((0, 3), 64)
     assert (checkpoints.directory(64) / "agent.safetensors").read_text() == "agent"
+
+
+def test_a_file_from_before_there_were_parts_comes_back(checkpoints):
+    counts = {"steps": 64, "episodes": 5, "blow_ups": 0}
+    about = {"step": 64, "score": None, "config": CONFIG, "seconds": 1.5, "demonstrations_hash": "abc", "versions": "torch 1"}
+    checkpoints.directory(64).mkdir(parents=True)
+    arrays = {"agent/critic/weight": np.ones(3), "lanes/state": np.ones(2), "episodes/first": np.zeros((0, 3))}
+    write_tensors(checkpoints.directory(64) / FILE, "checkpoint", arrays, about | {"counts": counts, "n_episodes": 5})
+    states = checkpoints.load(64).states
+    assert {part: set(state) for part, state in states.items()} == {
+        "agent": {"critic/weight"},
+        "lanes": {"state", "n_steps", "n_episodes"},
+        "episodes": {"first", *counts},
+    }
+    assert states["lanes"]["n_steps"] == 64
+
+
+def test_arrays_are_named_by_part_and_name(three):
+    arrays, data = read_tensors(three.directory(64) / FILE, "checkpoint")
+    assert set(arrays) == {"agent/critic/weight", "episodes/first"}
+    assert data["parts"] == {"agent": {}, "episodes": {"steps": 64}}
+
+
+def test_a_learner_that_has_diverged_is_not_saved():
+    with pytest.raises(FloatingPointError, match="critic/weight not finite; the last checkpoint is good"):
+        make(64, weight=np.nan)
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [{"agent": Part(**{"critic/weight": 0})}, {"agent": Part(other=0), "episodes": Part(first=0, steps=0)}],
+    ids=["unknown part", "other names"],
+)
+def test_states_of_other_parts_do_not_fit(parts):
+    with pytest.raises(UserError, match="^--resume: the checkpoint of step 64 does not fit this program: "):
+        make(64).load_into(parts)
+
+
+def test_demonstrations_that_changed_are_refused_by_both_hashes():
+    make(64).require_demonstrations("here.npz", "abc")
+    with pytest.raises(UserError, match=r"^--demonstrations: here.npz has changed since the run began \(content x, then abc\)"):
+        make(64).require_demonstrations("here.npz", "x")
 
 
 @pytest.mark.parametrize(
@@ -56,38 +117,31 @@ def test_a_checkpoint_comes_back_as_it_was(checkpoints):
     [
         ([None] * 6, 3, [192, 256, 320]),
         ([1.0, 9.0, 2.0, 3.0, 4.0, 5.0], 3, [64, 192, 256, 320]),
-        ([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, [256, 320]),
         ([None, 9.0, 8.0, 9.0, None, None], 1, [192, 320]),  # of two as good the later
-        ([-9.0, -1.0, -2.0, None, None, None], 1, [64, 320]),
     ],
 )
 def test_the_newest_and_the_best_are_kept(checkpoints, scores, keep, kept):
     for number, score in enumerate(scores):
-        checkpoints.write(make(64 * number, score), save_agent, keep)
+        checkpoints.save(make(64 * number, score), save_agent, keep)
     assert checkpoints.steps() == kept
 
 
 def test_the_best_of_before_is_kept_when_a_run_goes_on(checkpoints, tmp_path):
     for step, score in ((0, 9.0), (64, 1.0), (128, 2.0)):
-        checkpoints.write(make(step, score), save_agent, keep=1)
+        checkpoints.save(make(step, score), save_agent, keep=1)
     again = Checkpoints(tmp_path)
-    again.newest()
-    for step in (192, 256):
-        again.write(make(step, 3.0), save_agent, keep=1)
-    assert again.steps() == [0, 256]
-    assert again.best() == 0
-
-
-def test_without_scores_there_is_no_best(three):
-    assert three.best() is None
+    again.load_newest()
+    again.save(make(192, 3.0), save_agent, keep=1)
+    assert (again.steps(), again.best()) == ([0, 192], 0)
 
 
 def test_what_is_no_step_is_left_alone(three):
     (three.path / "notes").mkdir()
     (three.path / "777").touch()
     assert three.steps() == [64, 128, 192]
-    three.write(make(256), save_agent, keep=1)
+    three.save(make(256), save_agent, keep=1)
     assert {path.name for path in three.path.iterdir()} == {"256", "notes", "777"}
+    assert three.best() is None
 
 
 class Killed(BaseException):
@@ -99,20 +153,14 @@ def test_one_that_was_not_written_to_its_end_is_passed_over(three, tmp_path, mon
     def kill(*arguments):
         raise Killed
 
-    def save(path):
-        if moment == "before the agent":
-            kill()
-        save_agent(path)
-
     if moment == "between agent and checkpoint":
         monkeypatch.setattr(module, "write_tensors", kill)
     elif moment == "within the checkpoint":
         monkeypatch.setattr(os, "fsync", kill)
     with pytest.raises(Killed):
-        three.write(make(256), save, keep=3)
-    step, said = newest(Checkpoints(tmp_path))
+        three.save(make(256), kill if moment == "before the agent" else save_agent, keep=3)
+    step, (line,) = load_newest(Checkpoints(tmp_path))
     assert step == 192
-    (line,) = said
     assert str(three.directory(256) / FILE) in line
 
 
@@ -120,35 +168,32 @@ def truncate(path):
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def flip_a_bit(path):
-    content = bytearray(path.read_bytes())
-    content[-1] ^= 1
-    path.write_bytes(content)
-
-
-def pickled(path):
-    path.write_bytes(pickle.dumps({"a": [1, 2, 3]}))
-
-
 DAMAGE = {
     "gone": lambda path: path.unlink(),
-    "empty": lambda path: path.write_bytes(b""),
     "cut off": truncate,
-    "flipped": flip_a_bit,
-    "a pickle": pickled,
+    "a pickle": lambda path: path.write_bytes(pickle.dumps({"a": [1, 2, 3]})),
     "of another kind": lambda path: write_tensors(path, "agent", {}, {}),
     "of another step": lambda path: shutil.copy(path.parents[1] / "64" / FILE, path),
     "a directory": lambda path: (path.unlink(), path.mkdir()),
+    "nothing in it": lambda path: write_tensors(path, "checkpoint", {}, {}),
+    "a list": lambda path: write_tensors(path, "checkpoint", {}, [1]),
+    "a score of text": lambda path: change(path, score="best"),
+    "a config of text": lambda path: change(path, config="simple"),
+    "no seconds": lambda path: change(path, seconds=None),
 }
+
+
+def change(path, **values):
+    arrays, data = read_tensors(path, "checkpoint")
+    write_tensors(path, "checkpoint", arrays, data | values)
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_one_that_is_not_sound_is_named_and_passed_over(three, tmp_path, damage):
     path = three.directory(192) / FILE
     damage(path)
-    step, said = newest(Checkpoints(tmp_path))
+    step, (line,) = load_newest(Checkpoints(tmp_path))
     assert step == 128
-    (line,) = said
     assert line.startswith(f"passed over: {path}: ")
     assert "\n" not in line
 
@@ -156,87 +201,48 @@ def test_one_that_is_not_sound_is_named_and_passed_over(three, tmp_path, damage)
 def test_only_those_after_the_one_that_is_found_are_spoken_of(three, tmp_path):
     for step in (64, 192):
         truncate(three.directory(step) / FILE)
-    step, said = newest(Checkpoints(tmp_path))
+    step, said = load_newest(Checkpoints(tmp_path))
     assert (step, len(said)) == (128, 1)
 
 
 def test_one_of_another_run_is_passed_over_with_the_reason(three, tmp_path):
-    three.write(make(256, task="hard"), save_agent, keep=4)
+    three.save(make(256, task="hard"), save_agent, keep=4)
     said = []
-    found = Checkpoints(tmp_path).newest(lambda config: "task hard" if config["task"] == "hard" else None, said.append)
+    found = Checkpoints(tmp_path).load_newest(lambda config: "task hard" if config["task"] == "hard" else None, said.append)
     assert found.step == 192
     assert said == [f"passed over: {three.directory(256) / FILE}: of another run: task hard"]
 
 
-def test_where_none_is_sound_all_are_named_in_one_line_and_nothing_is_lost(three, tmp_path):
-    for step in three.steps():
-        truncate(three.directory(step) / FILE)
+def test_where_none_is_sound_a_few_are_named_in_one_line_and_nothing_is_lost(checkpoints, tmp_path):
+    for step in range(64, 384, 64):
+        checkpoints.save(make(step), save_agent, keep=10)
+        truncate(checkpoints.directory(step) / FILE)
     before = sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file())
     with pytest.raises(UserError) as caught:
-        newest(Checkpoints(tmp_path))
+        load_newest(Checkpoints(tmp_path))
     message = str(caught.value)
     assert "\n" not in message
-    for step in (64, 128, 192):
-        assert str(three.directory(step) / FILE) in message
+    assert [str(checkpoints.directory(step) / FILE) in message for step in checkpoints.steps()] == [False] * 2 + [True] * 3
+    assert message.endswith("; and 2 older ones")
     assert sorted((path, path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()) == before
-
-
-def test_of_many_of_another_run_a_few_are_named(checkpoints):
-    for step in range(64, 704, 64):
-        checkpoints.write(make(step), save_agent, keep=10)
-    with pytest.raises(UserError) as caught:
-        checkpoints.newest(foreign=lambda config: "of a stranger")
-    message = str(caught.value)
-    assert message.count("of a stranger") == 3
-    assert message.endswith("; and 7 older ones")
-    assert str(checkpoints.directory(640) / FILE) in message
 
 
 def test_where_there_is_none_that_is_said(checkpoints):
     with pytest.raises(UserError, match="^--resume: no checkpoint to go on from: .*/checkpoints holds none$"):
-        checkpoints.newest()
+        checkpoints.load_newest()
 
 
-def test_those_passed_over_are_set_aside_and_never_overwritten(three):
-    for _ in range(3):
-        three.set_aside(after=128)
-        three.write(make(192), save_agent, keep=3)
-    assert {path.name for path in three.path.iterdir()} == {
-        *("64", "128", "192"),
-        *("192.passed_over", "192.passed_over1", "192.passed_over2"),
-    }
+def test_those_passed_over_are_renamed_and_never_overwritten(three):
+    for _ in range(2):
+        three.rename_after(128)
+        three.save(make(192), save_agent, keep=3)
+    assert {path.name for path in three.path.iterdir()} == {"64", "128", "192", "192.passed_over", "192.passed_over1"}
     assert three.steps() == [64, 128, 192]
 
 
-@pytest.mark.parametrize("left", ["nothing", "an agent", "a file cut off"])
-def test_only_a_file_in_its_place_was_written_to_its_end(checkpoints, left):
-    assert not checkpoints.any_written()
+def test_a_checkpoint_is_complete_once_its_file_is_there(checkpoints):
     checkpoints.directory(0).mkdir(parents=True)
-    if left == "an agent":
-        save_agent(checkpoints.directory(0) / "agent.safetensors")
-    if left == "a file cut off":
-        (checkpoints.directory(0) / FILE).touch()  # not by us: what we write comes whole
-    assert checkpoints.any_written() == (left == "a file cut off")
-
-
-@pytest.mark.parametrize(
-    "data",
-    [
-        None,
-        [1],
-        {},
-        {"step": 64, "score": None},
-        {"step": 64, "config": CONFIG},
-        {"step": 64, "score": "best", "config": CONFIG},
-        {"step": 64, "score": None, "config": "simple"},
-        {"step": 65, "score": None, "config": CONFIG},
-        {"score": None, "config": CONFIG},
-    ],
-)
-def test_a_sound_file_that_says_something_else_than_a_checkpoint_is_passed_over(three, data):
-    path = three.directory(192) / FILE
-    write_tensors(path, "checkpoint", {}, data)
-    step, (reason,) = newest(three)
-    assert step == 128
-    assert str(path) in reason
-    assert "\n" not in reason
+    save_agent(checkpoints.directory(0) / "agent.safetensors")
+    assert not checkpoints.any_complete()
+    (checkpoints.directory(0) / FILE).touch()
+    assert checkpoints.any_complete()

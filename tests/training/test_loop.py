@@ -324,7 +324,7 @@ def test_ctrl_c_during_an_update_waits_for_its_end_and_saves_it(tiny, monkeypatc
             os.kill(os.getpid(), signal.SIGINT)
             super()._update_statistics(observations)
 
-    monkeypatch.setattr(loop, "agent_class", lambda config: Interrupted)
+    monkeypatch.setattr(loop, "learner_builder", lambda config: Interrupted)
     training = build(tiny(checkpoint_every=1000.0))
     with pytest.raises(KeyboardInterrupt):
         training.run()
@@ -345,7 +345,7 @@ def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_s
             super()._update_statistics(observations)
             self.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
 
-    monkeypatch.setattr(loop, "agent_class", lambda config: Unbounded)
+    monkeypatch.setattr(loop, "learner_builder", lambda config: Unbounded)
     training = build(tiny(seed=5, pool=pool, n_workers=2))
     with pytest.raises(
         SamplingError, match=r"^lane \d \(seed 5, spawn key \(2, \d\)\): LaneError: the policy's action is not finite"

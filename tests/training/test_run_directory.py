@@ -36,82 +36,65 @@ def contents(directory):
 
 
 def test_the_directory_is_named_for_the_seed_and_not_yet_created(config, path, tmp_path):
-    assert find_start({"results_dir": config.results_dir, "seed": 3}).directory.path == path
+    assert find_start({"results_dir": config.run.results_dir, "seed": 3}).directory.path == path
     assert contents(tmp_path) == []
 
 
-def test_create_writes_a_config_that_can_be_read_again(config, path):
+def test_create_writes_a_flat_config_that_can_be_read_again(config, path):
+    path.mkdir(parents=True)  # an empty one is taken
     RunDirectory(path).create(config)
     assert contents(path) == ["config.yaml"]
-    assert make_config(**yaml.safe_load((path / "config.yaml").read_text())) == config
-
-
-def test_an_empty_directory_is_taken(config, path):
-    path.mkdir(parents=True)
-    RunDirectory(path).create(config)
-    assert contents(path) == ["config.yaml"]
-
-
-def test_another_seed_has_a_directory_of_its_own(config, path, tmp_path):
-    RunDirectory(path).create(config)
-    other = make_config(results_dir=config.results_dir, seed=4)
-    RunDirectory(path.parent / "4").create(other)
-    assert contents(tmp_path / "runs" / "mine") == ["3", "3/config.yaml", "4", "4/config.yaml"]
+    written = yaml.safe_load((path / "config.yaml").read_text())
+    assert written == config.settings() == RunDirectory(path).config()
+    assert make_config(**written) == config
 
 
 def test_a_directory_with_something_in_it_is_refused_and_left_alone(config, path):
     path.mkdir(parents=True)
     (path / ".hidden").write_text("mine")
     with pytest.raises(UserError, match="^--results_dir: .* is not empty") as caught:
-        find_start({"results_dir": config.results_dir, "seed": 3})
+        find_start({"results_dir": config.run.results_dir, "seed": 3})
     assert str(path) in str(caught.value)
     assert contents(path) == [".hidden"]
 
 
-def test_what_a_kill_leaves_of_the_first_file_is_nothing(config, path):
+@pytest.mark.parametrize("name", [".config.yaml.x1y2", TRIAL_LOG, TRIAL_RECORD])
+def test_what_a_kill_or_a_sweep_leaves_is_nothing_of_the_run(path, name):
     path.mkdir(parents=True)
-    (path / ".config.yaml.x1y2").touch()
+    (path / name).touch()
     assert not RunDirectory(path).occupied
 
 
-def test_what_a_sweep_leaves_there_is_nothing_of_the_run(config, path):
-    path.mkdir(parents=True)
-    for name in (TRIAL_LOG, TRIAL_RECORD):
-        (path / name).write_text("{}")
-    assert not RunDirectory(path).occupied
-
-
-@pytest.mark.parametrize("below", ["", "runs", "runs/deep"])
+@pytest.mark.parametrize("below", ["", "runs/deep"])
 def test_a_file_in_the_way_is_refused_by_name(tmp_path, below):
     (tmp_path / "file").write_text("mine")
     assert str(tmp_path / "file") in refusal(tmp_path / "file" / below)
     assert contents(tmp_path) == ["file"]
 
 
-def test_a_file_in_place_of_the_directory_is_refused(config, path):
-    path.parent.mkdir(parents=True)
-    path.write_text("mine")
-    assert str(path) in refusal(config.results_dir)
-
-
-def test_a_place_that_cannot_be_written_to_is_refused():
+def test_a_place_that_cannot_be_used_is_refused(tmp_path):
     # Permission bits do not stop root; in /proc nobody makes files.
     assert "cannot be written" in refusal("/proc/runs")
     assert RunDirectory("/proc/runs", to_write=False).read_result() is None
+    assert "too long" in refusal(tmp_path / ("x" * 400))
 
 
-def test_a_name_too_long_for_the_system_is_refused(tmp_path):
-    refusal(tmp_path / ("x" * 400))
+def test_a_run_that_goes_on_has_no_result_until_it_ends(config, path):
+    directory = RunDirectory(path)
+    for _ in range(2):
+        directory.create(config)
+        assert directory.read_result() is None
+        directory.write_result({"steps": 64, "length": None, "rows": [1.5]})
+        assert directory.read_result() == json.loads((path / "result.json").read_text())
+    assert directory.read_result() == {"steps": 64, "length": None, "rows": [1.5]}
 
 
-def test_a_result_is_read_again_and_is_gone_once_the_run_goes_on(config, path):
+def test_a_result_that_is_not_json_leaves_no_file(config, path):
     directory = RunDirectory(path)
     directory.create(config)
-    assert directory.read_result() is None
-    directory.write_result({"steps": 64})
-    assert directory.read_result() == {"steps": 64}
-    directory.create(config)
-    assert directory.read_result() is None
+    with pytest.raises(ValueError, match="JSON"):
+        directory.write_result({"return": math.nan})
+    assert contents(path) == ["config.yaml"]
 
 
 @pytest.mark.parametrize("content", [b"", b"[", b"\xff\xfe", b"3"])
@@ -122,16 +105,12 @@ def test_a_config_that_cannot_be_read_is_empty(config, path, content):
     assert directory.config() == {}
 
 
-def test_a_result_is_written_as_json(config, path):
-    directory = RunDirectory(path)
-    directory.create(config)
-    directory.write_result({"steps": 64, "length": None, "rows": [1.5]})
-    assert json.loads((path / "result.json").read_text()) == {"steps": 64, "length": None, "rows": [1.5]}
-
-
-def test_a_result_that_is_not_json_leaves_no_file(config, path):
-    directory = RunDirectory(path)
-    directory.create(config)
-    with pytest.raises(ValueError, match="JSON"):
-        directory.write_result({"return": math.nan})
-    assert contents(path) == ["config.yaml"]
+def test_a_directory_that_another_process_has_is_refused_and_an_empty_one_goes_again(path):
+    first, second = RunDirectory(path), RunDirectory(path)
+    with first.lock(), pytest.raises(UserError, match="is running in another process$"), second.lock():
+        pass
+    assert not path.exists()
+    with first.lock():
+        (first.checkpoints.path / "64").mkdir(parents=True)
+    with pytest.raises(UserError, match="has gone on in another process; try again$"), second.lock():
+        pass

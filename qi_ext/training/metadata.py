@@ -1,0 +1,24 @@
+"""What the file of an agent says of the run that it comes from."""
+
+from qi_ext.demonstrations import resolved_name
+from qi_ext.training.checkpoints import library_versions
+
+
+def agent_metadata(config, step, demonstrations_hash, source):
+    """Metadata of an agent's file, {str: str}.
+
+    demonstrations_hash: of the demonstrations that episodes start from. source: of those that are learned from.
+    """
+    return {
+        "task": config.task.task,
+        "algorithm": config.run.algorithm,
+        "step": str(step),
+        "seed": str(config.run.seed),
+        "n_directions": str(config.task.n_directions),
+        "speed": str(config.task.speed),
+        "lanes_per_block": str(config.sampling.lanes_per_block),
+        "demonstrations": resolved_name(config.task.demonstrations),
+        "demonstrations_hash": demonstrations_hash,
+        "demonstrations_source": source,
+        "versions": library_versions(),
+    }

@@ -1,0 +1,86 @@
+"""Groups of settings: pydantic models that also take numbers as text, and whose complaints are one line about one option."""
+
+import contextlib
+from types import UnionType
+from typing import Annotated, Literal, Union, get_origin
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from qi_ext.utils.errors import UserError
+
+# What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
+MUST_BE = {
+    "value_error": "a number",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "finite_number": "a finite number",
+    "greater_than_equal": "at least {ge:g}",
+    "less_than_equal": "at most {le:g}",
+    "literal_error": "{expected}",
+    "string_type": "text",
+    "too_short": "at least one value",
+}
+
+
+def _number(value):
+    if isinstance(value, bool):
+        raise ValueError  # pydantic would take it for 0 or 1
+    if isinstance(value, str):
+        for kind in (int, float):  # 1e5 may be a whole number, too
+            with contextlib.suppress(ValueError):
+                return kind(value)
+    return value
+
+
+def _values(value):
+    return list(value) if isinstance(value, list | tuple) else [value]
+
+
+Whole = Annotated[int, BeforeValidator(_number)]
+Number = Annotated[float, BeforeValidator(_number)]
+LayerSizes = Annotated[list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1), BeforeValidator(_values)]
+
+
+class Settings(BaseModel):
+    """A group of settings. Each field has a type, a range, a default, and a description, which is its help text.
+
+    Making one raises UserError, in one line, where a value is of the wrong type or out of range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __init__(self, **values):
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            raise UserError(one_line(error)) from None
+
+
+def option(default, description, at_least=None, at_most=None):
+    """A field of `Settings`: its default, its help text, and its range, ends included."""
+    return Field(default, description=description, ge=at_least, le=at_most)
+
+
+def one_line(error):
+    """The first option that a `pydantic.ValidationError` is about: its name, what it must be, and what it was."""
+    first, *others = error.errors(include_url=False)
+    name = first["loc"][0]
+    # Where a value may be of several types, each has an error of its own.
+    alternatives = [first, *(other for other in others if other["loc"][0] == name and isinstance(other["loc"][-1], str))]
+    must_be = (MUST_BE[each["type"]].format(**each.get("ctx", {})).replace("'", "") for each in alternatives)
+    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}"
+
+
+def shown(value):
+    """A value as on a command line."""
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def plain_type(field):
+    """The type of a field as command lines know it: str, int, float or list. A number that may also be a word is a str."""
+    origin = get_origin(field.annotation)
+    return str if origin in (Literal, Union, UnionType) else origin or field.annotation

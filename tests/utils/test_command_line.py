@@ -1,0 +1,67 @@
+import signal
+
+import pytest
+
+from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.errors import SamplingError, Terminated, UserError
+
+
+def exit_code(result=None, error=None):
+    def main():
+        if error is not None:
+            raise error
+        return result
+
+    with pytest.raises(SystemExit) as caught:
+        run_command("program.py", main)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (UserError("--x: must be 3"), 2),
+        (FloatingPointError("training: kl not finite"), 1),
+        (SamplingError("env 3 (seed 0, spawn key (2, 3)): it broke\n\nin the worker:\nTraceback"), 1),
+        (OSError("cannot write here: No space left on device"), 1),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_went_wrong_is_all_that_is_said(capsys, error, code):
+    assert exit_code(error=error) == code
+    assert capsys.readouterr() == ("", f"program.py: {error}\n")
+
+
+def test_ctrl_c_and_sigterm_have_the_codes_of_their_signals(capsys):
+    assert exit_code(error=KeyboardInterrupt()) == 128 + signal.SIGINT == 130
+    assert exit_code(error=Terminated()) == 128 + signal.SIGTERM == 143
+    assert capsys.readouterr() == ("", "")
+
+
+def test_a_fault_of_ours_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command("program.py", lambda: 1 / 0)
+
+
+@pytest.mark.parametrize("result", [None, 0, 1])
+def test_the_exit_code_is_what_main_returns(result):
+    assert exit_code(result) == result
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--count", "ten"], "--count: must be a whole number, not ten"),
+        (["--size", "nan"], "--size: must be a finite number, not nan"),
+        (["--size"], "--size: expected one argument"),
+        (["--siz", "3"], "unrecognized arguments: --siz 3"),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
+    parser = Parser("program.py", "What it does.")
+    parser.add_argument("--count", type=int)
+    parser.add_argument("--size", type=float)
+    assert vars(parser.parse_args(["--count", "3", "--size=-2.5"])) == {"count": 3, "size": -2.5}
+    with pytest.raises(UserError, match=f"^{message}$"):
+        parser.parse_args(arguments)

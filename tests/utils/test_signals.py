@@ -1,0 +1,36 @@
+"""Signals at moments when a run can be stopped, and at those when it cannot."""
+
+import os
+import signal
+
+import pytest
+
+from qi_ext.utils.errors import Terminated
+from qi_ext.utils.signals import Signals
+
+BOTH = pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+
+
+@BOTH
+def test_a_signal_raises_and_the_next_ones_are_ignored(number, error):
+    with Signals():
+        with pytest.raises(error):
+            os.kill(os.getpid(), number)
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+@BOTH
+def test_what_is_held_is_done_to_its_end(number, error):
+    done = []
+    with Signals() as signals, pytest.raises(error), signals.held():
+        os.kill(os.getpid(), number)
+        done.append(True)
+    assert done
+
+
+def test_handlers_are_afterwards_as_they_were():
+    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    with pytest.raises(KeyboardInterrupt), Signals():
+        os.kill(os.getpid(), signal.SIGINT)
+    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
