@@ -5,7 +5,6 @@ import importlib.metadata
 import numpy as np
 
 from qi_ext.demonstrations import resolved_name
-from qi_ext.learning.state import restore, state_of
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import given_settings
 from qi_ext.utils.errors import UserError
@@ -18,7 +17,7 @@ def snapshot(config, agent, core, counter, demonstrations_hash, seconds):
 
     Raises FloatingPointError where what was learned is not finite.
     """
-    learned = state_of(agent)
+    learned = agent.state()
     bad = [name for name, array in learned.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
     if bad:
         raise FloatingPointError(f"training: {', '.join(bad)} not finite; the last checkpoint is good")
@@ -54,7 +53,7 @@ def put_back(checkpoint, config, agent, core, counter, demonstrations_hash):
         for name, array in checkpoint.arrays.items():
             part, _, rest = name.partition("/")
             parts[part][rest] = array
-        restore(agent, parts["agent"])
+        agent.load_state(parts["agent"])
         core.restore(parts["lanes"], checkpoint.step, int(data["n_episodes"]))
         counter.restore(parts["episodes"], data["counts"])
         return float(data["seconds"])
