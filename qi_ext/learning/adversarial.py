@@ -58,7 +58,7 @@ class AdversarialLearner(Agent):
         return self.policy.device
 
     def fit(self, dataset, **info):
-        """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError where numbers are not finite."""
+        """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError on what is not finite."""
         self.update(self.batch(dataset))
 
     def update(self, batch):

@@ -13,8 +13,8 @@ class Critic:
     def __init__(self, normalizer, seed, generator, *, hidden, learning_rate, epochs, batch_size):
         """normalizer: the policy's `Normalizer`, on the device to learn on. seed: `numpy.random.SeedSequence` for the weights.
 
-        generator: numpy's, draws the order of samples. hidden: sizes of hidden layers. epochs: passes over the batch in a `fit`,
-        in minibatches of batch_size.
+        generator: numpy's, draws the order of samples. hidden: sizes of hidden layers. epochs: passes over the batch a fit, in
+        minibatches of batch_size.
         """
         self.normalizer, self.generator = normalizer, generator
         self.network = MLP([len(normalizer.mean), *hidden, 1], seeded_generator(seed)).to(normalizer.mean.device)

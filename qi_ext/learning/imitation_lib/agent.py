@@ -62,7 +62,7 @@ class PublishedAgent(Agent):
         super().__init__(mdp_info, PublishedPolicy(self.published.policy))
 
     def fit(self, dataset, **info):
-        """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError where numbers are not finite."""
+        """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError on what is not finite."""
         self.policy_step(self.batch(dataset))
 
     def batch(self, rollouts):
