@@ -161,7 +161,7 @@ MORE = {"cg_iterations": 30, "critic_epochs": 7, "discriminator_updates": 9}
 def test_the_transfers_of_an_update_do_not_depend_on_its_settings_but_for_trials_of_the_line_search(
     pretended, make_learner, make_rollouts, monkeypatch, algorithm, trials, more
 ):
-    learner = make_learner(algorithm, device="cuda", max_kl=1e-4, line_search_steps=4, **more)
+    learner = make_learner(algorithm, device="cuda", cg_fraction=0.9, line_search_steps=4, **more)
     learner.fit(make_rollouts(learner.policy))
     if trials == 4:
         monkeypatch.setattr("qi_ext.learning.trpo.KL_TOLERANCE", -1.0)  # no step is good enough
