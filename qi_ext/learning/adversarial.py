@@ -18,8 +18,8 @@ class AdversarialLearner(Agent):
     An update is a sequence of phases: `batch`, `rewards`, `advantages`, `policy_step`, `fit_critic`, `fit_discriminator`,
     `diagnostics`; `fit` runs them all. After `policy_step` the policy is ready to act, and the later phases leave it alone.
 
-    Everything is learned on the policy's device, to which a batch goes up once, and from which weights and diagnostics come
-    down once. Random numbers are drawn on the CPU, so that they are the same on any device.
+    Everything is learned on the policy's device. A batch goes up once, weights and diagnostics come down once; only the
+    advantages are summed on the CPU. Random numbers are drawn there, too, so that they are the same on any device.
     """
 
     def __init__(
@@ -193,15 +193,3 @@ class AdversarialLearner(Agent):
         for network in (self.policy.network, self.critic.network):
             network.keep_function(mean, inverse_std, normalizer)
         self._measure(normalizer_drift=((normalizer.mean - mean).abs() * inverse_std).max())
-
-    # TO BE REMOVED with sampling/paths.py, which asks for these two until training/loop.py calls the phases itself.
-    acts_before_all_is_fitted = True
-
-    def fit_rollouts(self, rollouts, ready=lambda: None):
-        batch = self.batch(rollouts)
-        advantages, targets = self.advantages(batch, self.rewards(batch))
-        self.policy_step(batch, advantages)
-        ready()
-        self.fit_critic(batch, targets)
-        self.fit_discriminator(batch)
-        self.diagnostics()

@@ -166,9 +166,9 @@ def test_the_transfers_of_an_update_do_not_depend_on_its_settings_but_for_trials
     if trials == 4:
         monkeypatch.setattr("qi_ext.learning.trpo.KL_TOLERANCE", -1.0)  # no step is good enough
     rollouts = make_rollouts(learner.policy, seed=1)
-    # Up go the batch, and rows that are drawn: for Fisher products, the critic, the discriminator; with VAIL its noise.
-    # Down come the figures of each trial, the policy, the diagnostics.
-    with pretended.transfers(up=4 + (algorithm == "vail"), down=trials + 2):
+    # Up go the batch, the advantages, and what is drawn: rows for Fisher products, critic, discriminator, and VAIL's noise.
+    # Down come what the advantages are summed from, the figures of each trial, the policy, the diagnostics.
+    with pretended.transfers(up=5 + (algorithm == "vail"), down=trials + 3):
         learner.fit(rollouts)
     assert (learner.diagnostics()["line_search_step"] == 0.0) == (trials == 4)
 

@@ -129,9 +129,6 @@ class PublishedAgent(Agent):
             "generator": self.generator,
         }
 
-    # TO BE REMOVED with sampling/paths.py, which asks for it until training/loop.py calls the phases itself.
-    fit_rollouts = fit
-
     @contextlib.contextmanager
     def _own_randomness(self):
         """The published code draws from numpy's and torch's global generators; they are seeded for it, and put back."""
