@@ -58,82 +58,71 @@ def main(arguments=None):
 
 def _measure(config, rounds, options):
     """{name: [value of each round]}."""
+    from dataclasses import replace
 
     import numpy as np
     import torch
     from stock_learner import StockImitation
 
-    from qi_ext.learning import GAIL
+    from qi_ext.learning import make_learner
     from qi_ext.learning.device import choose_device
-    from qi_ext.learning.state import restore, state_of
     from qi_ext.sampling.pool_source import BatchedSampler
     from qi_ext.tasks import QuadrupedDirection
 
-    device, _ = choose_device(options.device, config)
+    device, _ = choose_device(options.device)
     environment = QuadrupedDirection("hard", seed=0)
 
-    class Watched(GAIL):
-        """Notes when each part of an update ends; on a GPU this waits for it, so these shares are of updates of their own."""
+    def build(settings, device="cpu"):
+        seed = np.random.SeedSequence(0)
+        return make_learner(settings, environment.info, environment.demonstrations, seed, device)
 
-        watching = False
-
-        def note(self, name):
-            if self.watching:
-                if device.type == "cuda":
-                    torch.cuda.synchronize(device)
-                now = time.perf_counter()
-                self.parts_took[name] = self.parts_took.get(name, 0.0) + now - self.since
-                self.since = now
-
-        def rewards(self, batch):
-            rewards = super().rewards(batch)
-            self.note("discriminator")
-            return rewards
-
-        def _policy_step(self, batch, advantages):
-            self.note("rest")
-            super()._policy_step(batch, advantages)
-            self.note("policy")
-
-        def fit_discriminator(self, batch):
-            self.note("critic")
-            super().fit_discriminator(batch)
-            self.note("discriminator")
-
-    ours, exact = (
-        Watched(environment.info, environment.demonstrations, settings, np.random.SeedSequence(0), device)
-        for settings in (config, config.replace(cg_fraction=1.0))
-    )
-    stock = StockImitation(GAIL(environment.info, environment.demonstrations, config, np.random.SeedSequence(0)))
+    ours, exact = build(config, device), build(replace(config, cg_fraction=1.0), device)
+    stock = StockImitation(build(config))
     sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")
     n_steps = config.batch_size // config.n_envs
     say("gathering a batch")
     _, rollouts = sampler.fragment(sampler.lanes(np.random.SeedSequence(1).spawn(config.n_envs)), ours.policy.actor, n_steps)
     dataset = rollouts.dataset()
     torch.set_num_threads(options.threads)
-    begun, weights = state_of(ours), stock.policy.get_weights()
+    begun, weights = ours.state(), stock.policy.get_weights()
 
-    def timed(agent, fit):
+    def timed(learner, experience):
         """Seconds of an update from the same beginning."""
-        if agent is stock:
-            agent.policy.set_weights(weights)
+        if learner is stock:
+            learner.policy.set_weights(weights)
         else:
-            restore(agent, begun)
+            learner.load_state(begun)
         began = time.perf_counter()
-        fit()
+        learner.fit(experience)
         return time.perf_counter() - began
+
+    def seconds_of_phases():
+        """Seconds of each part of an update; on a GPU each is waited for, so that the update is one of its own."""
+        ours.load_state(begun)
+        took, since = {}, time.perf_counter()
+
+        def note(name, result=None):
+            nonlocal since
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+            now = time.perf_counter()
+            took[name], since = took.get(name, 0.0) + now - since, now
+            return result
+
+        batch = note("rest", ours.batch(rollouts))
+        rewards = note("discriminator", ours.rewards(batch))
+        advantages, targets = note("rest", ours.advantages(batch, rewards))
+        note("policy", ours.policy_step(batch, advantages))
+        note("critic", ours.fit_critic(batch, targets))
+        note("discriminator", ours.fit_discriminator(batch))
+        note("rest", ours.diagnostics())
+        return took
 
     rows = []
     for number in range(rounds + 1):
         say(f"round {number} of {rounds}" if number else "warming up")
-        of_stock = timed(stock, lambda: stock.fit(dataset))
-        of_ours, of_exact = (timed(agent, lambda agent=agent: agent.fit_rollouts(rollouts)) for agent in (ours, exact))
-        restore(ours, begun)
-        ours.watching, ours.parts_took, ours.since = True, {}, time.perf_counter()
-        ours.fit_rollouts(rollouts)
-        ours.note("rest")
-        ours.watching = False
-        whole = sum(ours.parts_took.values())
+        of_stock, of_ours, of_exact = timed(stock, dataset), timed(ours, rollouts), timed(exact, rollouts)
+        parts = seconds_of_phases()
         if number:
             rows.append(
                 {
@@ -144,7 +133,7 @@ def _measure(config, rounds, options):
                     "exact_seconds": of_exact,
                     "share_saved": 1.0 - of_ours / of_exact,
                 }
-                | {f"share_{name}": ours.parts_took[name] / whole for name in ("policy", "critic", "discriminator")}
+                | {f"share_{name}": parts[name] / sum(parts.values()) for name in ("policy", "critic", "discriminator")}
             )
     return {name: [row[name] for row in rows] for name in rows[0]}
 

@@ -14,7 +14,7 @@ from tables import say
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
-from qi_ext.learning.cloning import clone
+from qi_ext.learning.factory import warm_start
 from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.robot import a1
 from qi_ext.sampling.pool_source import BatchedSampler
@@ -163,5 +163,5 @@ def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):
     config = make_config(task="hard", warm_start_std=STD)
     policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy_hidden, config.initial_std, for_policy)
     policy.normalizer.update(torch.from_numpy(demonstrations.dataset()["states"]))
-    clone(policy, demonstrations, epochs, config, for_cloning)
+    warm_start(config, policy, demonstrations, epochs, for_cloning)
     return policy

@@ -25,10 +25,10 @@ class Network(nn.Module):
 
 
 class StockImitation(TRPO):
-    """`TRPO.fit` between the reward and the fit of a discriminator, both of `ours`, a GAIL that learns nothing else."""
+    """`TRPO.fit` between the reward and the fit of a discriminator, both of `ours`, a learner that learns nothing else."""
 
     def __init__(self, ours):
-        config, info, normalizer = ours.config, ours.mdp_info, ours.policy.normalizer
+        info, normalizer, trpo, critic = ours.mdp_info, ours.policy.normalizer, ours.policy_optimizer, ours.critic
         self.ours = ours
         shapes = {"input_shape": info.observation_space.shape, "normalizer": normalizer}
         policy = GaussianTorchPolicy(
@@ -38,25 +38,25 @@ class StockImitation(TRPO):
             layers=ours.policy.network,
             **shapes,
         )
-        critic = {
+        critic_params = {
             "network": Network,
-            "optimizer": {"class": torch.optim.Adam, "params": {"lr": config.critic_learning_rate}},
+            "optimizer": {"class": torch.optim.Adam, "params": {"lr": critic.optimizer.defaults["lr"]}},
             "loss": nn.functional.mse_loss,
-            "batch_size": config.critic_batch_size,
+            "batch_size": critic.batch_size,
             "output_shape": (1,),
-            "layers": ours.critic,
+            "layers": critic.network,
             **shapes,
         }
         super().__init__(
             info,
             policy,
-            critic,
-            max_kl=config.max_kl,
-            lam=config.gae_lambda,
-            n_epochs_line_search=config.line_search_steps,
-            n_epochs_cg=config.cg_iterations,
-            cg_damping=config.cg_damping,
-            critic_fit_params={"n_epochs": config.critic_epochs},
+            critic_params,
+            max_kl=trpo.max_kl,
+            lam=ours.gae_lambda,
+            n_epochs_line_search=trpo.line_search_steps,
+            n_epochs_cg=trpo.cg_iterations,
+            cg_damping=trpo.cg_damping,
+            critic_fit_params={"n_epochs": critic.epochs},
         )
 
     def fit(self, dataset, **info):

@@ -95,10 +95,9 @@ class _Loops:
         from stock_contenders import stock_a1, write_walks
         from stock_learner import StockImitation
 
-        from qi_ext.learning import GAIL
-        from qi_ext.learning.cloning import clone
+        from qi_ext.learning import make_learner
         from qi_ext.learning.device import choose_device
-        from qi_ext.learning.state import restore, state_of
+        from qi_ext.learning.factory import warm_start
         from qi_ext.sampling import ParallelCore
         from qi_ext.tasks import QuadrupedDirection
 
@@ -106,16 +105,16 @@ class _Loops:
         environment = QuadrupedDirection("hard", seed=0)
         demonstrations = environment.demonstrations
         write_walks(walks, demonstrations)
-        device, _ = choose_device(config.device, config)
+        device, _ = choose_device(config.device)
 
         def agent(device):
-            return GAIL(environment.info, demonstrations, config, np.random.SeedSequence(0), device)
+            return make_learner(config, environment.info, demonstrations, np.random.SeedSequence(0), device)
 
         ours, for_stock = agent(device), agent("cpu")
         if walking:
             say("cloning the demonstrations")
-            clone(ours.policy, demonstrations, config.warm_start.warm_start, config, np.random.SeedSequence(1))
-            restore(for_stock, state_of(ours))
+            warm_start(config, ours.policy, demonstrations, config.warm_start, np.random.SeedSequence(1))
+            for_stock.load_state(ours.state())
         self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
         stack.enter_context(closing(self.core))
         self.stock_agent = StockImitation(for_stock)

@@ -8,25 +8,17 @@ Results are those of the CPU kernels, bit for bit.
 What raises on a GPU raises here: operands on two devices (save 0-dim CPU tensors in elementwise operators, and CPU indices of
 a cuda tensor), a generator of the other device, a gradient assigned to a tensor of the other device, `numpy()`.
 
-`fake.h2d`, `fake.d2h` and `fake.syncs` count; `fake.events` lists each with the line of ours that caused it; `fake.reset()`
-empties them. As in `torch.cuda.set_sync_debug_mode`, a transfer is also a synchronisation unless it is `non_blocking`: the host
-waits for it, in both directions. Filling a tensor in place (`zeros`, `full`, `x.fill_(2.0)`) is neither.
+`fake.h2d` and `fake.d2h` count transfers, for each of which the host waits; `fake.events` lists each with the line of ours that
+caused it; `fake.reset()` empties them. Filling a tensor in place (`zeros`, `full`, `x.fill_(2.0)`) is none.
 
 What it cannot fake:
-- Numbers, speed, memory, streams and events, CUDA graphs, autocast, compiled or scripted code, a second GPU. Kernels that exist
-  on one device only, or that refuse a dtype there, are not known; nor are synchronisations inside a single kernel other than
-  those whose result decides a shape or a Python value. No GPU has been asked whether the counts are right.
-- Pinned memory is ordinary memory, so a `non_blocking` copy never races.
-- `cuda` random numbers come from CPU generators: `torch.manual_seed` seeds both at once, `torch.cuda.manual_seed` does nothing.
+- Numbers, speed, memory, streams, a second GPU; kernels that exist on one device only; synchronisations inside a kernel other
+  than those whose result decides a shape or a Python value. No GPU has been asked whether the counts are right.
+- `non_blocking` copies, pinned memory, inference mode, functional transforms (`torch.func`), compiled code, printed tensors.
+- `cuda` random numbers come from CPU generators: `torch.manual_seed` seeds both at once.
 - Code inside Python functions that torch itself overrides (`torch.nn.functional`, backward hooks, the backward of an
   `autograd.Function`) sees `.device` as "cpu"; its operators are checked all the same.
-- The autograd engine does not see the marks. A gradient of the wrong device (from an `autograd.Function`, or given as
-  `grad_outputs`) passes until an operator meets it; a 0-dim CPU parameter in a cuda expression gets a cuda gradient, which a
-  GPU would bring to the CPU.
-- A graph recorded by `make_fx` keeps "cpu" for the zeros that it makes, so the function that `torch.func.linearize` returns can
-  raise for mixed devices (`torch.func.vjp` and `jvp` work).
-- `torch.set_default_device("cuda")`, `torch.load(map_location="cuda")` and `tensor.type("torch.cuda.FloatTensor")` raise;
-  `tensor.untyped_storage().device` says "cpu"; `torch.save` and pickle count no transfer, and their tensors load on the CPU.
+- The autograd engine does not see the marks: a gradient of the wrong device passes until an operator meets it.
 - The modes hold for the thread that entered them; other threads and processes see CPU tensors.
 """
 
@@ -54,7 +46,7 @@ _SKIPPED_FRAMES = (os.path.dirname(torch.__file__) + os.sep, __file__, "<")
 
 
 class Event(NamedTuple):
-    """kind: "h2d", "d2h" or "sync"; what: the operator or method; where: file:line of the nearest frame outside torch."""
+    """kind: "h2d" or "d2h"; what: the operator or method; where: file:line of the nearest frame outside torch."""
 
     kind: str
     what: str
@@ -62,13 +54,8 @@ class Event(NamedTuple):
 
 
 def _storage(tensor):
-    while torch._C._functorch.is_functorch_wrapped_tensor(tensor):
-        tensor = torch._C._functorch.get_unwrapped(tensor)
-    try:
-        with torch._C.DisableTorchFunction():
-            return tensor.untyped_storage()
-    except (NotImplementedError, RuntimeError):  # a sparse tensor has none
-        return None
+    with torch._C.DisableTorchFunction():
+        return tensor.untyped_storage()
 
 
 def _on_cuda(tensor):
@@ -76,9 +63,7 @@ def _on_cuda(tensor):
 
 
 def _place(tensor, cuda):
-    storage = _storage(tensor)
-    if storage is not None:
-        storage.fake_cuda = cuda
+    _storage(tensor).fake_cuda = cuda
 
 
 def _tensors(tree):
@@ -95,27 +80,18 @@ def _means_cuda(device):
 
 class _Transfer(torch.autograd.Function):
     # `.to` between two CPU tensors would leave nothing in the graph, and the gradient would stay on the wrong device.
-    generate_vmap_rule = True
-
     @staticmethod
-    def forward(x, count, cuda, what, non_blocking):
-        count(cuda, what, non_blocking)
+    def forward(ctx, x, count, cuda, what):
+        ctx.given = count, cuda, what
+        count(cuda, what)
         out = x.clone()
         _place(out, cuda)
         return out
 
     @staticmethod
-    def setup_context(ctx, inputs, output):
-        _, ctx.count, ctx.cuda, ctx.what, ctx.non_blocking = inputs
-
-    @staticmethod
     def backward(ctx, gradient):
-        what = f"backward of {ctx.what}"
-        return _Transfer.apply(gradient, ctx.count, not ctx.cuda, what, ctx.non_blocking), None, None, None, None
-
-    @staticmethod
-    def jvp(ctx, tangent, *_):
-        return _Transfer.apply(tangent, ctx.count, ctx.cuda, ctx.what, ctx.non_blocking)
+        count, cuda, what = ctx.given
+        return _Transfer.apply(gradient, count, not cuda, f"backward of {what}"), None, None, None
 
 
 class _Dispatch(TorchDispatchMode):
@@ -125,16 +101,11 @@ class _Dispatch(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         with torch._C.DisableTorchFunction():
-            if torch.is_inference_mode_enabled():  # composite operators arrive whole there, hiding what they are made of
-                with self:
-                    result = func.decompose(*args, **(kwargs or {}))
-                if result is not NotImplemented:
-                    return result
             return self.fake._operator(func, args, kwargs or {})
 
 
 class FakeCuda(TorchFunctionMode):
-    """See the top of this file. Attributes: events, a list of `Event`; h2d, d2h and syncs, their numbers."""
+    """See the top of this file. Attributes: events, a list of `Event`; h2d and d2h, their numbers."""
 
     def __init__(self):
         super().__init__()
@@ -147,25 +118,15 @@ class FakeCuda(TorchFunctionMode):
             t.is_cuda.__get__: lambda _, x: _on_cuda(x),
             t.is_cpu.__get__: lambda _, x: x.is_cpu and not _on_cuda(x),
             t.get_device: lambda _, x: 0 if _on_cuda(x) else x.get_device(),
-            torch.get_device: lambda _, x: 0 if _on_cuda(x) else x.get_device(),
             t.to: self._to,
-            t.cpu: lambda _, x, **_kwargs: self._move(x, False, "cpu"),
-            t.cuda: lambda _, x, device="cuda", non_blocking=False, **_kwargs: self._move(
-                x, _means_cuda("cuda" if device is None else device), "cuda", non_blocking
-            ),
-            t.type_as: lambda _, x, other: self._move(x, _on_cuda(other), "type_as").type_as(other),
-            t.pin_memory: lambda _, x, *_args: x.clone(),
+            t.cpu: lambda _, x: self._move(x, False, "cpu"),
+            t.cuda: lambda _, x, device="cuda": self._move(x, _means_cuda("cuda" if device is None else device), "cuda"),
             t.numpy: self._numpy,
             t.__array__: self._numpy,
-            t.__dlpack__: self._numpy,
             t.tolist: self._read,
-            t.__repr__: self._repr,
-            t.__format__: lambda func, x, spec: self._repr(t.__repr__, x) if _on_cuda(x) and x.dim() else func(x, spec),
             t.grad.__set__: self._set_grad,
-            t.new_tensor: self._from_data,
             torch.tensor: self._from_data,
             torch.as_tensor: self._from_data,
-            torch.asarray: self._from_data,
         }
 
     def __enter__(self):
@@ -178,7 +139,7 @@ class FakeCuda(TorchFunctionMode):
                 "is_current_stream_capturing": lambda: False,
                 "get_rng_state": lambda device=None: torch.empty(0, dtype=torch.uint8),  # for `torch.random.fork_rng`
                 "set_rng_state": lambda state, device=None: None,
-                "synchronize": lambda device=None: self._count("torch.cuda.synchronize", "sync"),
+                "synchronize": lambda device=None: None,
             }
             for name, fake in cuda.items():
                 stack.enter_context(mock.patch.object(torch.cuda, name, fake))
@@ -196,24 +157,21 @@ class FakeCuda(TorchFunctionMode):
 
     h2d = property(lambda self: self._number("h2d"), doc="Transfers from the host to the device.")
     d2h = property(lambda self: self._number("d2h"), doc="Transfers from the device to the host.")
-    syncs = property(lambda self: self._number("sync"), doc="Times that the host waited for the device.")
 
     def reset(self):
-        """Empties `events`."""
+        """Empty `events`."""
         self.events.clear()
 
     def _number(self, kind):
         return sum(event.kind == kind for event in self.events)
 
-    def _count(self, what, *kinds):
+    def _count(self, to_cuda, what):
         frame = sys._getframe()
         while frame.f_back and frame.f_code.co_filename.startswith(_SKIPPED_FRAMES):
             frame = frame.f_back
         place = os.sep.join(frame.f_code.co_filename.split(os.sep)[-2:])
-        self.events += [Event(kind, what, f"{place}:{frame.f_lineno} in {frame.f_code.co_name}") for kind in kinds]
-
-    def _count_transfer(self, to_cuda, what, non_blocking=False):
-        self._count(what, "h2d" if to_cuda else "d2h", *(() if non_blocking else ("sync",)))
+        where = f"{place}:{frame.f_lineno} in {frame.f_code.co_name}"
+        self.events.append(Event("h2d" if to_cuda else "d2h", what, where))
 
     # What Python asks.
 
@@ -224,15 +182,14 @@ class FakeCuda(TorchFunctionMode):
         given = None if kwargs.get("device") is None else _means_cuda(kwargs["device"])
         if given is not None:
             kwargs["device"] = CPU
-            kwargs.pop("pin_memory", None)
         before, self._call = self._call, (given, (args, kwargs))
         try:
             return func(*args, **kwargs)
         finally:
             self._call = before
 
-    def _move(self, x, cuda, what, non_blocking=False):
-        return x if _on_cuda(x) == cuda else _Transfer.apply(x, self._count_transfer, cuda, what, non_blocking)
+    def _move(self, x, cuda, what):
+        return x if _on_cuda(x) == cuda else _Transfer.apply(x, self._count, cuda, what)
 
     def _to(self, func, x, *args, **kwargs):
         args = list(args)
@@ -245,50 +202,33 @@ class FakeCuda(TorchFunctionMode):
                 args[0] = CPU
             elif cuda is not None:
                 kwargs["device"] = CPU
-        if cuda is not None:
-            blocking_at = 1 if isinstance(target, torch.Tensor) else 2
-            non_blocking = kwargs.get("non_blocking", args[blocking_at] if len(args) > blocking_at else False)
-            x = self._move(x, cuda, "to", non_blocking)
-        return func(x, *args, **kwargs)
+        return func(x if cuda is None else self._move(x, cuda, "to"), *args, **kwargs)
 
-    def _from_data(self, func, *args, device=None, **kwargs):
-        kwargs.pop("pin_memory", None)
-        *owner, data = (*args, *(kwargs.pop(key) for key in ("data", "obj") if key in kwargs))
-        followed = [x for x in (data, *owner) if isinstance(x, torch.Tensor)][:1]
-        cuda = any(map(_on_cuda, followed)) if device is None else _means_cuda(device)
-        if cuda is None:
-            return func(*owner, data, device=device, **kwargs)
-        shares = func in (torch.as_tensor, torch.asarray)
+    def _from_data(self, func, data, device=None, **kwargs):
+        follows = isinstance(data, torch.Tensor) and _on_cuda(data)
+        cuda = follows if device is None else _means_cuda(device)
         if isinstance(data, torch.Tensor):
-            out = func(*owner, self._move(data if shares else data.detach(), cuda, func.__name__), **kwargs)
+            out = func(self._move(data if func is torch.as_tensor else data.detach(), cuda, func.__name__), **kwargs)
         else:
             for _ in filter(_on_cuda, _tensors(data)):
-                self._count_transfer(False, func.__name__)
-            out = func(*owner, data, **kwargs)
+                self._count(False, func.__name__)
+            out = func(data, **kwargs)
             if cuda:
-                self._count_transfer(True, func.__name__)
-                out = out.clone() if shares else out  # shares the memory of an array, as no device does
-        if not shares or not isinstance(data, torch.Tensor):
+                self._count(True, func.__name__)
+                out = out.clone()  # an array's memory is shared with no device
+        if func is torch.tensor or not isinstance(data, torch.Tensor):
             _place(out, cuda)
         return out
 
     def _numpy(self, func, x, *args, **kwargs):
         if _on_cuda(x):
-            if not kwargs.get("force"):
-                raise TypeError(NO_NUMPY)
-            x = self._move(x.detach(), False, "numpy")
+            raise TypeError(NO_NUMPY)
         return func(x, *args, **kwargs)
 
-    def _read(self, func, x, *args):
+    def _read(self, func, x):
         if _on_cuda(x):
-            self._count_transfer(False, func.__name__)
-        return func(x, *args)
-
-    def _repr(self, func, x, **kwargs):
-        if not _on_cuda(x):
-            return func(x, **kwargs)
-        copy = self._move(x.detach(), False, "repr").requires_grad_(x.requires_grad)
-        return f"{func(copy, **kwargs)[:-1]}, device='cuda:0')"
+            self._count(False, func.__name__)
+        return func(x)
 
     def _set_grad(self, func, x, grad):
         if grad is not None and _on_cuda(grad) != _on_cuda(x):
@@ -315,10 +255,9 @@ class FakeCuda(TorchFunctionMode):
     def _operator(self, func, args, kwargs):
         name = func.overloadpacket.__name__
         if name in ("copy_", "_foreach_copy_"):
-            non_blocking = kwargs.get("non_blocking", args[2] if len(args) > 2 else False)
             for to, source in zip(_tensors(args[0]), _tensors(args[1]), strict=False):
                 if _on_cuda(to) != _on_cuda(source):
-                    self._count_transfer(_on_cuda(to), name, non_blocking)
+                    self._count(_on_cuda(to), name)
             return func(*args, **kwargs)
         tensors = _tensors((args, kwargs))
         given, call = self._call
@@ -335,7 +274,7 @@ class FakeCuda(TorchFunctionMode):
         elif cuda and given is None:
             self._check_operands(func, args, kwargs)
             if _SHAPE_OR_VALUE & set(func.tags):
-                self._count_transfer(False, name)
+                self._count(False, name)
         for leaf in tree_leaves((args, kwargs)):
             if isinstance(leaf, torch._C.Generator):
                 found = getattr(self._generators.get(leaf._cdata), "cuda", False)
@@ -360,22 +299,18 @@ class FakeCuda(TorchFunctionMode):
 
     def _check_indices(self, name, args):
         cuda, indices, values = _on_cuda(args[0]), _tensors(args[1]), _tensors(args[2:3])
-        masks = [index for index in indices if index.dtype in (torch.bool, torch.uint8)]
-        number = any(value.numel() == 1 and not _on_cuda(value) for value in values)
-        if number and cuda and len(indices) == len(masks) == 1 and _on_cuda(masks[0]):
-            return  # torch does it by `masked_fill_`, for which the number of hits does not matter
         for index in indices:
             if _on_cuda(index) and not cuda:
                 raise RuntimeError("indices should be either on cpu or on the same device as the indexed tensor (cpu)")
             if cuda and not _on_cuda(index):
-                self._count_transfer(True, f"{name} by CPU indices")
-            elif cuda and any(index is mask for mask in masks):
-                self._count_transfer(False, f"{name} by a mask")
+                self._count(True, f"{name} by CPU indices")
+            elif cuda and index.dtype in (torch.bool, torch.uint8):
+                self._count(False, f"{name} by a mask")
         for value in values:
             if _on_cuda(value) != cuda:
                 if not cuda or value.dim():
                     raise RuntimeError(f"{MIXED} (in {name})")
-                self._count_transfer(True, f"{name} of a CPU value")
+                self._count(True, f"{name} of a CPU value")
 
     def _foreach(self, func, args, kwargs):
         lists = [arg for arg in (*args, *kwargs.values()) if isinstance(arg, list) and _tensors(arg)]
@@ -393,18 +328,10 @@ class FakeCuda(TorchFunctionMode):
 def _group_tensors(lists, with_indices=False):
     groups = defaultdict(lambda: ([[] for _ in lists], []))
     for i, first in enumerate(lists[0]):
-        device = CUDA if _on_cuda(first) else CPU
-        columns, indices = groups[device, first.dtype]
+        columns, indices = groups[CUDA if _on_cuda(first) else CPU, first.dtype]
         for column, tensors in zip(columns, lists, strict=True):
             if tensors:
-                tensor = tensors[i]
-                step = tensor is not None and tensor.dim() == 0 and not _on_cuda(tensor)
-                if tensor is not None and not step and _on_cuda(tensor) != _on_cuda(first):
-                    raise RuntimeError(
-                        "Tensors of the same index must be on the same device and the same dtype except `step` tensors "
-                        "that can be CPU and float32/64 notwithstanding"
-                    )
-                column.append(tensor)
+                column.append(tensors[i])
         if with_indices:
             indices.append(i)
     return dict(groups)

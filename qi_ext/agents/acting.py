@@ -13,20 +13,30 @@ from qi_ext.utils.files import write_atomically
 
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
+ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}
 PRETRAINED = Path(__file__).with_name("pretrained")
 
 
 class Actor:
-    """A Gaussian policy as numpy arrays, float32: normalize, hidden layers with ReLU, linear mean, state-independent std.
+    """A Gaussian policy as numpy arrays, float32: normalizer, hidden layers with their activation, linear mean, constant std.
 
-    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
-    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
+    Where its symmetry is `mirror`, its action in the mirrored state is the mirrored action: the mean action is the average of
+    the network's output for the state, and the mirrored output for the mirrored state.
     """
 
-    def __init__(self, layers, observation_mean, observation_inverse_std, log_std, metadata=None, symmetry="none"):
+    def __init__(
+        self,
+        layers,
+        observation_mean,
+        observation_inverse_std,
+        log_std,
+        metadata=None,
+        symmetry="none",
+        activation="relu",
+    ):
         """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,).
 
-        symmetry: none, or mirror, of an A1 only.
+        symmetry: none, or mirror, of an A1 only. activation: a key of `ACTIVATIONS`.
         """
         # Stored transposed and contiguous: one row times a matrix is what acting does at every step.
         self.layers = [(np.ascontiguousarray(weight.T), bias) for weight, bias in layers]
@@ -36,6 +46,7 @@ class Actor:
         self.std = np.exp(log_std)
         self.metadata = dict(metadata or {})
         self.symmetry = symmetry
+        self.activation = activation
 
     def mean(self, observations):
         """Mean actions, (..., m), for observations, (..., n)."""
@@ -46,9 +57,10 @@ class Actor:
         return np.float32(0.5) * (own + mirror.mirror_actions(of_image))
 
     def _network(self, observations):
+        activate = ACTIVATIONS[self.activation]
         x = (observations - self.observation_mean) * self.observation_inverse_std
         for weight, bias in self.layers[:-1]:
-            x = np.maximum(x @ weight + bias, 0.0)
+            x = activate(x @ weight + bias)
         weight, bias = self.layers[-1]
         return x @ weight + bias
 
@@ -80,7 +92,8 @@ def save_agent(path, actor, metadata):
     for i, (weight, bias) in enumerate(actor.layers):
         tensors |= {f"layer{i}.weight": np.ascontiguousarray(weight.T), f"layer{i}.bias": bias}
         sizes.append(len(bias))
-    own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes)), "symmetry": actor.symmetry}
+    own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}
+    own |= {"symmetry": actor.symmetry, "activation": actor.activation}
     with write_atomically(path) as file:
         file.write(save(tensors, metadata=metadata | own))
 
@@ -142,6 +155,12 @@ def _actor(tensors, metadata, path):
     symmetry, of_a1 = metadata.get("symmetry", "none"), (sizes[0], sizes[-1]) == (a1.N_OBSERVATIONS, a1.N_ACTIONS)
     if symmetry not in SYMMETRIES or (symmetry == "mirror" and not of_a1):
         raise UserError(f"agent: {path}: the metadata say that its symmetry is {symmetry!r}, which it cannot be; it is damaged")
+    activation = metadata.get("activation", "relu")  # the only one before it was written
+    if activation not in ACTIVATIONS:
+        raise UserError(
+            f"agent: {path}: the activation is {activation!r}, but this program knows {', '.join(ACTIVATIONS)}; "
+            "a newer one may know it"
+        )
     return Actor(
         [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(len(pairs))],
         tensors["observation_mean"],
@@ -149,4 +168,5 @@ def _actor(tensors, metadata, path):
         tensors["log_std"],
         metadata,
         symmetry,
+        activation,
     )

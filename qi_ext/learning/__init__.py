@@ -1,11 +1,23 @@
-"""GAIL and VAIL on TRPO, behind mushroom-rl's Agent interface. Importing this package alone does not import torch."""
+"""Adversarial imitation on TRPO, behind mushroom-rl's Agent interface. Importing this package alone does not import torch."""
 
-__all__ = ["GAIL", "VAIL"]
+import importlib
+
+_MODULES = {
+    "AdversarialLearner": "adversarial",
+    "Critic": "critic",
+    "Discriminator": "discriminators",
+    "GAIL": "discriminators",
+    "GaussianPolicy": "policy",
+    "INPUTS": "transitions",
+    "Loss": "discriminators",
+    "TRPO": "trpo",
+    "Transitions": "transitions",
+    "VAIL": "discriminators",
+}
+__all__ = list(_MODULES)
 
 
 def __getattr__(name):
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from qi_ext.learning import gail
-
-    return getattr(gail, name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -12,9 +12,9 @@ COLUMNS = ("observations", "actions", "rewards", "next_observations", "absorbing
 class Batch:
     """N transitions, float32, all on one device.
 
-    observations, next_observations: (N, 37). actions: (N, 12). rewards: (N,). absorbing, last: (N,), or (lanes, time) with
-    N = lanes x time, where the others go lane after lane; a row that is not `last` is followed by the one its next
-    observation is of. cuts: (k,), int64, the rows that are `last`.
+    observations, next_observations: (N, 37). actions: (N, 12). rewards: (N,). absorbing, last: (N,), or (envs, time) with
+    N = envs x time, where the others go env after env; a row that is not `last` is followed by the row of its next
+    observation. cuts: (k,), int64, the rows that are `last`.
     """
 
     observations: torch.Tensor
@@ -27,9 +27,9 @@ class Batch:
 
     @classmethod
     def upload(cls, observations, actions, rewards, next_observations, absorbing, last, device):
-        """From numpy arrays of any dtype, in one transfer; observations, actions (..., k), the others in the shape of `last`.
+        """Return the batch of numpy arrays of any dtype, in one transfer; observations, actions (..., k), others as `last`.
 
-        The end of each lane is made `last`: nothing follows it in the batch. Raises FloatingPointError for numbers that are
+        The last row of each env is made `last`: nothing follows it in the batch. Raises FloatingPointError for numbers that are
         not finite.
         """
         shape, n = np.shape(last), np.size(last)

@@ -1,10 +1,188 @@
-"""Discriminators of transitions: logits, high for the expert, and the losses that fit them."""
+"""Discriminators of transitions: what each sees, its loss and its reward. Logits are high for the expert."""
 
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
-from qi_ext.learning.networks import MLP, Normalizer
+from qi_ext.learning.networks import MLP, Normalizer, adam, seeded_generator
+
+
+class Loss(NamedTuple):
+    """Loss of one minibatch: a scalar tensor, logits of either side without noise, (n,), and more {name: scalar tensor}."""
+
+    value: torch.Tensor
+    policy_logits: torch.Tensor
+    expert_logits: torch.Tensor
+    diagnostics: dict = {}  # noqa: RUF012 (never written to)
+
+
+class Discriminator(nn.Module, ABC):
+    """A network that tells the expert's transitions from the policy's, and pays the policy for what looks like the expert's.
+
+    A subclass defines `loss` and `reward`, and may define `sees`, `make_network`, `logits_expert_is_high`, `draw_noise` and
+    `after_step` anew. Inputs are normalized wherever a method takes them.
+    """
+
+    def __init__(self, expert, seed, generator, *, features, hidden, learning_rate, updates, batch_size, gradient_penalty=0.0):
+        """expert: `Transitions` of the demonstrations, on the device to learn on. features: a function, see `sees`.
+
+        seed: `numpy.random.SeedSequence` for weights and noise. generator: numpy's, draws the rows of minibatches.
+        hidden: sizes of hidden layers. updates: minibatches a `fit`, each of batch_size rows of either side.
+        gradient_penalty: weight of the mean of |d logit / d input|^2 over expert rows.
+        """
+        super().__init__()
+        self.features, self.updates, self.batch_size = features, updates, batch_size
+        self.gradient_penalty = gradient_penalty
+        self.generator, self.torch_generator = generator, seeded_generator(seed)
+        self.expert = self.sees(expert)
+        n_inputs = self.expert.shape[1]
+        # A fall is far outside of what the expert does; unclipped, it alone would make the logits.
+        self.normalizer = Normalizer(n_inputs, clip=10.0)
+        self.network = self.make_network(n_inputs, hidden)
+        self.to(self.expert.device)
+        self.optimizer = adam(self, learning_rate)
+        self.normalizer.update(self.expert)
+
+    def sees(self, transitions):
+        """Return the inputs, (n, k), not normalized, that `Transitions` become."""
+        return self.features(transitions)
+
+    def make_network(self, n_inputs, hidden):
+        """Return the module that `logits_expert_is_high` asks, its weights drawn from `torch_generator`."""
+        return MLP([n_inputs, *hidden, 1], self.torch_generator)
+
+    def logits_expert_is_high(self, inputs):
+        """Return logits, (n,), of inputs, (n, k), without noise."""
+        return self.network(inputs).squeeze(-1)
+
+    @abstractmethod
+    def loss(self, policy_inputs, expert_inputs, noise):
+        """Return the `Loss` of a minibatch, without the gradient penalty; inputs (n, k) each, noise as `draw_noise` gave it."""
+
+    @abstractmethod
+    def reward(self, inputs):
+        """Return the rewards, (n,), of inputs, (n, k); must draw nothing at random."""
+
+    def draw_noise(self, n_losses, n):
+        """Return one value for each of n_losses calls of `loss` with n inputs, both sides together; here None each.
+
+        Drawn from `torch_generator`, on the CPU, so that it is the same on any device.
+        """
+        return [None] * n_losses
+
+    def after_step(self):
+        """Called after each optimizer step."""
+
+    @torch.no_grad()
+    def rewards(self, transitions):
+        """Return the rewards, (n,), of `Transitions`."""
+        return self.reward(self.normalizer(self.sees(transitions)))
+
+    def penalized_loss(self, policy_inputs, expert_inputs, noise):
+        """Return the loss with the gradient penalty, a scalar tensor, and diagnostics, {name: scalar tensor}."""
+        penalized = self.gradient_penalty > 0.0
+        expert_inputs.requires_grad_(penalized)
+        total, policy_logits, expert_logits, diagnostics = self.loss(policy_inputs, expert_inputs, noise)
+        diagnostics = {"discriminator_loss": total.detach()} | diagnostics
+        diagnostics |= logit_diagnostics(policy_logits.detach(), expert_logits.detach())
+        if penalized:
+            penalty = gradient_penalty(expert_logits, expert_inputs)
+            total = total + self.gradient_penalty * penalty
+            diagnostics["gradient_penalty"] = penalty.detach()
+        return total, diagnostics
+
+    def fit(self, transitions):
+        """Update the statistics, then fit to the policy's `Transitions` against the expert's.
+
+        Returns diagnostics averaged over the updates, {name: scalar tensor}.
+        """
+        seen = self.sees(transitions)
+        n, n_expert = len(seen), len(self.expert)
+        size = min(self.batch_size, n)
+        # All that is drawn goes up together: n expert rows for the statistics, then rows of either side for each update.
+        drawn = [self.generator.integers(n_expert, size=n)]
+        for _ in range(self.updates):
+            drawn += [self.generator.permutation(n)[:size], self.generator.integers(n_expert, size=size)]
+        counted, *rows = torch.from_numpy(np.concatenate(drawn)).to(seen.device).split([n, *[size] * (2 * self.updates)])
+        self.normalizer.update(torch.cat([seen, self.expert[counted]]))
+        noises = self.draw_noise(self.updates, 2 * size)
+        means = {}
+        for of_policy, of_expert, noise in zip(rows[::2], rows[1::2], noises, strict=True):
+            inputs = self.normalizer(seen[of_policy]), self.normalizer(self.expert[of_expert])
+            total, diagnostics = self.penalized_loss(*inputs, noise)
+            self.optimizer.zero_grad()
+            total.backward()
+            self.optimizer.step()
+            self.after_step()
+            for name, value in diagnostics.items():
+                means[name] = means.get(name, 0.0) + value / self.updates
+        return means
+
+
+class GAIL(Discriminator):
+    """Cross entropy, and the reward -log(1 - D).
+
+    Source: Ho and Ermon 2016 (arXiv 1606.03476); from states only, Torabi et al. 2018 (arXiv 1807.06158).
+    """
+
+    def loss(self, policy_inputs, expert_inputs, noise):
+        policy_logits, expert_logits = map(self.logits_expert_is_high, (policy_inputs, expert_inputs))
+        return Loss(cross_entropy(policy_logits, expert_logits), policy_logits, expert_logits)
+
+    def reward(self, inputs):
+        return imitation_reward(self.logits_expert_is_high(inputs))
+
+
+class VAIL(GAIL):
+    """GAIL through a bottleneck: an encoder to a Gaussian code, a linear logit of it, a bound on the code's information.
+
+    Losses sample the code; rewards use its mean. Source: Peng et al. 2019, eq. 7 - 9 (arXiv 1810.00821).
+    """
+
+    def __init__(
+        self, expert, seed, generator, *, information_constraint, code_size, initial_beta, beta_learning_rate, **settings
+    ):
+        """information_constraint: bound on the mean information, nats. code_size: of the code.
+
+        initial_beta: first weight of the bound; beta_learning_rate: step of its dual ascent. The rest: as `Discriminator`.
+        """
+        self.code_size, self.information_constraint = code_size, information_constraint  # before `make_network` asks
+        self.beta_learning_rate = beta_learning_rate
+        super().__init__(expert, seed, generator, **settings)
+        self.register_buffer("beta", torch.tensor(float(initial_beta), device=self.expert.device))
+
+    def make_network(self, n_inputs, hidden):
+        self.head = MLP([self.code_size, 1], self.torch_generator)
+        return MLP([n_inputs, *hidden, 2 * self.code_size], self.torch_generator, output_gain=0.1)
+
+    def draw_noise(self, n_losses, n):
+        drawn = torch.empty(n_losses, n, self.code_size).normal_(generator=self.torch_generator)
+        return drawn.to(self.beta.device)
+
+    def logits_expert_is_high(self, inputs):
+        mean, _ = self.network(inputs).chunk(2, dim=-1)
+        return self.head(mean).squeeze(-1)
+
+    def loss(self, policy_inputs, expert_inputs, noise):
+        n_policy = len(policy_inputs)
+        mean, log_variance = self.network(torch.cat([policy_inputs, expert_inputs])).chunk(2, dim=-1)
+        sampled = self.head(mean + torch.exp(0.5 * log_variance) * noise).squeeze(-1)
+        loss = cross_entropy(sampled[:n_policy], sampled[n_policy:])
+        information = kl_to_standard_normal(mean, log_variance).mean()
+        excess = information - self.information_constraint
+        self._excess = excess.detach()
+        logits = self.head(mean).squeeze(-1)
+        diagnostics = {"discriminator_loss": loss.detach(), "information": information.detach(), "beta": self.beta.clone()}
+        return Loss(loss + self.beta * excess, logits[:n_policy], logits[n_policy:], diagnostics)
+
+    @torch.no_grad()
+    def after_step(self):
+        """Dual ascent on beta: beta <- max(0, beta + rate (KL - constraint)), eq. 9."""
+        self.beta.add_(self.beta_learning_rate * self._excess).clamp_(min=0.0)
 
 
 def imitation_reward(logits):
@@ -13,7 +191,7 @@ def imitation_reward(logits):
 
 
 def cross_entropy(policy_logits, expert_logits):
-    """Mean binary cross entropy of both halves, labels 0 and 1; ln 2 where the logits say nothing."""
+    """Mean binary cross entropy of both halves, labels 0 and 1; ln 2 where the logits are 0."""
     policy = binary_cross_entropy_with_logits(policy_logits, torch.zeros_like(policy_logits))
     expert = binary_cross_entropy_with_logits(expert_logits, torch.ones_like(expert_logits))
     return 0.5 * (policy + expert)
@@ -25,100 +203,13 @@ def gradient_penalty(logits, inputs):
     return (gradient**2).sum(dim=-1).mean()
 
 
-class Discriminator(nn.Module):
-    """GAIL's: (state, next state) -> logit."""
-
-    def __init__(self, n_inputs, config, generator):
-        """n_inputs: of state and next state together."""
-        super().__init__()
-        self.config = config
-        # A fall is far outside of what the expert does; unclipped, it alone would make the logits.
-        self.normalizer = Normalizer(n_inputs, clip=10.0)
-        self.network = self._build(n_inputs, generator)
-
-    def _build(self, n_inputs, generator):
-        return MLP([n_inputs, *self.config.discriminator_hidden, 1], generator)
-
-    def logits(self, normalized):
-        """Logits, (n,), of normalized inputs, (n, k); without any sampling."""
-        return self.network(normalized).squeeze(-1)
-
-    def forward(self, transitions):
-        """Logits, (n,), of transitions, (n, k)."""
-        return self.logits(self.normalizer(transitions))
-
-    def noise(self, n_losses, n, generator):
-        """What `loss` samples, drawn on the CPU for so many losses of n transitions, both sides together: one value a loss."""
-        return [None] * n_losses
-
-    def loss(self, policy, expert, noise=None):
-        """Loss and diagnostics of transitions, (n, k) each. noise: of this loss, from `noise`."""
-        policy, expert = self.normalizer(policy), self.normalizer(expert)
-        penalized = self.config.gradient_penalty > 0.0
-        expert.requires_grad_(penalized)
-        loss, policy_logits, expert_logits, diagnostics = self._loss(policy, expert, noise)
-        diagnostics |= logit_diagnostics(policy_logits.detach(), expert_logits.detach())
-        if penalized:
-            penalty = gradient_penalty(expert_logits, expert)
-            loss = loss + self.config.gradient_penalty * penalty
-            diagnostics["gradient_penalty"] = penalty.detach()
-        return loss, diagnostics
-
-    def _loss(self, policy, expert, noise):
-        """Loss without penalty, logits of either side without sampling, and diagnostics of the loss."""
-        policy_logits, expert_logits = self.logits(policy), self.logits(expert)
-        loss = cross_entropy(policy_logits, expert_logits)
-        return loss, policy_logits, expert_logits, {"discriminator_loss": loss.detach()}
-
-    def after_step(self):
-        """Called after each optimizer step."""
-
-
-class VariationalDiscriminator(Discriminator):
-    """VAIL's: an encoder to a Gaussian code, a linear logit of it, and a bound on the information the code carries.
-
-    Losses sample the code; rewards use its mean. Source: Peng et al. 2019, eq. 7 - 9 (arXiv 1810.00821).
-    """
-
-    def _build(self, n_inputs, generator):
-        size = self.config.code_size
-        self.register_buffer("beta", torch.tensor(float(self.config.initial_beta)))
-        self.head = MLP([size, 1], generator)
-        return MLP([n_inputs, *self.config.discriminator_hidden, 2 * size], generator, output_gain=0.1)
-
-    def noise(self, n_losses, n, generator):
-        drawn = torch.empty(n_losses, n, self.config.code_size).normal_(generator=generator)
-        return drawn.to(self.beta.device)
-
-    def logits(self, normalized):
-        mean, _ = self.network(normalized).chunk(2, dim=-1)
-        return self.head(mean).squeeze(-1)
-
-    def _loss(self, policy, expert, noise):
-        n_policy = len(policy)
-        mean, log_variance = self.network(torch.cat([policy, expert])).chunk(2, dim=-1)
-        sampled = self.head(mean + torch.exp(0.5 * log_variance) * noise).squeeze(-1)
-        loss = cross_entropy(sampled[:n_policy], sampled[n_policy:])
-        information = kl_to_standard_normal(mean, log_variance).mean()
-        excess = information - self.config.information_constraint
-        self._excess = excess.detach()
-        logits = self.head(mean).squeeze(-1)
-        diagnostics = {"discriminator_loss": loss.detach(), "information": information.detach(), "beta": self.beta.clone()}
-        return loss + self.beta * excess, logits[:n_policy], logits[n_policy:], diagnostics
-
-    @torch.no_grad()
-    def after_step(self):
-        """Dual ascent on beta: beta <- max(0, beta + rate (KL - constraint)), eq. 9."""
-        self.beta.add_(self.config.beta_learning_rate * self._excess).clamp_(min=0.0)
-
-
 def kl_to_standard_normal(mean, log_variance):
     """KL(N(mean, exp(log_variance)) || N(0, 1)), (n,), of diagonal Gaussians, (n, k); nats."""
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
 
 
 def logit_diagnostics(policy_logits, expert_logits):
-    """What a user looks at, tensors: share of each side judged rightly, mean logits, entropy of the judgement in nats."""
+    """Share of each side judged rightly, mean logit of each side, mean entropy of the judgement in nats; scalar tensors."""
     logits = torch.cat([policy_logits, expert_logits])
     return {
         "discriminator_accuracy_policy": (policy_logits < 0).float().mean(),

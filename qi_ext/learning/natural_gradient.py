@@ -1,10 +1,9 @@
-"""The natural gradient step: Fisher products of a diagonal Gaussian, conjugate gradient, and the search along the step."""
-
-import math
+"""The natural gradient: Fisher products of a Gaussian policy, and conjugate gradient."""
 
 import torch
 
-KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom-rl's TRPO
+from qi_ext.learning.networks import Activation, activate_in_place
+
 # Rows of a Fisher product done together on a CPU: they, and what is kept of them, stay in its cache. Even, for mirror images.
 CPU_ROWS = 1024
 
@@ -17,7 +16,7 @@ class Linearized:
 
     @torch.no_grad()
     def __init__(self, policy, observations):
-        """`inputs`: what the network sees, (n, 37) or (2n, 37). `mean`: (n, 12)."""
+        """inputs: `policy.inputs(observations)`. mean: `policy`'s mean actions, (n, 12)."""
         self._policy = policy
         self._parameters = list(policy.network.parameters())
         self._layers = [(weight.detach(), bias.detach()) for weight, bias in policy.network.layers()]
@@ -26,48 +25,48 @@ class Linearized:
         self._rows = rows
         self._chunks, outputs = [], []
         for x in self.inputs.split(rows):
-            # The inputs of each layer, and where each hidden unit is active (1 or 0).
-            inputs, active = [x], []
+            # The inputs of each layer, and the slope of each hidden unit.
+            inputs, slopes = [x], []
             for weight, bias in self._layers[:-1]:
-                inputs.append(torch.addmm(bias, inputs[-1], weight.T).relu_())
-                active.append((inputs[-1] > 0.0).to(x.dtype))
+                inputs.append(activate_in_place(torch.addmm(bias, inputs[-1], weight.T)))
+                slopes.append(Activation.slope(inputs[-1]))
             weight, bias = self._layers[-1]
             outputs.append(torch.addmm(bias, inputs[-1], weight.T))
-            self._chunks.append((inputs, active))
+            self._chunks.append((inputs, slopes))
         self.mean = policy.mean_of(torch.cat(outputs))
 
     @torch.no_grad()
     def pulled_back(self, gradients):
-        """J' u for u = gradients, (n, 12): flat, in the order of `policy.network.parameters()`."""
+        """Return J' u for u = gradients, (n, 12): flat, in the order of `policy.network.parameters()`."""
         result, sums = self._sums()
         gradients = self._policy.outputs_of(gradients)
-        for gradient, (inputs, active) in zip(gradients.split(self._rows), self._chunks, strict=True):
-            self._pull_back(gradient, inputs, active, sums)
+        for gradient, (inputs, slopes) in zip(gradients.split(self._rows), self._chunks, strict=True):
+            self._pull_back(gradient, inputs, slopes, sums)
         return result
 
     @torch.no_grad()
     def gauss_newton(self, vector, precision):
-        """J' (precision * (J v)) for a flat vector v; precision: (12,)."""
+        """Return J' (precision * (J v)) for a flat vector v; precision: (12,)."""
         direction = as_layers(unflatten(vector, self._parameters))
         result, sums = self._sums()
-        for inputs, active in self._chunks:
+        for inputs, slopes in self._chunks:
             # The tangent of each layer's output: d(W h + b) = V h + c + W dh.
             tangent = None
             for (weight, _), (along_weight, along_bias), x, gate in zip(
-                self._layers, direction, inputs, [None, *active], strict=True
+                self._layers, direction, inputs, [None, *slopes], strict=True
             ):
                 moved = torch.addmm(along_bias, x, along_weight.T)
                 tangent = moved if tangent is None else moved.addmm_(tangent.mul_(gate), weight.T)
             moved = self._policy.mean_of(tangent) * precision
-            self._pull_back(self._policy.outputs_of(moved), inputs, active, sums)
+            self._pull_back(self._policy.outputs_of(moved), inputs, slopes, sums)
         return result
 
-    def _pull_back(self, gradient, inputs, active, sums):
+    def _pull_back(self, gradient, inputs, slopes, sums):
         for i in reversed(range(len(self._layers))):
             sums[i][0].addmm_(gradient.T, inputs[i])
             sums[i][1].add_(gradient.sum(dim=0))
             if i:
-                gradient = torch.mm(gradient, self._layers[i][0]).mul_(active[i - 1])
+                gradient = torch.mm(gradient, self._layers[i][0]).mul_(slopes[i - 1])
 
     def _sums(self):
         """A flat vector of zeros, and views of it, [(weight, bias), ...]."""
@@ -76,7 +75,7 @@ class Linearized:
 
 
 def gauss_newton_product(policy, linearized):
-    """A function v -> F v, F the Fisher matrix of the policy at its present weights, averaged over `linearized`'s observations.
+    """Return a function v -> F v, F the Fisher matrix of the policy as it is, averaged over the observations of `linearized`.
 
     For a diagonal Gaussian F is exactly J' S^-1 J / n for the weights of the mean, J their Jacobian, and 2 for each log-std.
     v and F v: flat vectors in the order of `policy.parameters()`.
@@ -92,7 +91,7 @@ def gauss_newton_product(policy, linearized):
 
 
 def conjugate_gradient(product, b, iterations, tolerance=1e-10):
-    """x with `product`(x) = b, for a symmetric positive definite product, and the residual b - `product`(x); `b` is left alone.
+    """Solve `product`(x) = b, for a symmetric positive definite product; returns x and the residual b - `product`(x).
 
     Stops after `iterations`, or when the squared residual is under `tolerance` times that of x = 0.
     Source: Hestenes and Stiefel 1952.
@@ -104,7 +103,7 @@ def conjugate_gradient(product, b, iterations, tolerance=1e-10):
     zero = torch.zeros_like(squared)
     for _ in range(iterations):
         unsolved = squared > enough
-        # On a GPU looking would mean waiting for it: there the iterations go on, and change nothing.
+        # A look would wait for the GPU: there the iterations go on, and change nothing.
         if b.device.type == "cpu" and not unsolved:
             break
         image = product(direction)
@@ -117,38 +116,11 @@ def conjugate_gradient(product, b, iterations, tolerance=1e-10):
 
 
 def unflatten(vector, like):
-    """Views of a flat vector in the shapes of the tensors `like`, in order."""
+    """Return views of a flat vector in the shapes of the tensors `like`, in order."""
     pieces = vector.split([tensor.numel() for tensor in like])
     return [piece.view_as(tensor) for piece, tensor in zip(pieces, like, strict=True)]
 
 
 def as_layers(pieces):
-    """[(weight, bias), ...] of a list weight, bias, weight, bias, ..."""
+    """Pair a list weight, bias, weight, bias, ... into [(weight, bias), ...]."""
     return list(zip(pieces[::2], pieces[1::2], strict=True))
-
-
-def log_probability(actions, mean, log_std):
-    """Of actions, (n, m), under diagonal Gaussians: (n,)."""
-    z = (actions - mean) * torch.exp(-log_std)
-    return -0.5 * (z**2).sum(dim=-1) - log_std.sum() - 0.5 * mean.shape[-1] * math.log(2.0 * math.pi)
-
-
-def entropy(log_std):
-    """Of a diagonal Gaussian, nats."""
-    return log_std.sum() + 0.5 * len(log_std) * math.log(2.0 * math.pi * math.e)
-
-
-def mean_kl(old_mean, old_log_std, mean, log_std):
-    """KL(old || new) of diagonal Gaussians with means (n, m) and log-stds (m,), averaged over n; nats."""
-    inverse_variance = torch.exp(-2.0 * log_std)
-    spread = (log_std - old_log_std).sum() + 0.5 * (torch.exp(2.0 * old_log_std) * inverse_variance - 1.0).sum()
-    return spread + 0.5 * (((old_mean - mean) ** 2).mean(dim=0) * inverse_variance).sum()
-
-
-def search_rounds(n_trials):
-    """Trials of the line search, a range a round: 1, then 2, then 4, ... so that few rounds have to be waited for."""
-    begin = 0
-    while begin < n_trials:
-        end = min(n_trials, 2 * begin + 1)
-        yield range(begin, end)
-        begin = end

@@ -9,8 +9,9 @@ from torch import nn
 from torch.distributions import Independent, Normal
 
 from qi_ext.agents.acting import Actor, save_agent
-from qi_ext.learning.natural_gradient import as_layers, entropy, unflatten
-from qi_ext.learning.networks import MLP, Normalizer, seeded_generator
+from qi_ext.learning.gaussian import entropy
+from qi_ext.learning.natural_gradient import as_layers, unflatten
+from qi_ext.learning.networks import MLP, Activation, Normalizer, seeded_generator
 from qi_ext.robot import mirror
 
 
@@ -24,7 +25,7 @@ class GaussianPolicy(TorchPolicy):
     def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu", symmetry="none"):
         """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`.
 
-        symmetry: none, or mirror, as `Actor` has it.
+        symmetry: none or mirror, as `Actor` has it.
         """
         super().__init__(use_cuda=False)
         weights, acting = seed.spawn(2)
@@ -51,10 +52,10 @@ class GaussianPolicy(TorchPolicy):
 
     @torch.no_grad()
     def sync(self):
-        """Make the acting weights those of the networks; call it whenever weights or statistics have changed.
+        """Copy weights and statistics into a new `actor`; to be called whenever they have changed.
 
-        On a GPU this is one transfer, and waits for all that the weights depend on. Raises FloatingPointError where they are
-        not finite; it then goes on to act as before.
+        On a GPU this is one transfer, and waits for all that the weights depend on. Raises FloatingPointError, and keeps the
+        old actor, where they are not finite.
         """
         statistics = (self.normalizer.mean.float(), self.normalizer.inverse_std.float())
         parts = [*self.parameters(), *statistics]
@@ -66,28 +67,28 @@ class GaussianPolicy(TorchPolicy):
         ends = np.cumsum([part.numel() for part in parts])
         arrays = [piece.reshape(part.shape) for piece, part in zip(np.split(together, ends[:-1]), parts, strict=True)]
         *layers, log_std, mean, inverse_std = arrays
-        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std, symmetry=self.symmetry)
+        self.actor = Actor(as_layers(layers), mean, inverse_std, log_std, symmetry=self.symmetry, activation=Activation.NAME)
 
     def draw_action(self, state):
-        """Actions, (..., 12), for observations, (..., 37), both numpy."""
+        """Draw actions, (..., 12), for observations, (..., 37), both numpy."""
         return self.actor.act(state, self.deterministic, self.generator)
 
     def draw_action_t(self, state):
         return torch.from_numpy(self.draw_action(state.cpu().numpy())).to(self.device)
 
     def mean_t(self, state):
-        """Mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
+        """Return mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
         return self.mean_of(self.network(self.inputs(state.to(self.device))))
 
     def inputs(self, observations):
-        """What the network sees of observations, (n, 37): (n, 37), or with their mirror images after each, (2n, 37)."""
+        """Return the network's inputs for observations, (n, 37): (n, 37), or each followed by its mirror image, (2n, 37)."""
         if self.symmetry == "mirror":
             order, sign, _, _ = self._sides
             observations = torch.stack([observations, observations[:, order] * sign], dim=1).flatten(0, 1)
         return self.normalizer(observations)
 
     def mean_of(self, outputs):
-        """Mean actions, (n, 12), of the network's outputs for `inputs`."""
+        """Return mean actions, (n, 12), from the network's outputs for `inputs`."""
         if self.symmetry == "none":
             return outputs
         own, of_image = outputs.unflatten(0, (-1, 2)).unbind(dim=1)
@@ -95,7 +96,7 @@ class GaussianPolicy(TorchPolicy):
         return 0.5 * (own + of_image[:, order] * sign)
 
     def outputs_of(self, means):
-        """J' u for means u, (n, 12), J the Jacobian of `mean_of`, which is linear: in the shape of the network's outputs."""
+        """Return J' u for u = means, (n, 12), J the Jacobian of `mean_of`, which is linear; shaped as the network's outputs."""
         if self.symmetry == "none":
             return means
         _, _, order, sign = self._sides
@@ -103,7 +104,7 @@ class GaussianPolicy(TorchPolicy):
         return torch.stack([half, half[:, order] * sign], dim=1).flatten(0, 1)
 
     def of_both_sides(self, stds):
-        """The mean of what belongs to the actions' stds, (12,), and to those of the other side; as it is without a symmetry."""
+        """Return figures of the actions' stds, (12,), averaged with those of the other side; as they are without a symmetry."""
         return stds if self.symmetry == "none" else 0.5 * (stds + stds[self._sides[2]])
 
     def distribution_t(self, state):
@@ -127,19 +128,19 @@ class GaussianPolicy(TorchPolicy):
 
     @torch.no_grad()
     def set_parameters(self, vector):
-        """Copy a flat vector, on the policy's device, into the parameters; it does not act with them before `sync`."""
+        """Copy a flat vector, on the policy's device, into the parameters; the actor has them after `sync`."""
         for parameter, piece in zip(self.parameters(), unflatten(vector, self.parameters()), strict=True):
             parameter.copy_(piece)
 
     @torch.no_grad()
     def set_std(self, std):
-        """Make `std` the standard deviation of every action, and the bound on it."""
+        """Set the standard deviation of every action, and the bound on it, to `std`."""
         self.log_std.fill_(math.log(std))
         self.max_log_std[...] = math.log(std)
 
     @property
     def max_std(self):
-        """The bound on the standard deviations."""
+        """Bound on the standard deviations."""
         return math.exp(self.max_log_std)
 
     @torch.no_grad()

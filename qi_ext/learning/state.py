@@ -1,4 +1,4 @@
-"""All that an agent learns from, as named numpy arrays, and back."""
+"""Modules, parameters, optimizers and generators as named numpy arrays, and back."""
 
 import numpy as np
 import torch
@@ -7,28 +7,30 @@ from torch import nn
 from qi_ext.utils.generators import pack_generator, unpack_generator
 
 
-def state_of(agent):
-    """Copies of all of `agent.parts()`: {"part/key": numpy array}."""
-    return {f"{name}/{key}": value for name, part in agent.parts().items() for key, value in _read(part).items()}
+def arrays_of(parts):
+    """Return copies of all of parts, {name: part}, as {"name/key": numpy array}.
 
-
-def restore(agent, arrays):
-    """Put back what `state_of` gave, of an agent of the same sizes on whatever device; it acts so at once.
-
-    Raises ValueError, naming what does not fit, where `arrays` are of another agent; this one may then be half restored.
+    A part is a numpy array, a numpy or torch generator, a parameter, an optimizer, or has a `state_dict` of tensors.
     """
-    found = {name: {} for name in agent.parts()}
+    return {f"{name}/{key}": value for name, part in parts.items() for key, value in _read(part).items()}
+
+
+def load_arrays(parts, arrays):
+    """Put into parts, {name: part}, in place, what `arrays_of` gave of parts of the same sizes on whatever device.
+
+    Raises ValueError, naming what does not fit, where `arrays` are of other parts; some may then be loaded.
+    """
+    found = {name: {} for name in parts}
     for path, value in arrays.items():
         name, _, key = path.partition("/")
         if name not in found:
             raise ValueError(f"{name} is of another agent")
         found[name][key] = value
-    for name, part in agent.parts().items():
+    for name, part in parts.items():
         try:
             _write(part, found[name])
         except (IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ValueError(f"{name} does not fit ({' '.join(str(error).split())})") from None
-    agent.policy.sync()
 
 
 def _read(part):

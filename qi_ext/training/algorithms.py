@@ -9,31 +9,26 @@ from qi_ext.utils.settings import Settings
 
 @dataclass(frozen=True)
 class Algorithm:
-    """builder: "module:name" of what makes its learner, called with (mdp_info, demonstrations, config, seed, device); imported
-    when the learner is built. settings: the class of its own group of settings, which the config has under the algorithm's
-    name; None where it has none. description: for the help text."""
+    """An adversarial algorithm, which is what its discriminator is.
 
-    builder: str
+    discriminator: "module:class", a `qi_ext.learning.Discriminator`, imported when the learner is built.
+    settings: the group of settings that the class takes beside those of all, as keywords; the config has it under the
+    algorithm's name. None where it takes none. description: for the help text.
+    """
+
+    discriminator: str
     settings: type[Settings] | None = None
     description: str = ""
 
+    def load_discriminator(self):
+        """Import and return the discriminator's class."""
+        module, _, name = self.discriminator.partition(":")
+        return getattr(importlib.import_module(module), name)
+
 
 ALGORITHMS = {
-    "gail": Algorithm("qi_ext.learning.gail:GAIL"),
-    "vail": Algorithm("qi_ext.learning.gail:VAIL", Vail, "with an information bottleneck"),
+    "gail": Algorithm("qi_ext.learning.discriminators:GAIL"),
+    "vail": Algorithm("qi_ext.learning.discriminators:VAIL", Vail, "with an information bottleneck"),
 }
 
 IMITATION_LIB_HAS = ("gail", "vail")
-
-
-def learner_builder(config):
-    """What makes the learner of a `Config`, called with (mdp_info, demonstrations, config, seed, device).
-
-    Raises UserError where its backend is imitation_lib, and that is not installed.
-    """
-    if config.run.backend == "imitation_lib":
-        from qi_ext.learning.backends import agent_class
-
-        return agent_class(config)
-    module, _, name = ALGORITHMS[config.run.algorithm].builder.partition(":")
-    return getattr(importlib.import_module(module), name)

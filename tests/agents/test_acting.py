@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import save_file
 
 import qi_ext
-from qi_ext.agents.acting import Actor, load_agent
+from qi_ext.agents.acting import Actor, load_agent, save_agent
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(qi_ext.__file__).parents[1]
@@ -110,6 +110,13 @@ def test_a_loaded_agent_is_the_actor_of_the_file(agent_file):
     np.testing.assert_array_equal(agent.act(observations), expected.act(observations))
     np.testing.assert_array_equal(agent.std, expected.std)
     assert agent.metadata["task"] == "hard"
+
+
+def test_a_file_says_its_activation_one_without_means_relu_and_another_is_refused_by_name(actor, agent_file, tmp_path):
+    save_agent(tmp_path / "saved", actor, {})
+    assert load_agent(tmp_path / "saved").metadata["activation"] == "relu"
+    assert load_agent(agent_file()).activation == load_agent(agent_file(activation="relu")).activation == "relu"
+    assert "the activation is 'tanh', but this program knows relu" in refusal(agent_file(activation="tanh"))
 
 
 def test_loading_and_acting_import_neither_torch_nor_the_simulator(agent_file):

@@ -10,7 +10,7 @@ import pytest
 
 from qi_ext import load_agent
 from qi_ext.evaluation import evaluate, gait_measures
-from qi_ext.learning import GAIL
+from qi_ext.learning import make_learner
 from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.sampling.controllers import PolicyController, RandomController
 from qi_ext.sampling.pool_source import BatchedSampler
@@ -130,7 +130,7 @@ def test_an_agent_saved_by_mushroom_rl_can_be_evaluated(main, tmp_path, capsys):
     environment = QuadrupedDirection("simple")
     config = make_config(policy_hidden=[16], critic_hidden=[16], discriminator_hidden=[16])
     path = tmp_path / "agent.safetensors"
-    GAIL(environment.info, environment.demonstrations, config, np.random.SeedSequence(0)).save(path)
+    make_learner(config, environment.info, environment.demonstrations, np.random.SeedSequence(0)).save(path)
     main(["--agent", str(path), "--episodes", "1", "--pool", "serial"])
     assert "trot controller" in capsys.readouterr().out
 

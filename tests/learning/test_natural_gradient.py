@@ -1,21 +1,13 @@
-import math
-from itertools import chain
-
 import numpy as np
 import pytest
 import torch
-from torch.distributions import Independent, Normal, kl_divergence
 from torch.nn.utils import parameters_to_vector
 
 from qi_ext.learning.natural_gradient import (
     CPU_ROWS,
     Linearized,
     conjugate_gradient,
-    entropy,
     gauss_newton_product,
-    log_probability,
-    mean_kl,
-    search_rounds,
     unflatten,
 )
 
@@ -27,10 +19,6 @@ def draw(*shape, seed=0):
 def positive_definite(n, seed=0):
     root = draw(n, n, seed=seed)
     return root @ root.T / n + 0.5 * torch.eye(n, dtype=torch.float64)
-
-
-def diagonal_gaussian(mean, log_std):
-    return Independent(Normal(mean, log_std.exp()), 1)
 
 
 @pytest.fixture
@@ -45,49 +33,6 @@ def policy64(make_policy):
         return policy
 
     return make
-
-
-# Diagonal Gaussians
-
-
-def test_log_probability_is_that_of_torch():
-    actions, mean, log_std = draw(9, 3), draw(9, 3, seed=1), draw(3, seed=2)
-    expected = diagonal_gaussian(mean, log_std).log_prob(actions)
-    torch.testing.assert_close(log_probability(actions, mean, log_std), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_entropy_is_that_of_torch():
-    log_std = draw(5)
-    expected = diagonal_gaussian(torch.zeros(1, 5, dtype=torch.float64), log_std).entropy()[0]
-    torch.testing.assert_close(entropy(log_std), expected, rtol=1e-12, atol=0)
-
-
-def test_mean_kl_is_that_of_torch_old_to_new():
-    old, new = (draw(9, 3), draw(3, seed=1)), (draw(9, 3, seed=2), draw(3, seed=3))
-    expected = kl_divergence(diagonal_gaussian(*old), diagonal_gaussian(*new)).mean()
-    torch.testing.assert_close(mean_kl(*old, *new), expected, rtol=1e-12, atol=0)
-
-
-def test_mean_kl_of_one_std_apart_is_half_a_nat_an_action():
-    mean, log_std = draw(9, 3), torch.full((3,), math.log(0.2), dtype=torch.float64)
-    assert mean_kl(mean, log_std, mean + 0.2, log_std).item() == pytest.approx(1.5, rel=1e-12)
-
-
-def test_a_gaussian_has_no_divergence_from_itself():
-    mean, log_std = draw(9, 3), draw(3, seed=1)
-    assert mean_kl(mean, log_std, mean, log_std).item() == pytest.approx(0.0, abs=1e-15)
-
-
-# The line search's rounds
-
-
-@pytest.mark.parametrize("n_trials", [1, 2, 3, 4, 7, 10, 100])
-def test_rounds_try_each_step_once_and_the_longest_first(n_trials):
-    assert list(chain.from_iterable(search_rounds(n_trials))) == list(range(n_trials))
-
-
-def test_rounds_double_and_the_first_is_of_the_full_step_alone():
-    assert [list(trials) for trials in search_rounds(10)] == [[0], [1, 2], [3, 4, 5, 6], [7, 8, 9]]
 
 
 # Flat vectors
@@ -122,21 +67,18 @@ def hessian_product_of_the_kl(policy, observations, vector):
     return parameters_to_vector(torch.autograd.grad(gradient @ vector, policy.parameters()))
 
 
-def test_the_mean_kept_for_products_is_the_policys(policy64):
-    policy, observations = policy64(), draw(20, 4, seed=1)
-    torch.testing.assert_close(Linearized(policy, observations).mean, policy.mean_t(observations).detach(), rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("hidden", [(), (6,), (7, 5)])
 def test_what_is_pulled_back_is_the_gradient_of_the_weighted_mean(policy64, hidden):
     policy, observations, weights = policy64(hidden), draw(20, 4, seed=1), draw(20, 3, seed=2)
-    found = Linearized(policy, observations).pulled_back(weights)
+    linearized = Linearized(policy, observations)
+    torch.testing.assert_close(linearized.mean, policy.mean_t(observations).detach(), rtol=1e-12, atol=0)
+    found = linearized.pulled_back(weights)
     loss = (policy.mean_t(observations) * weights).sum()
     expected = parameters_to_vector(torch.autograd.grad(loss, list(policy.network.parameters())))
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize("n", [CPU_ROWS - 1, CPU_ROWS, CPU_ROWS + 1, 2 * CPU_ROWS + 1])
+@pytest.mark.parametrize("n", [CPU_ROWS, 2 * CPU_ROWS + 1])
 def test_products_of_more_rows_than_are_done_together_lose_none(policy64, n):
     policy, observations = policy64((6,)), draw(n, 4, seed=1)
     vector, weights = draw(number_of_weights(policy), seed=2), draw(n, 3, seed=3)
@@ -175,23 +117,6 @@ def test_product_in_float32_is_that_of_the_hessian_too(make_policy):
     assert difference.norm() < 1e-4 * expected.norm()
 
 
-def test_product_is_symmetric(policy64):
-    policy = policy64()
-    product = fisher(policy, draw(20, 4, seed=1))
-    a, b = (draw(number_of_weights(policy), seed=seed) for seed in (2, 3))
-    torch.testing.assert_close(a @ product(b), b @ product(a), rtol=1e-10, atol=0)
-
-
-def test_product_of_a_linear_policy_in_closed_form(policy64):
-    policy, observations = policy64(()), draw(20, 4, seed=1)
-    vector = draw(number_of_weights(policy), seed=2)
-    weight, bias = vector[:12].view(3, 4), vector[12:15]
-    inputs = policy.normalizer(observations)
-    pulled = (inputs @ weight.T + bias) * torch.exp(-2.0 * policy.log_std.detach()) / len(inputs)
-    expected = torch.cat([(pulled.T @ inputs).reshape(-1), pulled.sum(dim=0), 2.0 * vector[15:]])
-    torch.testing.assert_close(fisher(policy, observations)(vector), expected, rtol=1e-12, atol=1e-14)
-
-
 def test_the_log_std_block_is_twice_the_identity(policy64):
     policy = policy64()
     vector = torch.zeros(number_of_weights(policy), dtype=torch.float64)
@@ -220,34 +145,15 @@ def test_one_iteration_is_steepest_descent():
     torch.testing.assert_close(conjugate_gradient(matrix.mv, b, iterations=1)[0], expected, rtol=1e-12, atol=0)
 
 
-def test_each_iteration_brings_the_solution_nearer():
-    matrix, b = positive_definite(10), draw(10, seed=1)
-    solution = torch.linalg.solve(matrix, b)
-    errors = [(conjugate_gradient(matrix.mv, b, iterations=k)[0] - solution).norm().item() for k in range(8)]
-    assert errors == sorted(errors, reverse=True)
-
-
-def test_conjugate_gradient_leaves_its_right_hand_side_alone():
-    b = draw(8)
-    before = b.clone()
-    conjugate_gradient(positive_definite(8).mv, b, iterations=5)
-    assert torch.equal(b, before)
-
-
 def test_conjugate_gradient_stops_once_it_has_the_solution():
     calls = []
     conjugate_gradient(lambda vector: calls.append(1) or 3.0 * vector, draw(8), iterations=50)
     assert len(calls) == 1
 
 
-def test_conjugate_gradient_of_nothing_is_nothing():
-    x, residual = conjugate_gradient(positive_definite(4).mv, torch.zeros(4, dtype=torch.float64), iterations=5)
-    assert not x.any()
-    assert not residual.any()
-
-
 @pytest.mark.parametrize("iterations", [0, 1, 4, 30])
-def test_the_residual_is_what_the_solution_leaves(iterations):
+def test_the_residual_is_what_the_solution_leaves_of_a_right_hand_side_that_is_left_alone(iterations):
     matrix, b = positive_definite(12), draw(12, seed=1)
     x, residual = conjugate_gradient(matrix.mv, b, iterations)
+    assert torch.equal(b, draw(12, seed=1))
     torch.testing.assert_close(residual, b - matrix @ x, rtol=1e-9, atol=1e-12)

@@ -8,34 +8,21 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def statistics(normalizer):
-    return [buffer.clone() for buffer in (normalizer.count, normalizer.mean, normalizer.variance)]
-
-
-def same(before, normalizer):
-    return all(torch.equal(old, new) for old, new in zip(before, statistics(normalizer), strict=True))
-
-
 def test_normalizer_is_the_identity_before_the_first_update():
     x = torch.randn(5, 3, generator=seeded())
     torch.testing.assert_close(Normalizer(3)(x), x, rtol=0, atol=0)
 
 
 def test_statistics_of_batches_are_those_of_all_samples_at_once():
-    samples = 3.0 + 2.0 * torch.randn(1000, 4, generator=seeded(), dtype=torch.float64)
+    samples = 1e4 + 0.5 * torch.randn(1000, 4, generator=seeded(), dtype=torch.float64)
     normalizer = Normalizer(4)
+    before = samples.clone()
     for batch in samples.split([1, 9, 500, 490]):
         normalizer.update(batch)
+        normalizer(torch.full((5, 4), 7.0))
+    assert torch.equal(samples, before)
     assert normalizer.count == 1000
     torch.testing.assert_close(normalizer.mean, samples.mean(dim=0), rtol=1e-12, atol=0)
-    torch.testing.assert_close(normalizer.variance, samples.var(dim=0, correction=0), rtol=1e-12, atol=0)
-
-
-def test_a_large_offset_does_not_drown_the_variance():
-    samples = 1e4 + 0.5 * torch.randn(20_000, 2, generator=seeded(), dtype=torch.float64)
-    normalizer = Normalizer(2)
-    for batch in samples.split(100):
-        normalizer.update(batch)
     torch.testing.assert_close(normalizer.variance, samples.var(dim=0, correction=0), rtol=1e-6, atol=0)
 
 
@@ -58,20 +45,8 @@ def test_a_feature_that_never_changes_is_harmless():
     assert normalized[1].abs() < 1.01
 
 
-def test_normalized_samples_have_mean_zero_and_variance_one():
-    samples = 5.0 + 3.0 * torch.randn(1000, 2, generator=seeded())
-    normalizer = Normalizer(2)
-    normalizer.update(samples)
-    normalized = normalizer(samples)
-    assert normalized.mean(dim=0).abs().max() < 1e-4
-    torch.testing.assert_close(normalized.var(dim=0, correction=0), torch.ones(2), rtol=1e-3, atol=0)
-
-
 def test_outliers_are_clipped_where_asked():
     assert Normalizer(2, clip=10.0)(torch.tensor([1e6, -1e6])).tolist() == [10.0, -10.0]
-
-
-def test_without_a_clip_nothing_is_clipped():
     assert Normalizer(2)(torch.tensor([1e6, -1e6])).tolist() == [1e6, -1e6]
 
 
@@ -85,43 +60,13 @@ def test_what_never_changes_is_not_looked_at_however_it_changes_later():
     assert normalizer(torch.tensor([[2.0, 0.7]]))[0, 0] > 1.0
 
 
-def test_forward_leaves_the_statistics_bit_identical():
-    normalizer = Normalizer(3)
-    normalizer.update(torch.randn(10, 3, generator=seeded()))
-    before = statistics(normalizer)
-    for _ in range(3):
-        normalizer(torch.full((100, 3), 7.0))
-    assert same(before, normalizer)
-
-
-def test_an_update_leaves_its_samples_alone():
-    normalizer = Normalizer(2)
-    samples = torch.randn(10, 2, generator=seeded(), dtype=torch.float64)
-    before = samples.clone()
-    for _ in range(2):
-        normalizer.update(samples)
-    assert torch.equal(samples, before)
-
-
-def test_statistics_are_part_of_the_state_dict():
-    normalizer, other = Normalizer(2), Normalizer(2)
-    normalizer.update(torch.randn(10, 2, generator=seeded()))
-    other.load_state_dict(normalizer.state_dict())
-    assert same(statistics(normalizer), other)
-
-
 def test_network_is_relu_between_linear_layers():
     network = MLP([3, 4, 5, 2], seeded())
     x = torch.randn(7, 3, generator=seeded(1))
     first, second, third = network.linears
     expected = third(torch.relu(second(torch.relu(first(x)))))
     torch.testing.assert_close(network(x), expected, rtol=0, atol=0)
-
-
-def test_a_forward_pass_of_its_layers_is_the_network():
-    network = MLP([3, 4, 5, 2], seeded())
-    x = torch.randn(7, 3, generator=seeded(1))
-    torch.testing.assert_close(forward_pass(network.layers(), x), network(x), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(forward_pass(network.layers(), x), expected, rtol=1e-6, atol=1e-7)
 
 
 def test_initial_weights_are_orthogonal_with_gain_sqrt_2_and_that_of_the_output():
@@ -130,12 +75,6 @@ def test_initial_weights_are_orthogonal_with_gain_sqrt_2_and_that_of_the_output(
     torch.testing.assert_close(output.weight @ output.weight.T, 0.01 * torch.eye(2))
     assert not hidden.bias.any()
     assert not output.bias.any()
-
-
-def test_initial_weights_follow_from_the_generator_alone():
-    first, second, other = MLP([3, 4, 2], seeded(5)), MLP([3, 4, 2], seeded(5)), MLP([3, 4, 2], seeded(6))
-    assert torch.equal(first[0].weight, second[0].weight)
-    assert not torch.equal(first[0].weight, other[0].weight)
 
 
 def test_keep_function_undoes_a_change_of_statistics():

@@ -43,26 +43,11 @@ def test_a_deterministic_policy_draws_no_random_numbers(policy, observations):
     assert policy.generator.bit_generator.state == before
 
 
-def test_what_is_learned_from_does_not_depend_on_how_it_acts(policy, observations):
-    states = torch.from_numpy(observations).float()
-    actions = policy.draw_action_t(states)
-    log_prob, entropy = policy.log_prob_t(states, actions), policy.entropy_t()
-    policy.deterministic = True
-    assert torch.equal(policy.log_prob_t(states, actions), log_prob)
-    assert torch.equal(policy.entropy_t(), entropy)
-
-
 def test_actions_have_the_policys_mean_and_standard_deviation(policy, observations):
     actions = policy.draw_action(np.repeat(observations[:1], 40_000, axis=0))
     std = np.exp(policy.log_std.detach().numpy())
     np.testing.assert_allclose(actions.mean(axis=0), policy.actor.mean(observations[0]), atol=0.03 * std.max())
     np.testing.assert_allclose(actions.std(axis=0), std, rtol=0.02)
-
-
-def test_actions_follow_from_the_seed(make_policy, observations):
-    first, second, other = (make_policy(seed=seed).draw_action(observations) for seed in (0, 0, 1))
-    np.testing.assert_array_equal(first, second)
-    assert not np.array_equal(first, other)
 
 
 def test_seeding_restarts_the_noise(policy, observations):
@@ -96,21 +81,12 @@ def test_initial_policy_hardly_acts_and_has_the_asked_standard_deviation(make_po
 def test_weights_that_were_set_are_those_it_acts_with(make_policy, policy, observations):
     other = make_policy((16, 8), seed=5)
     other.normalizer.load_state_dict(policy.normalizer.state_dict())
-    other.set_weights(policy.get_weights())
+    weights = policy.get_weights()
+    other.set_weights(weights.astype(np.float64))
+    weights[:] = 0.0
+    assert other.get_weights().dtype == np.float32
     np.testing.assert_array_equal(other.get_weights(), policy.get_weights())
     np.testing.assert_array_equal(other.actor.mean(observations), policy.actor.mean(observations))
-
-
-def test_weights_that_were_set_are_a_copy(policy):
-    weights = policy.get_weights()
-    policy.set_weights(weights)
-    weights[:] = 0.0
-    assert policy.get_weights().any()
-
-
-def test_weights_stay_float32(policy, observations):
-    policy.set_weights(policy.get_weights().astype(np.float64))
-    assert policy.get_weights().dtype == np.float32
 
 
 def test_acting_weights_change_only_with_sync(policy, observations):
@@ -148,13 +124,6 @@ def test_acting_weights_are_a_copy_of_those_learned(policy, observations):
     np.testing.assert_array_equal(policy.actor.std, before[1])
 
 
-def test_acting_and_learning_leave_the_statistics_bit_identical(policy, observations):
-    before = [buffer.clone() for buffer in policy.normalizer.buffers()]
-    states = torch.from_numpy(observations).float()
-    policy.log_prob_t(states, policy.draw_action_t(states)).sum().backward()
-    assert all(torch.equal(*pair) for pair in zip(before, policy.normalizer.buffers(), strict=True))
-
-
 def test_a_saved_agent_acts_as_the_policy_did(policy, observations, tmp_path):
     policy.save_agent(tmp_path / "agent.safetensors", {"task": "simple"})
     agent = load_agent(tmp_path / "agent.safetensors")
@@ -165,23 +134,15 @@ def test_a_saved_agent_acts_as_the_policy_did(policy, observations, tmp_path):
 def test_a_saved_agent_says_what_it_is(policy, tmp_path):
     policy.save_agent(tmp_path / "agent.safetensors", {"task": "simple", "step": "7"})
     metadata = load_agent(tmp_path / "agent.safetensors").metadata
-    assert metadata == {"task": "simple", "step": "7", "format_version": "2", "layers": "37,16,8,12", "symmetry": "none"}
+    assert metadata == {"task": "simple", "step": "7", "format_version": "2", "layers": "37,16,8,12"} | {
+        "symmetry": "none",
+        "activation": "relu",
+    }
 
 
 def test_an_agent_of_the_default_size_is_under_a_megabyte(make_policy, tmp_path):
     make_policy((512, 256)).save_agent(tmp_path / "agent.safetensors", {})
     assert (tmp_path / "agent.safetensors").stat().st_size < 1e6
-
-
-def test_saving_leaves_one_file(policy, tmp_path):
-    for _ in range(2):
-        policy.save_agent(tmp_path / "agent.safetensors", {})
-    assert [path.name for path in tmp_path.iterdir()] == ["agent.safetensors"]
-
-
-def test_entropy_of_one_action_in_closed_form(make_policy):
-    policy = make_policy(n_observations=2, n_actions=1, initial_std=0.3)
-    assert policy.entropy_t().item() == pytest.approx(0.5 * math.log(2.0 * math.pi * math.e * 0.09), rel=1e-6)
 
 
 # The bound on the standard deviation

@@ -1,259 +1,234 @@
+import copy
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from torch.distributions import Independent, Normal, kl_divergence
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from qi_ext.learning.batch import Batch
-from qi_ext.learning.gae import generalized_advantages
-from qi_ext.learning.trpo import TRPO
+from qi_ext.learning.trpo import KL_TOLERANCE
 
 
-def draw(*shape, seed=0):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-
-
-def test_the_critic_is_fitted_to_every_sample_once_an_epoch(make_trpo, make_batch):
-    agent = make_trpo(critic_batch_size=4, critic_epochs=2)
-    batch, parts = make_batch(agent.policy, n=10), []
-    expected = agent.policy.normalizer(batch.observations).tolist()
-    agent.critic.register_forward_pre_hook(lambda module, inputs: parts.append(inputs[0].tolist()))
-    agent._fit_rest(batch, torch.arange(10.0))
-    assert [len(part) for part in parts] == [4, 4, 2] * 2
-    epochs = [sum(parts[:3], []), sum(parts[3:], [])]
-    assert all(sorted(epoch) == sorted(expected) for epoch in epochs)
-    assert epochs[0] != epochs[1]
-
-
-def test_the_critic_is_fitted_to_each_samples_own_target(make_trpo, make_batch):
-    agent = make_trpo(critic_batch_size=16, critic_epochs=300, critic_learning_rate=1e-2)
-    batch, targets = make_batch(agent.policy), torch.linspace(-1.0, 1.0, 64)
-    agent.policy.normalizer.update(batch.observations)
-    agent._fit_rest(batch, targets)
+def step(trpo, batch, advantages):
+    """Figures of a step, its mean KL (old || new), and the surrogate's change, both from the distributions before and after."""
+    policy = trpo.policy
     with torch.no_grad():
-        error = agent.critic(agent.policy.normalizer(batch.observations)).squeeze(-1) - targets
-    assert (error**2).mean() < 0.05 * targets.var()
-
-
-def one_step_episodes(policy, reward, seed):
-    """256 episodes of one step, paid by reward(actions)."""
-    observations = draw(256, 37, seed=seed).float()
-    actions = policy.draw_action_t(observations)
-    columns = (observations, actions, reward(actions), observations)
-    return Batch.upload(*(column.numpy() for column in columns), absorbing=np.ones(256), last=np.ones(256), device="cpu")
-
-
-def test_actions_go_where_the_reward_is(make_trpo):
-    agent = make_trpo(max_kl=0.05, cg_fraction=1.0)
-    for seed in range(15):
-        agent.update(one_step_episodes(agent.policy, lambda actions: -((actions[:, 0] - 0.5) ** 2), seed))
-    observations = draw(256, 37, seed=99).float()
+        old = policy.distribution_t(batch.observations)
+    figures = trpo.step(batch, advantages)
     with torch.no_grad():
-        mean = agent.policy.mean_t(observations)
-    assert mean[:, 0].mean() == pytest.approx(0.5, abs=0.15)
-    assert mean[:, 1:].mean(dim=0).abs().max() < 0.15
+        new = policy.distribution_t(batch.observations)
+        ratio = torch.exp(new.log_prob(batch.actions) - old.log_prob(batch.actions))
+    return figures, kl_divergence(old, new).mean().item(), ((ratio - 1.0) * advantages).mean().item()
 
 
-def test_the_critic_learns_the_value_of_a_constant_reward(make_trpo):
-    agent = make_trpo(critic_learning_rate=1e-2, critic_epochs=10)
-    for seed in range(8):
-        agent.update(one_step_episodes(agent.policy, lambda actions: torch.full((256,), 3.0), seed))
-    assert agent.diagnostics["value"] == pytest.approx(3.0, abs=0.3)
+@pytest.mark.parametrize(("max_kl", "seed"), [(1e-4, 0), (0.01, 1), (0.5, 2)])
+def test_a_step_stays_in_the_trust_region_and_does_not_worsen_the_surrogate(make_trpo, make_batch, max_kl, seed):
+    trpo = make_trpo(seed=seed, max_kl=max_kl, cg_fraction=0.25)
+    batch = make_batch(trpo.policy, seed=seed)
+    figures, kl, improvement = step(trpo, batch, batch.rewards)
+    assert 0.0 < kl <= KL_TOLERANCE * max_kl * 1.001
+    assert improvement > 0.0
+    assert figures["kl"] == pytest.approx(kl, rel=1e-3)
+    assert figures["improvement"] == pytest.approx(improvement, rel=1e-3, abs=1e-6)
 
 
-class Seen(TRPO):
-    """Keeps the advantages that its policy step gets."""
-
-    def _policy_step(self, batch, advantages):
-        self.advantages = advantages.numpy().copy()
-        super()._policy_step(batch, advantages)
+def test_a_small_step_uses_the_whole_trust_region(make_trpo, make_batch):
+    trpo = make_trpo(max_kl=1e-4, cg_damping=0.0, cg_iterations=50)
+    batch = make_batch(trpo.policy, (256,))
+    assert step(trpo, batch, batch.rewards)[1] == pytest.approx(1e-4, rel=0.05)
 
 
-@pytest.fixture
-def make_seen(make_trpo):
-    def make(**settings):
-        plain = make_trpo(**settings)
-        return Seen(plain.mdp_info, plain.policy, plain.config, np.random.SeedSequence(0))
-
-    return make
-
-
-def constantly_paid_lanes(policy, shape):
-    """Six lanes of ten steps, lane i paid i at each, none of them ended; flags in the given shape."""
-    n_lanes, n_steps = 6, 10
-    observations = draw(n_lanes * n_steps, 37, seed=3).float()
-    rewards = torch.arange(n_lanes).repeat_interleave(n_steps).float()
-    last = np.zeros((n_lanes, n_steps))
-    last[:, -1] = 1.0
-    columns = (observations, policy.draw_action_t(observations), rewards, observations)
-    return Batch.upload(*(column.numpy() for column in columns), np.zeros(shape), last.reshape(shape), "cpu")
+def test_the_trust_region_falls_as_the_bound_on_the_standard_deviation_does_to_its_final_one(make_trpo):
+    trpo = make_trpo(initial_std=0.4, max_kl=0.02, final_max_kl=0.004)
+    found = [trpo.trust_region]
+    for _ in range(3):
+        trpo.policy.lower_max_std(1.0, final=0.01)
+        found.append(trpo.trust_region)
+    assert found == pytest.approx([0.02, 0.01, 0.005, 0.004])
+    assert make_trpo(max_kl=0.01, final_max_kl=0.5).trust_region == 0.01
 
 
-@pytest.mark.parametrize("shape", [(6, 10), (60,)], ids=["lanes and time", "lane after lane"])
-def test_advantages_do_not_leak_from_lane_to_lane(make_seen, shape):
-    agent = make_seen(gamma=0.9, gae_lambda=0.8)
+def test_a_step_that_is_good_at_no_length_leaves_exactly_the_old_policy(make_trpo, make_batch):
+    # One trial of a step of 10 nats, out where the quadratic model of the KL is wrong by far.
+    trpo = make_trpo(max_kl=10.0, line_search_steps=1, cg_damping=0.0)
+    batch, before = make_batch(trpo.policy), trpo.policy.get_weights()
+    figures, *_ = step(trpo, batch, batch.rewards)
+    assert [figures[name] for name in ("kl", "improvement", "line_search_step")] == [0.0] * 3
+    np.testing.assert_array_equal(trpo.policy.get_weights(), before)
+
+
+@pytest.mark.parametrize("bad", [torch.nan, torch.inf])
+def test_advantages_that_are_not_finite_stop_the_step_and_leave_exactly_the_old_policy(make_trpo, make_batch, bad):
+    trpo = make_trpo()
+    batch, before = make_batch(trpo.policy), trpo.policy.get_weights()
+    advantages = batch.rewards.clone()
+    advantages[7] = bad
+    with pytest.raises(FloatingPointError, match="rewards or values are not finite; the last checkpoint is good"):
+        trpo.step(batch, advantages)
+    np.testing.assert_array_equal(trpo.policy.get_weights(), before)
+
+
+def test_a_step_over_a_cliff_is_halved_until_the_surrogate_is_no_worse(make_trpo, make_policy):
+    # One action in one state, drawn at its quantiles: farther out is better, but beyond two stds it is worse again.
+    policy = make_policy((), n_observations=2, n_actions=1, initial_std=0.1)
+    trpo = make_trpo(policy=policy, initial_std=0.1, max_kl=2.0, final_max_kl=2.0)
+    observations, quantiles = torch.ones(512, 2), torch.special.ndtri((torch.arange(512) + 0.5) / 512)
+    actions = torch.from_numpy(policy.actor.mean(observations.numpy())) + 0.1 * quantiles[:, None]
+    advantages = torch.where(quantiles.abs() < 2.0, quantiles, -2.0 * quantiles)
+    columns = (observations, actions, advantages, observations)
+    batch = Batch.upload(*(column.numpy() for column in columns), np.ones(512), np.ones(512), "cpu")
+    figures, kl, improvement = step(trpo, batch, advantages)
+    assert improvement > 0.0
+    # Two stds are 2 nats, within the trust region; a half of them 0.5, and half of that 0.125.
+    assert figures["line_search_step"] == 0.25
+    assert kl == pytest.approx(2.0 * 0.25**2, rel=0.01)
+
+
+def test_entropy_coefficient_widens_a_policy_that_has_nothing_else_to_gain(make_trpo, make_batch):
+    trpo = make_trpo(entropy_coefficient=0.1)
+    trpo.policy.max_log_std[...] = 0.0
+    before = trpo.policy.entropy_t().item()
+    figures, *_ = step(trpo, make_batch(trpo.policy), torch.zeros(64))
+    assert figures["entropy"].item() == trpo.policy.entropy_t().item() > before
+
+
+# Against a reference
+
+
+def reference_step(trpo, batch, advantages):
+    """Weights after a step as Schulman et al. 2015 write it, in float64, on all states; and the halvings it took.
+
+    The Fisher matrix is the Hessian of the mean KL, by backward passes through a gradient.
+    """
+    policy = trpo.policy
+    network = copy.deepcopy(policy.network).double()
+    log_std = policy.log_std.detach().double().requires_grad_()
+    parameters = [*network.parameters(), log_std]
+    inputs, actions = policy.normalizer(batch.observations).double(), batch.actions.double()
+    advantages = advantages.double()
+
+    def distribution():
+        return Independent(Normal(network(inputs), log_std.exp()), 1)
+
     with torch.no_grad():
-        for parameter in agent.critic.linears[-1].parameters():
-            parameter.zero_()  # nothing is worth anything, so that only rewards count
-    agent.update(constantly_paid_lanes(agent.policy, shape))
-    steps_left = 10 - np.arange(10)
-    expected = np.outer(np.arange(6), (1.0 - 0.72**steps_left) / (1.0 - 0.72)).reshape(-1)
-    np.testing.assert_allclose(agent.advantages, (expected - expected.mean()) / expected.std(), atol=1e-5)
+        old = distribution()
+        old_log_prob = old.log_prob(actions)
+
+    def surrogate():
+        new = distribution()
+        gain = (torch.exp(new.log_prob(actions) - old_log_prob) * advantages).mean()
+        return gain + trpo.entropy_coefficient * new.entropy().mean()
+
+    before = surrogate()
+    gradient = parameters_to_vector(torch.autograd.grad(before, parameters))
+    slope = parameters_to_vector(torch.autograd.grad(kl_divergence(old, distribution()).mean(), parameters, create_graph=True))
+
+    def product(vector):
+        rows = torch.autograd.grad(slope @ vector, parameters, retain_graph=True)
+        return parameters_to_vector(rows) + trpo.cg_damping * vector
+
+    x, residual = torch.zeros_like(gradient), gradient.clone()
+    direction = residual.clone()
+    for _ in range(trpo.cg_iterations):
+        squared = residual @ residual
+        image = product(direction)
+        length = squared / (direction @ image)
+        x += length * direction
+        residual -= length * image
+        direction = residual + (residual @ residual) / squared * direction
+    full_step = x * torch.sqrt(2.0 * trpo.max_kl / (x @ product(x)))
+    start = parameters_to_vector(parameters).detach()
+    with torch.no_grad():
+        for halvings in range(trpo.line_search_steps):
+            vector = start + 0.5**halvings * full_step
+            vector[-len(log_std) :].clamp_(math.log(trpo.min_std), float(policy.max_log_std))
+            vector_to_parameters(vector, parameters)
+            kl = kl_divergence(old, distribution()).mean()
+            if kl <= KL_TOLERANCE * trpo.max_kl and surrogate() >= before:
+                return vector, halvings
+    return start, None
 
 
-def test_rollouts_are_learned_from_as_mushroom_rls_dataset_of_them_is(make_trpo, make_rollouts):
-    by_arrays, by_list = make_trpo(), make_trpo()
-    before = by_arrays.policy.get_weights()
-    for seed in range(2):
-        rollouts = make_rollouts(by_arrays.policy, seed)
-        by_arrays.fit_rollouts(rollouts)
-        by_list.fit(rollouts.dataset())
-    for agent in (by_arrays, by_list):
-        agent.learned = [*agent.policy.parameters(), *agent.critic.parameters(), *agent.policy.normalizer.buffers()]
-    assert all(torch.equal(*pair) for pair in zip(by_arrays.learned, by_list.learned, strict=True))
-    assert not np.array_equal(by_arrays.policy.get_weights(), before)
+CASES = {
+    "default": {},
+    "no damping": {"cg_damping": 0.0, "cg_iterations": 5},
+    "entropy": {"entropy_coefficient": 0.05},
+    "a long step": {"max_kl": 10.0, "cg_damping": 1e-3},
+    "at a bound": {"max_kl": 0.3, "min_std": 0.49},
+    "no hidden layer": {"hidden": (), "cg_iterations": 5},  # in more, float32 loses its orthogonal directions
+    "more states than a CPU multiplies at once": {"hidden": (64, 32)},
+}
 
 
-def test_an_update_merges_its_observations_into_the_statistics_once(make_trpo, make_batch):
-    agent = make_trpo()
-    for seed in range(2):
-        agent.update(make_batch(agent.policy, seed=seed))
-    observations = torch.cat([make_batch(agent.policy, seed=seed).observations for seed in range(2)]).double()
-    assert agent.policy.normalizer.count == 128
-    torch.testing.assert_close(agent.policy.normalizer.mean, observations.mean(dim=0), rtol=1e-9, atol=1e-12)
+def change_against_reference(trpo, make_batch, n, seed, precision="single"):
+    """The step's change of the weights, the reference's, the step's figures, and the reference's halvings."""
+    policy = trpo.policy
+    policy.normalizer.update(make_batch(policy, (512,), seed=7).observations)
+    policy.sync()
+    batch = make_batch(policy, (n,), seed=seed)
+    if precision == "double":
+        policy.network.double()
+        policy.log_std.data = policy.log_std.data.double()
+        batch = replace(batch, **{name: getattr(batch, name).double() for name in ("observations", "actions", "rewards")})
+    advantages = (batch.rewards - batch.rewards.mean()) / batch.rewards.std()
+    before = parameters_to_vector(policy.parameters()).detach().double()
+    expected, halvings = reference_step(trpo, batch, advantages)
+    figures = trpo.step(batch, advantages)
+    return parameters_to_vector(policy.parameters()).detach().double() - before, expected - before, figures, halvings
 
 
-def test_the_policy_step_sees_the_policy_that_acted(make_trpo, make_batch):
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(("precision", "tolerance", "seed"), [("single", 1e-4, 0), ("double", 1e-10, 1)])
+def test_a_step_on_all_states_is_that_of_the_reference(make_trpo, make_batch, case, precision, tolerance, seed):
+    trpo = make_trpo(seed=seed, **({"hidden": (24, 16)} | CASES[case]))
+    n = 1100 if case.startswith("more states") else 300
+    change, expected, figures, halvings = change_against_reference(trpo, make_batch, n, seed, precision)
+    assert (change - expected).norm() < tolerance * expected.norm()
+    assert figures["line_search_step"] == 0.5**halvings
+
+
+def test_some_of_the_reference_steps_are_halved_and_some_stop_at_a_bound(make_trpo, make_batch):
+    # Else the test above would say nothing about either.
+    long, bounded = (make_trpo(hidden=(24, 16), **CASES[case]) for case in ("a long step", "at a bound"))
+    *_, halvings = change_against_reference(long, make_batch, 300, 0)
+    assert halvings > 0
+    change_against_reference(bounded, make_batch, 300, 0)
+    assert torch.isclose(bounded.policy.log_std.exp(), torch.tensor([[0.49], [0.5]])).any()
+
+
+def test_states_of_fisher_products_are_drawn_without_repeats_from_the_generator(make_trpo, make_batch, monkeypatch):
     seen = []
-
-    class Watched(TRPO):
-        def _policy_step(self, batch, advantages):
-            with torch.no_grad():
-                seen.append((self.policy.mean_t(batch.observations).numpy(), self.policy.actor.mean(batch.observations)))
-            super()._policy_step(batch, advantages)
-
-    plain = make_trpo()
-    agent = Watched(plain.mdp_info, plain.policy, plain.config, np.random.SeedSequence(0))
-    for seed in range(3):
-        agent.update(make_batch(agent.policy, seed=seed))
-    for learned, acted in seen:
-        np.testing.assert_allclose(learned, acted, atol=1e-5)
+    one, other = (make_trpo(cg_fraction=0.25) for _ in range(2))
+    monkeypatch.setattr(
+        "qi_ext.learning.trpo.gauss_newton_product",
+        lambda policy, linearized: seen.append({tuple(row) for row in linearized.inputs.tolist()}) or (lambda vector: vector),
+    )
+    batch = make_batch(one.policy)
+    for trpo in (one, other, one):
+        trpo.step(batch, batch.rewards)
+    assert [len(rows) for rows in seen] == [16] * 3
+    assert seen[0] == seen[1] != seen[2]
+    assert seen[0] < {tuple(row) for row in one.policy.inputs(batch.observations).tolist()}
 
 
-def test_new_statistics_leave_the_policy_the_function_that_the_step_made_it(make_trpo, make_batch):
-    made = []
-
-    class Watched(TRPO):
-        def _update_statistics(self, observations):
-            with torch.no_grad():
-                made.append(self.policy.mean_t(observations).numpy())
-            super()._update_statistics(observations)
-
-    plain = make_trpo()
-    agent = Watched(plain.mdp_info, plain.policy, plain.config, np.random.SeedSequence(0))
-    batch = make_batch(agent.policy)
-    agent.update(batch)
-    np.testing.assert_allclose(agent.policy.actor.mean(batch.observations), made[0], atol=1e-4)
-
-
-def test_falls_far_outside_of_the_statistics_do_not_move_the_policy(make_trpo, make_batch):
-    agent = make_trpo()
-    agent.policy.normalizer.update(make_batch(agent.policy, n=512, seed=7).observations)
-    falls = 50.0 * make_batch(agent.policy, n=64, seed=8).observations
-    with torch.no_grad():
-        before = agent.policy.distribution_t(falls)
-        agent._update_statistics(falls)
-        moved = torch.distributions.kl_divergence(before, agent.policy.distribution_t(falls))
-    assert moved.max() < 1e-6
-
-
-def test_a_reward_that_is_not_a_number_stops_the_fit_and_leaves_the_policy(make_trpo, make_batch, make_dataset):
-    agent = make_trpo()
-    agent.fit(make_dataset(agent.policy))
-    observations = make_batch(agent.policy).observations
-    before, std = agent.policy.actor.mean(observations), agent.policy.actor.std
-    dataset = make_dataset(agent.policy, seed=1)
-    dataset[5] = (*dataset[5][:2], np.float32(np.nan), *dataset[5][3:])
-    with pytest.raises(FloatingPointError, match="training: rewards are not finite; nothing was learned"):
-        agent.fit(dataset)
-    np.testing.assert_array_equal(agent.policy.actor.mean(observations), before)
-    np.testing.assert_array_equal(agent.policy.actor.std, std)
-
-
-def test_an_observation_that_is_not_a_number_stops_the_fit_and_leaves_the_policy(make_trpo, make_dataset):
-    agent = make_trpo()
-    agent.fit(make_dataset(agent.policy))
-    before, statistics = agent.policy.get_weights(), agent.policy.normalizer.mean.clone()
-    dataset = make_dataset(agent.policy, seed=1)
-    dataset[5][0][3] = np.nan
-    with pytest.raises(FloatingPointError, match="training: observations are not finite"):
-        agent.fit(dataset)
-    np.testing.assert_array_equal(agent.policy.get_weights(), before)
-    assert torch.equal(agent.policy.normalizer.mean, statistics)
-
-
-def test_a_value_that_is_not_a_number_stops_the_update_and_leaves_the_policy(make_trpo, make_batch):
-    agent = make_trpo()
-    batch = make_batch(agent.policy)
-    before, statistics = agent.policy.get_weights(), agent.policy.normalizer.mean.clone()
-    with torch.no_grad():
-        agent.critic.linears[-1].bias.fill_(torch.nan)
-    with pytest.raises(FloatingPointError, match="rewards or values are not finite"):
-        agent.update(batch)
-    np.testing.assert_array_equal(agent.policy.get_weights(), before)
-    assert torch.equal(agent.policy.normalizer.mean, statistics)
-
-
-def test_diagnostics_that_are_not_finite_are_named(make_trpo, make_batch):
-    agent = make_trpo(critic_learning_rate=1.0)
-    with torch.no_grad():
-        agent.critic.linears[-1].weight.fill_(1e25)  # whose square is more than float32 holds
-    with pytest.raises(FloatingPointError, match=r"training: .*critic_loss.* not finite: .*smaller learning rates"):
-        agent.update(make_batch(agent.policy))
-
-
-def test_next_values_are_those_of_the_next_observations_though_they_are_asked_for_at_cuts_only(make_trpo, make_batch):
-    agent = make_trpo(critic_hidden=[16])
-    for seed in range(2):
-        agent.update(make_batch(agent.policy, seed=seed))
-    batch = make_batch(agent.policy, n=200, seed=5)
-    rewards, normalizer = batch.rewards, agent.policy.normalizer
-    rows = []
-    hook = agent.critic.register_forward_pre_hook(lambda module, inputs: rows.append(len(inputs[0])))
-    with torch.no_grad():
-        advantages, targets = agent._advantages(batch, rewards)
-        hook.remove()
-        values, next_values = (
-            agent.critic(normalizer(states)).squeeze(-1).double() for states in (batch.observations, batch.next_observations)
-        )
-    config = agent.config
-    columns = (rewards.double(), values, next_values, batch.absorbing.double(), batch.last.double())
-    expected = generalized_advantages(*columns, config.gamma, config.gae_lambda)
-    torch.testing.assert_close(advantages, expected, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(targets.double(), expected + values, rtol=1e-5, atol=1e-5)
-    assert rows == [200, len(batch.cuts)]
-    assert 1 < len(batch.cuts) < 100
-
-
-def test_at_a_cut_the_value_is_that_of_the_state_that_was_reached(make_trpo, make_columns):
-    # The next lane's first state lies where the successor would.
-    agent = make_trpo(gamma=0.9, gae_lambda=0.0)
-    columns = [column.reshape(4, 16, *column.shape[1:]) for column in make_columns(agent.policy)]
-    nothing_ends = [*columns[:4], np.zeros((4, 16)), np.zeros((4, 16))]
-    batch = Batch.upload(*nothing_ends, "cpu")
-    with torch.no_grad():
-        advantages, _ = agent._advantages(batch, batch.rewards)
-        value, next_value = (
-            agent.critic(agent.policy.normalizer(states)).squeeze(-1)[batch.cuts]
-            for states in (batch.observations, batch.next_observations)
-        )
-    assert batch.cuts.tolist() == [15, 31, 47, 63]
-    expected = (batch.rewards[batch.cuts] + 0.9 * next_value - value).double()
-    torch.testing.assert_close(advantages[batch.cuts], expected, rtol=1e-5, atol=1e-5)
-
-
-def test_an_update_lowers_the_bound_on_the_standard_deviation_by_its_steps(make_trpo, make_batch):
-    agent = make_trpo(initial_std=0.5, std_half_life=128, final_std=0.2)
-    for bound in (0.5 / 2**0.5, 0.25, 0.2, 0.2):  # batches of 64 steps
-        agent.update(make_batch(agent.policy, n=64))
-        assert float(np.exp(agent.policy.max_log_std)) == pytest.approx(bound)
-        assert agent.policy.log_std.exp().max() <= bound * (1.0 + 1e-6)
-        np.testing.assert_allclose(agent.policy.actor.std, agent.policy.log_std.detach().exp(), rtol=1e-6)
+@pytest.mark.parametrize(("direction", "bound"), [("narrower", 0.45), ("wider", 0.55)])
+def test_a_step_stops_at_the_bounds_of_the_standard_deviation(make_trpo, make_batch, direction, bound):
+    bounded, free = (make_trpo(max_kl=0.2, min_std=min_std) for min_std in (0.45, 1e-4))
+    batch = make_batch(bounded.policy, (256,))
+    # Actions near the mean are the better, or the worse.
+    noise = batch.actions - bounded.policy.mean_t(batch.observations).detach()
+    advantages = (noise**2).sum(dim=1) * (-1.0 if direction == "narrower" else 1.0)
+    advantages = (advantages - advantages.mean()) / advantages.std()
+    for trpo, widest in ((bounded, 0.55), (free, 10.0)):
+        trpo.policy.max_log_std[...] = math.log(widest)
+        figures, kl, improvement = step(trpo, batch, advantages)
+        assert 0.0 < kl <= KL_TOLERANCE * 0.2 * 1.001 and improvement >= 0.0
+        assert figures["kl"] == pytest.approx(kl, rel=1e-3, abs=1e-6)
+    beyond = (free.policy.log_std.exp() - bound) * (1.0 if direction == "wider" else -1.0)
+    assert (beyond > 0.0).any(), "the step would not go beyond the bound by itself"
+    std = bounded.policy.log_std.exp()
+    assert ((std >= 0.45 * (1.0 - 1e-6)) & (std <= 0.55 * (1.0 + 1e-6))).all()
+    assert torch.isclose(std, torch.tensor(bound), rtol=1e-6).any()

@@ -114,31 +114,19 @@ def small_config():
 
 @pytest.fixture(scope="session")
 def make_agent(small_config):
-    """make_agent(environment, seed=0): GAIL of small networks for a `QuadrupedDirection`."""
-    from qi_ext.learning import GAIL
+    """make_agent(environment, seed=0): a learner of small networks for a `QuadrupedDirection`."""
+    from qi_ext.learning import make_learner
 
     def make(environment, seed=0):
-        return GAIL(environment.info, environment.demonstrations, small_config, np.random.SeedSequence(seed))
+        return make_learner(small_config, environment.info, environment.demonstrations, np.random.SeedSequence(seed))
 
     return make
 
 
 @pytest.fixture(scope="session")
 def learned():
-    """learned(agent): all that `TRPO` and `GAIL` change when they learn, and their generators, to be compared exactly."""
-
-    def of(agent):
-        parts = {"policy": agent.policy.get_weights().tobytes(), "acting": agent.policy.generator.bit_generator.state}
-        parts["learner"] = agent.generator.bit_generator.state
-        networks = {"critic": agent.critic, "normalizer": agent.policy.normalizer}
-        if hasattr(agent, "discriminator"):
-            networks["discriminator"] = agent.discriminator
-            parts["discriminator's generator"] = agent._torch_generator.get_state().numpy().tobytes()
-        for name, network in networks.items():
-            parts |= {f"{name}.{key}": tensor.numpy().tobytes() for key, tensor in network.state_dict().items()}
-        return parts
-
-    return of
+    """learned(agent): all that a learner changes when it learns, and its generators, to be compared exactly."""
+    return lambda agent: {name: value.tobytes() for name, value in agent.state().items()}
 
 
 @pytest.fixture

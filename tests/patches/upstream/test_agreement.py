@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.learning import GAIL, VAIL
+from qi_ext.learning import make_learner
 from qi_ext.learning.batch import Batch
-from qi_ext.learning.discriminators import imitation_reward
 from qi_ext.learning.gae import generalized_advantages
 from qi_ext.robot import a1
 from qi_ext.robot.commands import task_commands
@@ -54,7 +53,7 @@ def pair(mdp_info, demonstrations):
         if algorithm == "vail":
             settings |= {"code_size": CODE, "beta_learning_rate": 0.01, "information_constraint": 0.5}
         config = make_config("simple", algorithm, **settings)
-        ours = {"gail": GAIL, "vail": VAIL}[algorithm](mdp_info, demonstrations, config, np.random.SeedSequence(3))
+        ours = make_learner(config, mdp_info, demonstrations, np.random.SeedSequence(3))
         ours.policy.max_log_std[...] = np.log(10.0)
         # What is not to be compared here: that bound, our clipping, and statistics that differ between a state and the next.
         ours.discriminator.normalizer.clip = np.inf
@@ -119,7 +118,7 @@ def _copy_weights(ours, published):
     statistics(judge._stand, normalizer.mean[:37].numpy(), normalizer.variance[:37].numpy())
     copy(policy._linears, ours.policy.network.layers())
     published.policy._log_sigma.data.copy_(ours.policy.log_std.data)
-    copy(critic._linears, ours.critic.layers())
+    copy(critic._linears, ours.critic.network.layers())
     if not hasattr(judge, "encoder_net"):
         copy(judge._linears, ours.discriminator.network.layers())
         return
@@ -155,11 +154,11 @@ def _close(found, expected):
 
 def _discriminator_loss(ours, published, columns, expert):
     """Loss and gradients of ours, loss and network of the published one, of the same transitions and noise."""
-    policy = torch.from_numpy(np.hstack([columns[0], columns[3]]))
-    demonstrated = torch.from_numpy(np.hstack(expert))
+    sides = (np.hstack([columns[0], columns[3]]), np.hstack(expert))
+    inputs = (ours.discriminator.normalizer(torch.from_numpy(side)) for side in sides)
     torch.manual_seed(11)
     noise = torch.randn(2 * ROWS, CODE)
-    loss, _ = ours.discriminator.loss(policy, demonstrated, noise)
+    loss, _ = ours.discriminator.penalized_loss(*inputs, noise)
     loss.backward()
     states = torch.from_numpy(np.concatenate([columns[0], expert[0]]))
     following = torch.from_numpy(np.concatenate([columns[3], expert[1]]))
@@ -203,9 +202,7 @@ def test_the_bottlenecks_weight_agrees(pair, columns, expert):
 @both
 def test_rewards_agree(pair, columns, algorithm):
     ours, published = pair(algorithm)
-    transitions = torch.from_numpy(np.hstack([columns[0], columns[3]]))
-    with torch.no_grad():
-        rewards = imitation_reward(ours.discriminator(transitions)).numpy()
+    rewards = ours.rewards(Batch.upload(*columns, "cpu")).numpy()
     assert rewards.std() > 1e-3
     _close(rewards, published.make_discrim_reward(columns[0], columns[1], columns[3]))
 
@@ -219,9 +216,7 @@ def test_advantages_agree(pair, columns, algorithm):
     rewards = np.random.default_rng(0).normal(size=ROWS).astype(np.float32)
     _, theirs = compute_gae(published._V, observations, following, rewards, absorbing, last, 0.99, 0.97)
     with torch.no_grad():
-        values, next_values = (
-            ours.critic(ours.policy.normalizer(torch.from_numpy(x))).squeeze(-1) for x in (observations, following)
-        )
+        values, next_values = (ours.critic.values(torch.from_numpy(x)) for x in (observations, following))
     arrays = (torch.from_numpy(np.asarray(x, np.float32)) for x in (rewards, values, next_values, absorbing, last))
     found = generalized_advantages(*arrays, 0.99, 0.97).numpy()
     _close(found, theirs[:, 0])
@@ -236,7 +231,7 @@ def test_policy_steps_agree(pair, columns, algorithm):
     ours.update(Batch.upload(*columns, "cpu"))
     published.fit(list(zip(*columns, strict=True)))
     found, theirs = ours.policy.get_weights(), published.policy.get_weights()
-    assert ours.diagnostics["line_search_step"] > 0.0
+    assert ours.diagnostics()["line_search_step"] > 0.0
     _close(found, theirs)
     # Weights are near 1 and a step is small, so that the steps themselves are compared too.
     assert np.linalg.norm(found - theirs) <= TOLERANCE * np.linalg.norm(theirs - start)

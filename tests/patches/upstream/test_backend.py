@@ -114,7 +114,7 @@ def test_a_discriminator_of_actions_refuses_demonstrations_without_them():
     from dataclasses import replace
 
     from qi_ext.demonstrations import load_demonstrations
-    from qi_ext.learning.backends import agent_class
+    from qi_ext.learning import make_learner
     from qi_ext.robot.commands import task_commands
     from qi_ext.training.config import make_config
     from qi_ext.utils.errors import UserError
@@ -122,7 +122,7 @@ def test_a_discriminator_of_actions_refuses_demonstrations_without_them():
     config = make_config(**TINY | {"discriminator_input": "action"})
     demonstrations = replace(load_demonstrations("trot", task_commands("simple")), actions=None)
     with pytest.raises(UserError, match="--discriminator_input"):
-        agent_class(config)(None, demonstrations, config, np.random.SeedSequence(0))
+        make_learner(config, None, demonstrations, np.random.SeedSequence(0))
 
 
 @both

@@ -1,0 +1,1 @@
+"""imitation-lib's GAIL and VAIL behind the phases of a learner."""
