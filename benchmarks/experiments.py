@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config, makes_the_experiment
 from qi_ext.utils.errors import UserError
 

@@ -17,8 +17,8 @@ from tables import processor
 
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.report.tables import GAIT_COLUMNS, totals
-from qi_ext.robot.commands import task_commands
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training.episode_counter import WINDOW_STEPS
 from qi_ext.training.run_directory import write_json
 from qi_ext.utils.files import write_atomically

@@ -9,7 +9,7 @@ from pathlib import Path
 from published import LEVELS
 
 from qi_ext.report.tables import GAIT_COLUMNS, NAMES
-from qi_ext.robot.commands import TASKS
+from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.errors import UserError
 
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from bare_physics import BareProcesses, recorded
+from qi_ext.learning.factory import warm_start
 from stock_contenders import StockCore, VectorEnv, Walk, write_walks
 from tables import say
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
-from qi_ext.learning.factory import warm_start
 from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.robot import a1
 from qi_ext.sampling.pool_source import BatchedSampler

@@ -92,12 +92,12 @@ class _Loops:
     def __init__(self, config, walks, walking, threads, stack):
         import numpy as np
         import torch
+        from qi_ext.learning.factory import warm_start
         from stock_contenders import stock_a1, write_walks
         from stock_learner import StockImitation
 
         from qi_ext.learning import make_learner
         from qi_ext.learning.device import choose_device
-        from qi_ext.learning.factory import warm_start
         from qi_ext.sampling import ParallelCore
         from qi_ext.tasks import QuadrupedDirection
 

@@ -8,7 +8,7 @@ torque noise, the undisturbed action being the label). The same options make the
 
 from pathlib import Path
 
-from qi_ext.robot.commands import TASKS, task_commands
+from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output

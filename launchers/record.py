@@ -12,7 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 from qi_ext.robot import a1
-from qi_ext.robot.commands import TASKS, Command
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output

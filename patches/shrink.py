@@ -18,7 +18,7 @@ import numpy as np
 from patches.safe_pickle import Names, Refused, array_names, load_pickle, load_torch
 from qi_ext.agents.acting import Actor, save_agent
 from qi_ext.robot import a1
-from qi_ext.robot.commands import TASKS
+from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output

@@ -79,9 +79,6 @@ def action(transitions):
     return torch.cat([transitions.observations, transitions.actions], dim=1)
 
 
-INPUTS = {"tracking": tracking, "next_state": next_state, "state": state, "action": action}
-
-
 def tracking_error(observations):
     """Velocity of the trunk less the commanded one, (N, 2), m/s: along the command, and across to its left.
 

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-TASKS = ("simple", "hard")
-
 
 @dataclass(frozen=True)
 class Command:
@@ -44,19 +42,6 @@ class Command:
     def velocity(self):
         """Commanded velocity, (2,), m/s in the world frame."""
         return self.speed * self.features[:2]
-
-
-def task_commands(task, n_directions=8, speed=0.5):
-    """Commands that a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`.
-
-    speed: m/s. Raises ValueError for an unknown task, or a number of directions that is no whole number of at least 1.
-    """
-    if task not in TASKS:
-        raise ValueError(f"task: unknown task {task!r}; choose one of {', '.join(TASKS)}")
-    if not isinstance(n_directions, int | np.integer) or n_directions < 1:
-        raise ValueError(f"n_directions: must be a whole number of at least 1, not {n_directions!r}")
-    count = 1 if task == "simple" else int(n_directions)
-    return tuple(Command(360.0 * i / count, speed) for i in range(count))
 
 
 def _is_finite(number):

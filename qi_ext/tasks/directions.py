@@ -3,7 +3,7 @@
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.robot.commands import angle_between
+from qi_ext.robot.commands import Command, angle_between
 from qi_ext.tasks.task import DRAWN, Starts, Task
 
 
@@ -44,3 +44,20 @@ class DirectionTask(Task):
             group_of_command=np.array([self._nearest(command) for command in self.commands]),
             commands=np.array([command.features for command in self.commands]),
         )
+
+
+# By the names that --task takes.
+TASKS = {"simple": DirectionTask, "hard": DirectionTask}
+
+
+def task_commands(task, n_directions=8, speed=0.5):
+    """Commands that a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`.
+
+    speed: m/s. Raises ValueError for an unknown task, or a number of directions that is no whole number of at least 1.
+    """
+    if task not in TASKS:
+        raise ValueError(f"task: unknown task {task!r}; choose one of {', '.join(TASKS)}")
+    if not isinstance(n_directions, int | np.integer) or n_directions < 1:
+        raise ValueError(f"n_directions: must be a whole number of at least 1, not {n_directions!r}")
+    count = 1 if task == "simple" else int(n_directions)
+    return tuple(Command(360.0 * i / count, speed) for i in range(count))

@@ -10,8 +10,8 @@ from mushroom_rl.utils.mujoco import ObservationHelper
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
-from qi_ext.robot.commands import TASKS, Command, task_commands
-from qi_ext.tasks.directions import DirectionTask
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
 
 
@@ -101,7 +101,7 @@ class QuadrupedDirection(UnitreeA1):
         """
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed)
         self.demonstrations = load_demonstrations(demonstrations, commands)
-        self.task = task if isinstance(task, Task) else DirectionTask(task, commands, self.demonstrations)
+        self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
         super().__init__(random_start=False, **kwargs)
         self.obs_helpers = [

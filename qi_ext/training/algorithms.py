@@ -1,6 +1,5 @@
 """Learning algorithms, by the names that --algorithm takes. A new one is a line in ALGORITHMS."""
 
-import importlib
 from dataclasses import dataclass
 
 from qi_ext.training.settings import Vail
@@ -11,19 +10,14 @@ from qi_ext.utils.settings import Settings
 class Algorithm:
     """An adversarial algorithm, which is what its discriminator is.
 
-    discriminator: "module:class", a `qi_ext.learning.Discriminator`, imported when the learner is built.
+    discriminator: a subclass of `qi_ext.learning.Discriminator`, or "module:class", imported when the learner is built.
     settings: the group of settings that the class takes beside those of all, as keywords; the config has it under the
     algorithm's name. None where it takes none. description: for the help text.
     """
 
-    discriminator: str
+    discriminator: str | type
     settings: type[Settings] | None = None
     description: str = ""
-
-    def load_discriminator(self):
-        """Import and return the discriminator's class."""
-        module, _, name = self.discriminator.partition(":")
-        return getattr(importlib.import_module(module), name)
 
 
 ALGORITHMS = {

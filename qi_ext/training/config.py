@@ -2,7 +2,7 @@
 
 from pydantic import ConfigDict
 
-from qi_ext.learning.imitation_lib_settings import DOES_NOT_KNOW, ImitationLib
+from qi_ext.learning.imitation_lib.settings import DOES_NOT_KNOW, ImitationLib
 from qi_ext.training.algorithms import ALGORITHMS, IMITATION_LIB_HAS
 from qi_ext.training.presets import preset
 from qi_ext.training.settings import (

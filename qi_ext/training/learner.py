@@ -5,11 +5,13 @@ import numpy as np
 from qi_ext.learning.adversarial import AdversarialLearner
 from qi_ext.learning.cloning import clone
 from qi_ext.learning.critic import Critic
+from qi_ext.learning.inputs import INPUTS
 from qi_ext.learning.policy import GaussianPolicy
-from qi_ext.learning.transitions import INPUTS, expert_transitions
+from qi_ext.learning.transitions import expert_transitions
 from qi_ext.learning.trpo import TRPO
 from qi_ext.training.algorithms import ALGORITHMS
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.references import load
 
 
 def make_learner(config, mdp_info, demonstrations, seed, device="cpu"):
@@ -99,11 +101,11 @@ def _native(config, mdp_info, demonstrations, seed, device):
             epochs=critic.critic_epochs,
             batch_size=critic.critic_batch_size,
         ),
-        ALGORITHMS[config.run.algorithm].load_discriminator()(
+        load(ALGORITHMS[config.run.algorithm].discriminator)(
             expert,
             discriminator_seed,
             generator,
-            features=INPUTS[discriminator.discriminator_input],
+            features=load(INPUTS[discriminator.discriminator_input]),
             hidden=discriminator.discriminator_hidden,
             learning_rate=discriminator.discriminator_learning_rate,
             updates=discriminator.discriminator_updates,

@@ -4,7 +4,7 @@ A row is (words, {setting: value}). It holds where all its words are true of the
 `warm` where it has a warm start. Rows are applied from top to bottom, so that the last one that says something counts.
 """
 
-from qi_ext.learning import imitation_lib_settings
+from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
 
 PRESETS = [
     (

@@ -7,14 +7,16 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from qi_ext.learning.imitation_lib_settings import ImitationLib
-from qi_ext.utils.settings import LayerSizes, Number, Settings, Whole, option
+from qi_ext.learning.imitation_lib.settings import ImitationLib
+from qi_ext.learning.inputs import INPUTS
+from qi_ext.tasks.directions import TASKS
+from qi_ext.utils.settings import LayerSizes, Number, Settings, Whole, one_of, option
 
 
 class Task(Settings):
     """Task and demonstrations."""
 
-    task: Literal["simple", "hard"] = option(
+    task: Annotated[str, one_of(TASKS)] = option(
         "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
     )
     demonstrations: str = option(
@@ -132,7 +134,7 @@ class Discriminator(Settings):
         "imitation",
         "what is learned from: imitation (the discriminator); to compare with, constant (survival) or environment (the task's)",
     )
-    discriminator_input: Literal["tracking", "next_state", "state", "action"] = option(
+    discriminator_input: Annotated[str, one_of(INPUTS)] = option(
         "tracking",
         "what it sees: state, next_state (with state), tracking (and how both miss the command), or action (with state)",
     )

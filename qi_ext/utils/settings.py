@@ -4,7 +4,8 @@ import contextlib
 from types import UnionType
 from typing import Annotated, Literal, Union, get_origin
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
 
@@ -58,6 +59,22 @@ class Settings(BaseModel):
             super().__init__(**values)
         except ValidationError as error:
             raise UserError(one_line(error)) from None
+
+
+def one_of(registry):
+    """A validator of names: those that `registry`, {name: anything}, has when it is asked."""
+
+    def check(name):
+        if name not in registry:
+            raise PydanticCustomError("literal_error", "unknown", {"expected": _listed(registry)})
+        return name
+
+    return AfterValidator(check)
+
+
+def _listed(names):
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def option(default, description, at_least=None, at_most=None):

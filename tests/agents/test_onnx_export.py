@@ -16,7 +16,7 @@ from qi_ext.agents.acting import Actor
 from qi_ext.agents.onnx_export import export_onnx
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

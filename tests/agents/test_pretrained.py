@@ -14,8 +14,8 @@ from qi_ext.agents.acting import PRETRAINED, Actor, agent_path, load_agent, save
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.evaluation import evaluate
 from qi_ext.evaluation.walker import load_subject
-from qi_ext.robot.commands import task_commands
 from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -17,7 +17,7 @@ import yaml
 from safetensors.numpy import save_file
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

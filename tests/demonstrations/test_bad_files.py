@@ -9,7 +9,7 @@ import pytest
 
 from qi_ext.demonstrations import formats, load_demonstrations, npz
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 WRITERS = {

@@ -12,7 +12,7 @@ from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.loading import embedded_path
 from qi_ext.demonstrations.recording import summary
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 
 ROOT = Path(__file__).parents[2]
 

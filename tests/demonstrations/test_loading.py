@@ -3,7 +3,8 @@ import pytest
 
 from qi_ext.demonstrations import formats, load_demonstrations
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 

@@ -7,10 +7,10 @@ from qi_ext.agents.acting import Actor
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.evaluation import evaluate
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.tasks.directions import task_commands
 
 HORIZON = 60
 

@@ -8,10 +8,11 @@ import pytest
 from qi_ext.agents.acting import Actor
 from qi_ext.evaluation import compare_robustness, conditions, evaluate
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.tasks.directions import task_commands
 
 
 @pytest.fixture(scope="module")

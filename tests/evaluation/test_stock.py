@@ -18,10 +18,11 @@ from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, compare_stock, ev
 from qi_ext.evaluation.walker import load_subject
 from qi_ext.report.tables import table
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import SamplingError
 
 COMMANDS = task_commands("hard")

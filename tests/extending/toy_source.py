@@ -3,7 +3,7 @@
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.sampling import RolloutSource, Rollouts
+from qi_ext.sampling import Rollouts, RolloutSource
 from qi_ext.sampling.rollouts import EPISODE
 from qi_ext.utils.generators import pack_generator, unpack_generator
 

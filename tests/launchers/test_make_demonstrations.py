@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qi_ext.demonstrations import load_demonstrations, recording
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "make_demonstrations.py"

@@ -7,8 +7,8 @@ from mushroom_rl.utils.spaces import Box
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.learning import TRPO, GaussianPolicy, factory
 from qi_ext.learning.batch import Batch
-from qi_ext.robot.commands import task_commands
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
 
 SMALL = {

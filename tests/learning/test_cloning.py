@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from qi_ext.learning.factory import warm_start
 
 from qi_ext.learning.cloning import clone
-from qi_ext.learning.factory import warm_start
 from qi_ext.utils.errors import UserError
 
 SETTINGS = {"std": 0.08, "learning_rate": 1e-2, "nominal_weight": 0.25, "batch_size": 256}

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
+from qi_ext.learning.factory import check_backend
 
 from patches.imitation_lib.library import COMMIT, REPOSITORY, found_commit
 from qi_ext.learning import ALGORITHMS, GAIL, VAIL, AdversarialLearner, Algorithm
-from qi_ext.learning.factory import check_backend
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

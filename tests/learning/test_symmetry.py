@@ -10,8 +10,9 @@ from qi_ext.learning import GaussianPolicy
 from qi_ext.learning.cloning import clone
 from qi_ext.learning.natural_gradient import Linearized
 from qi_ext.robot import a1, mirror
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.rollouts import Rollouts
+from qi_ext.tasks.directions import task_commands
 
 WARM_START = {"std": 0.1, "learning_rate": 1e-2, "nominal_weight": 1.0, "batch_size": 256}
 

@@ -7,7 +7,8 @@ import torch
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.learning.transitions import INPUTS, expert_transitions, policy_transitions, tracking_error
 from qi_ext.robot import a1, mirror
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 SEEN = {

@@ -10,7 +10,7 @@ import pytest
 from qi_ext.evaluation.recorded_episodes import Walk
 from qi_ext.report import plots
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 
 SVG = "{http://www.w3.org/2000/svg}"
 

@@ -11,7 +11,8 @@ from scipy.ndimage import binary_closing, label
 from qi_ext.evaluation.recorded_episodes import Walk
 from qi_ext.report import video
 from qi_ext.report.rendering import Renderer
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 

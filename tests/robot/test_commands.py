@@ -3,7 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from qi_ext.robot.commands import Command, angle_between, task_commands
+from qi_ext.robot.commands import Command, angle_between
+from qi_ext.tasks.directions import task_commands
 
 
 @pytest.mark.parametrize(

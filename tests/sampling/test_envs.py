@@ -3,13 +3,13 @@ import pickle
 import mujoco
 import numpy as np
 import pytest
+from qi_ext.sampling.specification import STATE
 
-from qi_ext.robot.commands import task_commands
 from qi_ext.sampling import physics as worker
 from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.envs import EPISODES, LANES, Lanes, episode_seed, seed_of
 from qi_ext.sampling.rollouts import ARRAYS
-from qi_ext.sampling.specification import STATE
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.generators import pack_generator, unpack_generator
 
 

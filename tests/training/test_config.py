@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from qi_ext.learning import imitation_lib_settings
+from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
 from qi_ext.training.algorithms import ALGORITHMS, Algorithm, learner_builder
 from qi_ext.training.config import all_options, make_config, makes_the_experiment, may_change
 from qi_ext.training.presets import PRESETS

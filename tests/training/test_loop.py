@@ -14,7 +14,7 @@ from qi_ext import load_agent
 from qi_ext.demonstrations import formats, load_demonstrations
 from qi_ext.evaluation import compare
 from qi_ext.learning import GAIL
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training import loop
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.loop import Training

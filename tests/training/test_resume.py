@@ -18,7 +18,7 @@ from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.config import make_config, may_change, options
 from qi_ext.training.resume import find_start
 from qi_ext.utils.command_line import run_command
-from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import plain_type
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"

@@ -12,7 +12,7 @@ from qi_ext.learning import make_learner
 from qi_ext.learning.batch import Batch
 from qi_ext.learning.gae import generalized_advantages
 from qi_ext.robot import a1
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
 
 TOLERANCE = 1e-4

@@ -1,0 +1,9 @@
+"""What discriminators can see, by the names that --discriminator_input takes. A new one is a line in INPUTS."""
+
+# Functions of `transitions.Transitions` that return (N, k): "module:name", which is imported when it is needed, or the function.
+INPUTS = {
+    "tracking": "qi_ext.learning.transitions:tracking",
+    "next_state": "qi_ext.learning.transitions:next_state",
+    "state": "qi_ext.learning.transitions:state",
+    "action": "qi_ext.learning.transitions:action",
+}
