@@ -1,8 +1,8 @@
-"""Experiments get the same values under Slurm as locally.
+"""Patches of the values of experiments: they are the same under Slurm as locally.
 
-A value that the command line would change goes there twice, as `--name=json:VALUE` and then as the library writes it: it reads
-the last of them, as ever, and where the patch holds in the experiment as well, the first is what counts. Experiments that do
-not end in the library's `run_experiment` have parsers of their own, which are given what they always were.
+A value that the command line would change is written twice: as `--name=json:VALUE`, then as the library writes it. The library
+reads the last one, as it always does; where the patch is applied in the experiment too, the first one counts. Experiments that
+do not end in the library's `run_experiment` have parsers of their own, and are given the arguments that the library writes.
 """
 
 import inspect
@@ -20,16 +20,17 @@ _EXACT = re.compile(r"--([^=]+)=json:(.*)", re.DOTALL)
 
 
 class Quoted(str):
-    """A text that is quoted for the shell already."""
+    """Text that is already quoted for the shell."""
 
 
 _NOTHING = Quoted()
 
 
 def written_by(edits, make):
-    """Let a `Launcher` write the arguments of its Slurm scripts with make(function, write), write(experiment) -> text.
+    """Have a `Launcher` write the arguments in its Slurm scripts with make(function, write).
 
-    function: the experiment's, None where the library does not read its command line.
+    function: that of the experiment, None where the library does not read its command line. write(experiment): the text that
+    the library writes; make returns a function of the same kind.
     """
     from experiment_launcher import Launcher, launcher
 
@@ -55,7 +56,7 @@ def _read_by_library(module):
 
 
 def _exactly(edits, changes):
-    """Write values for which changes(value, name, function) is true, and which JSON can tell, exactly; read them so as well."""
+    """Write values as JSON too, and read them so, where changes(value, name, function) is true and JSON can hold them."""
     from experiment_launcher import launcher
 
     def make_write(function, write):
@@ -69,7 +70,7 @@ def _exactly(edits, changes):
                 exact = None if written or not changes(value, name, function) else _json(value)
                 if exact is not None:
                     twice[Quoted(f"{name}={quote(f'json:{exact}')}")] = _NOTHING
-                    # They could not be told from options; an option without a value is refused where the patch does not hold.
+                    # The library would take them for options. Without the patch, an option without a value is refused.
                     tokens = value if isinstance(value, list | tuple) else [value]
                     if any(str(each).startswith("--") for each in tokens):
                         value = _NOTHING
@@ -110,7 +111,7 @@ def _is_json(text):
 
 
 def _split(arguments):
-    """The values that are given exactly, {name: value}, and the arguments without them."""
+    """Split a command line into the values given as JSON, {name: value}, and the other arguments."""
     exact, rest, skipped = {}, [], None
     for text in arguments:
         match = _EXACT.fullmatch(text)
@@ -203,7 +204,7 @@ def _scalars(edits):
             return isinstance(value, int | float) and read_type(parameter, function) is str
         if not takes_any_keyword(function):
             return False
-        # argparse takes the beginning of an option for that option.
+        # argparse takes the beginning of an option's name for that option.
         if any(other.startswith(name) for other in ("help", *named_parameters(function))):
             return True
         return isinstance(value, str) and (value.startswith("-") or launcher.string_to_primitive(value) != value)

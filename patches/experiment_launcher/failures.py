@@ -1,4 +1,4 @@
-"""Failed experiments are seen: in the exit code of a Slurm script, in sbatch's, and at the end of a local run."""
+"""Patches that report failures: of experiments in a Slurm script or a local run, and of sbatch."""
 
 import traceback
 from copy import deepcopy
@@ -10,12 +10,12 @@ from patches.library import Seen
 _FAIL = "raise RuntimeError('as asked')"
 
 _WAIT = """
-# The library's own wait, below, forgets how they ended.
+# The library's own wait, below, forgets their exit codes.
 exit_code=0
 for i in "${!experiments[@]}"; do
   running=1
   while [ "$running" ]; do
-    # A trap, where the script has one, ends a wait before its time: then wait again.
+    # A trap in the script ends `wait` early: wait again.
     kill -0 "${experiments[$i]}" 2>/dev/null || running=
     wait "${experiments[$i]}"
     ended_with=$?
@@ -122,7 +122,7 @@ def _local_failures(edits):
 
 
 def _run(self, n_jobs):
-    """Run all experiments of a `Launcher`, n_jobs at a time; raises RuntimeError where any failed."""
+    """Run all experiments of a `Launcher`, n_jobs at a time; raises RuntimeError that names those that failed."""
     from experiment_launcher import launcher
     from joblib import Parallel, delayed
 
@@ -138,7 +138,7 @@ def _run(self, n_jobs):
 
 
 def _attempt(experiment, given):
-    """How an experiment ended: "" for well, else its exception in one line."""
+    """Run an experiment; return its exception in one line, "" for none."""
     try:
         experiment(**given)
     except Exception as error:

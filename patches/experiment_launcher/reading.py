@@ -1,4 +1,4 @@
-"""The command line of an experiment takes the parameters that its function has."""
+"""Patches of the command line of an experiment: it takes all parameters that its function has."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ _MISSING = object()
 
 
 def read_type(parameter, function):
-    """What the command line reads a parameter as: one of str, int, float, bool, list, or None where none of them fits.
+    """Type as which the command line reads a parameter: str, int, float, bool or list, None where none of them fits.
 
     The annotation decides, also where it is a string, optional or generic; without one the default does, and without both it
     is str.
@@ -38,18 +38,18 @@ def read_type(parameter, function):
 
 
 def named_parameters(function):
-    """The parameters of a function that have a name on the command line, {name: inspect.Parameter}."""
+    """Parameters of a function that have a name on the command line, {name: inspect.Parameter}."""
     found = inspect.signature(function).parameters
     return {name: given for name, given in found.items() if given.kind not in (given.VAR_POSITIONAL, given.VAR_KEYWORD)}
 
 
 def takes_any_keyword(function):
-    """Whether a function takes keywords that it does not name."""
+    """True where a function takes keywords that it does not name."""
     return any(given.kind == given.VAR_KEYWORD for given in inspect.signature(function).parameters.values())
 
 
 def _stand_in(function, parameters):
-    """A function that is never called, with the parameters that the library is to see."""
+    """Function that is never called, with the parameters that the library is to see."""
 
     @wraps(function)
     def stand_in():

@@ -1,4 +1,4 @@
-"""Slurm scripts run what was asked for: quoted, and with the Python that launched them."""
+"""Patches of Slurm scripts: arguments and paths are quoted, and the launcher's Python runs the experiment."""
 
 import sys
 from shlex import quote
@@ -79,7 +79,7 @@ def _quoting(edits):
 
     def make_generate(generate_slurm):
         def generate_quoted(self, command_line_args_list=None):
-            # sbatch reads quotes as a shell does, and % in the names of its logs as its own.
+            # sbatch reads quotes as a shell does, and replaces %X in the names of its logs.
             logs = quote(self._experiment_dir_slurm_logs.replace("%", "%%"))
             name = quote(self._experiment_name)
             with attributes(self, _experiment_dir_slurm_logs=logs, _experiment_name=name):

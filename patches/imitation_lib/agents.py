@@ -1,4 +1,4 @@
-"""How GAIL and VAIL agents are built, rewarded and fitted."""
+"""Patches of GAIL and VAIL agents: how they are built, rewarded and fitted."""
 
 import warnings
 
@@ -14,7 +14,7 @@ INFO_CONSTRAINT, LR_BETA = 1.0, 1e-5  # as published for UnitreeA1.simple, loco-
 
 
 def _change_keywords(edits, change):
-    """Let change(self, keywords) see the keywords of a new agent; positional arguments are given their names."""
+    """Build agents with the keywords that change(self, keywords) returns; positional arguments become keywords first."""
     import inspect
 
     from imitation_lib.imitation import GAIL_TRPO
@@ -81,7 +81,7 @@ def _probe_critic_epochs():
 def _critic_epochs(edits):
     def change(agent, keywords):
         parameters = keywords.get("critic_fit_params")
-        # Without a standardizer they are right without n_epochs too, and may ask to stop early.
+        # Without a standardizer, mushroom-rl's own fit takes them: n_epochs is optional, and others may stop it early.
         if parameters is None or keywords.get("trpo_standardizer") is None:
             return keywords
         return keywords | {"critic_fit_params": {"n_epochs": 1, **parameters}}
@@ -94,7 +94,7 @@ def _probe_without_demonstrations():
     if seen:
         return seen
     agent = small.gail()
-    agent._demonstrations = None  # as after loading one that was saved without
+    agent._demonstrations = None  # as in an agent that was saved without them
     message = crash(agent.fit, small.dataset())
     return "" if "load_demonstrations" in message else f"after loading: {message}"
 
@@ -165,7 +165,7 @@ def _few_demonstrations(edits):
             if mine is None or not 0 < len(mine["states"]) < len(states):
                 return original(self, states, *arguments)
             n = len(mine["states"])
-            # From numpy's global generator, as all that upstream draws.
+            # From numpy's global generator, as everything in the library.
             rows = np.concatenate([np.arange(n), np.random.randint(n, size=len(states) - n)])  # noqa: NPY002
             columns = [key for key in ("states", "next_states", "actions") if key in mine]
             self._demonstrations = mine | {key: np.asarray(mine[key])[rows] for key in columns}
@@ -240,7 +240,7 @@ def _first_discriminator_update(edits):
             n = self._train_D_n_th_epoch
             if (self._iter - 1) % n:
                 return
-            self._train_D_n_th_epoch = 1  # every iteration is one of them, this one too
+            self._train_D_n_th_epoch = 1  # so that the original does not skip this update
             try:
                 original(self, *arguments)
             finally:

@@ -1,4 +1,4 @@
-"""What agents write to TensorBoard."""
+"""Patches of the curves that agents write to TensorBoard."""
 
 import contextlib
 
@@ -12,9 +12,9 @@ _OF_EPISODES = ("EpTrueRewMean", "EpRewMean", "EpLenMean")
 
 @contextlib.contextmanager
 def _writing_through(agent, add_scalar):
-    """While it lasts, each scalar that the agent writes goes to add_scalar(write, tag, step), in which write(step) writes it.
+    """Context in which each scalar that the agent writes goes to add_scalar(write, tag, step); write(step) writes it.
 
-    All else goes to the agent's writer: subclasses may write what they like.
+    Everything else goes to the agent's writer, as a subclass may use its other methods.
     """
     writer = agent._sw
 
@@ -84,7 +84,7 @@ def _no_episode(edits):
         def _logging_sw(self, dataset, new_data_set, *arguments):
             if self._sw is None or any(sample[-1] for sample in dataset):
                 return original(self, dataset, new_data_set, *arguments)
-            # As if the last episode ended here; what is made of that is not logged.
+            # As if the last episode ended here; the figures of episodes, wrong then, are not logged.
             closed = [[*samples[:-1], (*samples[-1][:-1], True)] for samples in (dataset, new_data_set)]
             with _writing_through(self, add_scalar):
                 return original(self, *closed, *arguments)

@@ -1,4 +1,4 @@
-"""Networks and their initial weights."""
+"""Patches of networks and of their initial weights."""
 
 import inspect
 
@@ -36,7 +36,7 @@ def _one_observation(edits):
     def make(original):
         def forward(self, *inputs, **keywords):
             if len(inputs) == 1 and inputs[0].ndim == 2 and inputs[0].shape[1] == 1:
-                inputs = (inputs[0].unsqueeze(1),)  # the one that is squeezed
+                inputs = (inputs[0].unsqueeze(1),)  # the original squeezes this one
             return original(self, *inputs, **keywords)
 
         return forward
@@ -123,7 +123,7 @@ def _states_only(edits):
         position = parameters.index("use_actions")
 
         def __init__(self, *arguments, **keywords):
-            if len(arguments) < position:  # self is not among them
+            if len(arguments) < position:  # arguments are without self
                 keywords.setdefault("use_actions", False)
             original(self, *arguments, **keywords)
 
@@ -135,7 +135,7 @@ def _states_only(edits):
 
 def _probe_mean_code():
     agent = small.vail()
-    agent._D.model.network._stand = None  # that looking changes its statistics is another fault
+    agent._D.model.network._stand = None  # calls change its statistics, which is another fault
     rows = [np.array([sample[i] for sample in small.dataset()], np.float32) for i in (0, 1, 3)]
     first, second = agent.make_discrim_reward(*rows), agent.make_discrim_reward(*rows)
     spread = float(np.abs(first - second).max())

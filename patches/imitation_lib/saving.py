@@ -1,4 +1,4 @@
-"""Saved, copied and loaded agents."""
+"""Patches of saving, copying and loading agents."""
 
 import contextlib
 import os
@@ -65,7 +65,7 @@ def _save_attributes(edits):
 def _probe_one_standardizer():
     from mushroom_rl.core import Agent
 
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # that loading fails today is another fault
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # torch 2.6 and later refuse to load agents, which is another fault
     with tempfile.TemporaryDirectory() as folder:
         small.gail().save(Path(folder) / "agent.msh")
         agent = Agent.load(Path(folder) / "agent.msh")
@@ -75,7 +75,10 @@ def _probe_one_standardizer():
 
 
 def _networks(agent):
-    found = {"policy": getattr(agent.policy, "_mu", None), "critic": agent._V}  # policies of discrete actions have no mean
+    found = {
+        "policy": getattr(agent.policy, "_mu", None),
+        "critic": agent._V,
+    }  # policies of discrete actions have no _mu
     return {name: regressor.model.network for name, regressor in found.items() if regressor is not None}
 
 
@@ -154,7 +157,7 @@ def _best_agent(edits):
         self.epoch_counter += 1
 
     def save_curr_best_agent(self):
-        """The best agent is written already: it stays, and others are looked for."""
+        """Leave the best agent where it is written already, and look for the next one."""
         if vars(self).get("_written") is not None:
             self._written, self.best_J_since_last_save, self.last_save = None, -np.inf, self.epoch_counter
 

@@ -1,4 +1,4 @@
-"""The running statistics of Standardizer: where they live, and how exactly they are kept."""
+"""Patches of the running statistics of Standardizer: their precision, device and storage."""
 
 import contextlib
 import io
@@ -75,7 +75,7 @@ def _standardizer_sums(edits):
 
     def make(original):
         def update_mean_std(self, x):
-            for name in ("_sum", "_sumsq"):  # float32 where they come from an older file
+            for name in ("_sum", "_sumsq"):  # float32 in older files
                 if isinstance(getattr(self, name), np.ndarray):
                     setattr(self, name, getattr(self, name).astype(np.float64))
             original(self, np.asarray(x, np.float64))
@@ -123,7 +123,7 @@ def _probe_device():
     from imitation_lib.utils import Standardizer
 
     class Elsewhere(torch.Tensor):
-        """A tensor of a device that every machine has, one without numbers, from which zeros can be read back."""
+        """Tensor on the meta device, which stands for a GPU: every machine has it. Zeros are read back from it."""
 
         def cpu(self):
             return torch.zeros(self.shape)
@@ -152,7 +152,7 @@ def _standardizer_device(edits):
         if not frozen:
             observed = inputs.detach().cpu()
             self.update_mean_std(observed.numpy())
-        # In float64 and then rounded, which gives the bits that the networks' own .float() has always given.
+        # In float64, then rounded: bit for bit what the networks' own .float() has always given.
         mean, std = (torch.as_tensor(np.asarray(value, np.float64), device=inputs.device) for value in (self.mean, self.std))
         standardized = (inputs - mean).div(std)
         return standardized.to(inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype())
@@ -199,9 +199,9 @@ def _standardizer_state_dict(edits):
         def wrapper(self, state_dict, prefix, *arguments):
             for name in names:
                 if prefix + name in state_dict:
-                    # Taken out, or they would be called unexpected.
+                    # Taken out, or torch would call them unexpected.
                     value = state_dict.pop(prefix + name).detach().cpu().numpy().copy()
-                    setattr(self, name, value[()])  # a number, as in a new one, where there are no columns yet to add to
+                    setattr(self, name, value[()])  # a number where there were no observations yet, as in a new one
             original(self, state_dict, prefix, *arguments)
 
         return wrapper

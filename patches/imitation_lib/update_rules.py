@@ -1,4 +1,4 @@
-"""When the statistics of Standardizer change, and when they stand still."""
+"""Patches of when the statistics of Standardizer change, and when they stand still."""
 
 import numpy as np
 
@@ -138,13 +138,13 @@ def _statistics_once_per_batch(edits):
 
 
 class _UpdateRule:
-    """Of the calls to update_mean_std, which count."""
+    """Rule that says which calls of update_mean_std count."""
 
     def __init__(self):
         self.forward_pass, self.seen, self.waiting = Block(), None, None
 
     def begin_fit(self, waiting):
-        """waiting: the standardizer that waits for the end of the policy step."""
+        """Begin a fit of the agent. waiting: the standardizer that is not updated before the policy step is over."""
         self.seen, self.waiting = [], waiting
 
     def end_fit(self):
@@ -153,7 +153,7 @@ class _UpdateRule:
     def counts(self, standardizer):
         if self.forward_pass or standardizer is self.waiting:
             return False
-        if self.seen is None:  # outside of fit, whoever calls it means it
+        if self.seen is None:  # an explicit call, outside of fit
             return True
         first = not any(standardizer is other for other in self.seen)
         self.seen.append(standardizer)

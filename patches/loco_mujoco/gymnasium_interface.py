@@ -1,4 +1,4 @@
-"""Makes loco-mujoco's Gymnasium wrapper keep Gymnasium's promises: seeds, ends of episodes, `unwrapped`, `spec`."""
+"""Patches of loco-mujoco's Gymnasium wrapper: seeds, ends of episodes, `unwrapped`, and `spec`."""
 
 from patches.library import crash
 from patches.loco_mujoco.library import LIBRARY
@@ -62,7 +62,7 @@ def _install_interface(edits):
     def reset(original):
         def reset(self, *, seed=None, options=None):
             if seed is not None:
-                # Gymnasium's seeds have no upper bound, those of numpy's legacy generators have.
+                # Gymnasium's seeds have no upper bound, those of numpy's global generator have.
                 self._env.seed(int(seeding.np_random(seed)[0].integers(2**32)))
             return original(self, seed=seed, options=options)
 

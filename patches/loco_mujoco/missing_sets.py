@@ -1,4 +1,4 @@
-"""Says what is missing, and how to come by it, where a data set is not installed."""
+"""Patch of the error where a data set is not installed: it says which, and how to download it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _package():
 
 
 def _need(path):
-    """Raise FileNotFoundError where `path` is that of a data set of loco-mujoco's, but missing."""
+    """Raise FileNotFoundError where `path` is that of a data set of loco-mujoco, and missing."""
     package = _package()
     path = Path(path).absolute()
     if path.exists() or not path.is_relative_to(package / "datasets"):

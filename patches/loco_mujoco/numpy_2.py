@@ -1,4 +1,4 @@
-"""Lets loco-mujoco run with numpy 1.24 and later, where ragged arrays, np.Inf and arrays in "%f" are gone."""
+"""Patches for numpy 1.24 and later, which have no ragged arrays, np.Inf or arrays in "%f"."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def _probe_fallen():
 
 
 class _Numbers(np.ndarray):
-    """An array that is a number where one is asked for, if it holds one: numpy allowed that of any array until 2.4."""
+    """Array that converts to a float where it holds one number; any array did until numpy 2.4."""
 
     def __float__(self):
         return float(self.item())

@@ -1,4 +1,4 @@
-"""Makes domain randomization draw from the distributions that are asked for, about the model's own parameters."""
+"""Patches of domain randomization: its distributions, errors and workers."""
 
 import multiprocessing
 import tempfile
@@ -24,7 +24,7 @@ def _module():
 
 
 def _knee():
-    """A model of one joint, with damping, stiffness, armature and friction of 1."""
+    """Model of one joint, with damping, stiffness, armature and friction of 1."""
     from dm_control import mjcf
 
     model = mjcf.RootElement()
@@ -35,7 +35,7 @@ def _knee():
 
 
 def _randomized(model, asked, n):
-    """Damping of n models. asked: how damping is to be drawn, as in the configuration file."""
+    """Damping of n models, (n,). asked: its distribution, as the configuration file has it."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "randomization.yaml"
         path.write_text(f"Joints: {{knee: {{damping: {asked}}}}}\n")
@@ -116,14 +116,14 @@ def _install_uniform(edits):
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker sends in place of a model that it could not make."""
+    """Error that a worker sends in place of a model that it could not make."""
 
     text: str
 
 
 @contextmanager
 def _asked(path):
-    """A worker that was asked for a model, and the queue that it puts it in. path: of its configuration file."""
+    """Context with a worker that was asked for a model, and the queue of its answers. path: of its configuration file."""
     fork = multiprocessing.get_context("fork")
     models, orders = fork.Queue(), fork.Queue()
     worker = fork.Process(target=_module().build_MjModel_from_xml_handle_job, args=(_knee(), str(path), models, orders))
@@ -160,7 +160,7 @@ def _install_errors(edits):
 
     def job(original):
         def build_MjModel_from_xml_handle_job(xml_handle, path_domain_rand_conf, sq, rq):
-            while True:  # it goes on, as the environment may ask again; what ends it is no Exception
+            while True:  # the environment may ask again; SystemExit and signals end it
                 try:
                     original(xml_handle, path_domain_rand_conf, sq, rq)
                 except Exception as error:

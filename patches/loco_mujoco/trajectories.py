@@ -1,4 +1,4 @@
-"""Mends the A1's demonstrations: velocities and directions that are not those of the recording."""
+"""Patches of the A1's demonstrations: velocities, directions and speeds are those of the recording."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 def _direction(observation):
-    """deg, of the goal in an A1 observation."""
+    """Direction of the goal in an A1 observation, deg."""
     return float(np.degrees(np.arctan2(observation[35], observation[34])))
 
 
@@ -83,7 +83,7 @@ def _install_arrow(edits):
 
 
 def _perfect_episode(**keywords):
-    """First observation of an episode that starts in a perfect set."""
+    """First observation of an episode that starts in `perfect_set` of these keywords."""
     quiet()
     from loco_mujoco import LocoEnv
 
@@ -142,7 +142,7 @@ def _install_goal_speed(edits):
         def load_dataset(self, *arguments, **keywords):
             files = original(self, *arguments, **keywords)
             states = np.atleast_2d(self._dataset["states"])
-            # The arrow stands for two columns, and the x and y before it for none.
+            # The arrow has two columns, and the x and y before it have none.
             column = [key for key, *_ in self.obs_helper.observation_spec].index("dir_arrow")
             if states.shape[1] > column:
                 files["goal_speed"] = states[:, column].copy()

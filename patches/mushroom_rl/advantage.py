@@ -1,4 +1,4 @@
-"""Patch: generalized advantages of one rollout take nothing from another that stands behind it in the batch."""
+"""Patch of generalized advantages: those of one rollout do not depend on the rollout behind it in the batch."""
 
 from patches.mushroom_rl.library import LIBRARY
 
@@ -12,7 +12,7 @@ def _probe_gae():
         n = len(states)
         return compute_gae(lambda x: x[:, :1], states, reached, rewards, np.zeros(n), np.zeros(n), 0.99, 0.95)[1]
 
-    # Two rollouts of four steps of one world, one behind the other, neither at its end.
+    # Two rollouts of four steps each, one behind the other in the batch, neither ended.
     path = np.random.default_rng(0).standard_normal((2, 5, 2))
     s, ss, r = path[:, :-1].reshape(-1, 2), path[:, 1:].reshape(-1, 2), np.ones(8)
     joined, apart = gae(slice(0, 8)), np.concatenate([gae(slice(0, 4)), gae(slice(4, 8))])

@@ -1,4 +1,4 @@
-"""Patch: no graph for a backward pass is recorded where none comes."""
+"""Patch of what is computed without a backward pass: no graph is recorded for one."""
 
 from patches.mushroom_rl.library import LIBRARY
 from patches.mushroom_rl.samples import small_agent, small_dataset
@@ -49,7 +49,7 @@ def _no_grad(edits):
     edits.wrap(TorchApproximator, "predict", _predicting)
     for owner, name in ((TRPO, "_log_info"), (PPO, "_log_info"), (TorchPolicy, "entropy")):
         edits.wrap(owner, name, torch.no_grad())
-    # The line search runs without gradients, but for this product, which is made of them.
+    # The line search runs without gradients, except in this product, which is a derivative.
     edits.wrap(TRPO, "_fisher_vector_product", torch.enable_grad())
     edits.wrap(TRPO, "_line_search", _searching)
     edits.replace(trpo, "deepcopy", _frozen_copy)
@@ -65,7 +65,7 @@ def _predicting(original):
             with torch.no_grad():
                 return original(self, *arguments, **keywords)
         except RuntimeError as error:
-            # A network may differentiate by itself on the way.
+            # The network differentiates in its own forward pass.
             if "does not require grad" not in str(error):
                 raise
         return original(self, *arguments, **keywords)
@@ -78,7 +78,7 @@ def _searching(original):
     from mushroom_rl.algorithms.actor_critic import TRPO
 
     def line_search(self, *arguments, **keywords):
-        # What a subclass computes may need gradients.
+        # A subclass may need gradients in its own loss.
         parts = ("_compute_loss", "_compute_kl", "_fisher_vector_product")
         plain = all(getattr(type(self), name) is getattr(TRPO, name) for name in parts)
         try:
@@ -91,7 +91,7 @@ def _searching(original):
 
 
 def _frozen_copy(policy):
-    """TRPO's copy of its policy; until the line search is over nothing is to be differentiated by its parameters."""
+    """Copy of TRPO's policy, without gradients until the line search is over."""
     from copy import deepcopy
 
     old = deepcopy(policy)

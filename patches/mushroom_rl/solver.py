@@ -1,4 +1,4 @@
-"""Patch: TRPO's conjugate gradient on the CPU keeps search direction and residual apart."""
+"""Patch of TRPO's conjugate gradient: on the CPU, search direction and residual do not share memory."""
 
 from patches.mushroom_rl.library import LIBRARY
 
@@ -49,7 +49,7 @@ def _cg_aliasing(edits):
 
 
 class _Copied:
-    """A tensor to whoever takes it to numpy; each time it is new memory."""
+    """Tensor whose `detach().cpu().numpy()` is a copy each time."""
 
     def __init__(self, tensor):
         self._tensor = tensor

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from math import inf
 
-import joblib
 import pytest
 
 import patches
+from patches.experiment_launcher.failures import _WAIT
 from patches.experiment_launcher.trial import launch
 
 pytest.importorskip("experiment_launcher")
@@ -22,13 +22,6 @@ def patched():
     """All patches of the library are applied."""
     patches.apply("experiment_launcher")
     yield
-    patches.revert("experiment_launcher")
-
-
-@pytest.fixture
-def only():
-    """only(*names): apply these patches of the library, and no others."""
-    yield lambda *names: patches.apply("experiment_launcher", only=names)
     patches.revert("experiment_launcher")
 
 
@@ -111,31 +104,25 @@ def test_the_command_line_by_hand_reads_as_without_patches(parse):
 
 
 PARAMETERS = """
-    needed: float, text: str = 'walk', other: str = None, small: float = 0.0, count: int = 1, limit: int = 5, gone: int = None,
-    flag: bool = True, off: bool = False, maybe: bool = True, sizes: list = None, names: list = None, empty: list = None,
-    nothing: list = None, kinds: list = None, plain = 3, **more"""
+    needed: float, text: str = 'walk', other: str = None, count: int = 1, limit: int = 5, gone: int = None, flag: bool = True,
+    maybe: bool = True, sizes: list = None, names: list = None, empty: list = None, kinds: list = None, plain = 3, **more"""
 VALUES = {
+    "needed": -inf,
     "text": "A 'B' \"C\"; touch x & $HOME `pwd` * ~ \\ # %s, ü!\nnext line",
     "other": "--count",
-    "small": -1e-3,
     "count": -7,
-    "limit": None,
-    "gone": None,
+    "limit": None,  # its default is another
+    "gone": None,  # its default
     "flag": False,
-    "off": True,
     "maybe": None,
     "sizes": [64, -1e-3, "64", None, True, [1, "a b"]],
     "names": ["--flag", "-x", "it's", ""],
     "empty": [],
-    "nothing": None,
     "kinds": ["one"],
     "plain": -3,
-    "needed": -inf,
     "extra_text": "007",
     "extra_dash": "--text",
-    "extra_short": "-h",
     "extra_switch": "off",
-    "extra_list": [1],
     "extra_none": None,
     "extra_number": -2.5e-7,
     "extra_empty": "",
@@ -191,19 +178,6 @@ def test_nothing_in_a_value_or_a_directory_is_run_or_expanded(patched):
 
 
 @extensive
-def test_quotes_appear_only_where_they_are_needed(only):
-    sent, parameters = {"n__": 3, "name": "abc"}, "n: int = 0, name: str = '',"
-
-    def script():
-        text = launch(sent, parameters=parameters, project_name="p1", partition="long", constraint="a&b").scripts[0]
-        return [line for line in text.splitlines() if "/" not in line]  # directories differ
-
-    before = script()
-    only("quoting")
-    assert script() == before
-
-
-@extensive
 def test_seeds_of_a_job_array_come_from_slurm(patched):
     outcome = launch({"n": 3}, parameters="n: int,", use_job_array_seeds=True, start_seed=4, n_seeds=2)
     assert "#SBATCH -a 0-1" in outcome.scripts[0]
@@ -252,20 +226,12 @@ def test_a_script_fails_where_any_of_its_experiments_does(patched, failing):
 
 
 @extensive
-def test_a_trap_in_the_script_does_not_end_its_waiting(patched, tmp_path):
+def test_a_trap_in_the_script_does_not_end_its_waiting():
     """bash leaves `wait` with 128 + the signal's number when a trap has been run."""
-    from experiment_launcher import Launcher
-
-    launcher = Launcher("trapped", "json.tool", n_seeds=1, base_dir=str(tmp_path), use_timestamp=False)
-    script = launcher.generate_slurm(["--line"])
-    (command,) = [line for line in script.splitlines() if line.endswith("--line  &")]
-    start = script.index("json/tool.py")
-    started = script[script.rindex("\n", 0, start) : script.index(command) + len(command)]
-    # In the place of the experiment one that has its script trapped, and then fails.
-    script = script.replace(started, "\n(sleep 0.2; kill -USR1 $$; sleep 0.3; exit 7) &", 1)
-    done = subprocess.run(["bash", "-c", "trap 'echo trapped' USR1\n" + script], capture_output=True, text=True)
-    assert "trapped" in done.stdout
-    assert done.returncode == 7, done.stderr
+    failing = "experiments=(); (sleep 0.2; kill -USR1 $$; sleep 0.3; exit 7) & experiments+=($!)"
+    script = f"trap 'echo trapped' USR1; {failing}\n{_WAIT}\nexit $exit_code"
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("trapped\n", 7)
 
 
 @extensive
@@ -299,15 +265,6 @@ def test_failed_local_experiments_are_named_after_all_have_run(patched, sequenti
     head, line = str(outcome.error).splitlines()
     assert head == "1 of 4 experiments failed:"
     assert "'n': 1" in line and "'seed': 1" in line and line.endswith("KeyError: 'lost'")
-
-
-@extensive
-def test_workers_that_joblib_kept_do_not_serve_a_trial(patched):
-    """They would look for its module where modules were before."""
-    joblib.Parallel(n_jobs=2)(joblib.delayed(abs)(number) for number in range(2))
-    outcome = launch(local=True, n_seeds=2, n_exps_in_parallel=2)
-    assert outcome.error is None
-    assert [given["seed"] for given in outcome.received] == [0, 1]
 
 
 @extensive

@@ -218,11 +218,10 @@ def test_flags_of_modules_follow_the_device(patched, tmp_path):
 
 @extensive
 def test_other_loads_of_torch_are_left_alone(patched, tmp_path):
-    from patches.mushroom_rl.location import _saving_as
+    from patches.mushroom_rl.location import _saving_as, holding
 
-    token = _saving_as.set("cuda:99")
-    torch.save(torch.ones(2), tmp_path / "tensor")
-    _saving_as.reset(token)
+    with holding(_saving_as, "cuda:99"):
+        torch.save(torch.ones(2), tmp_path / "tensor")
     with pytest.raises(RuntimeError, match="CUDA"):
         torch.load(tmp_path / "tensor")
 

@@ -178,14 +178,11 @@ def test_demonstrations_are_not_read(save):
 
 @pytest.mark.extensive
 def test_agents_of_a_gpu_are_read_without_one(save):
-    from patches.mushroom_rl.location import _register, _saving_as
+    from patches.mushroom_rl.location import _register, _saving_as, holding
 
     _register()
-    token = _saving_as.set("cuda:0")
-    try:
+    with holding(_saving_as, "cuda:0"):
         path = save(agent(seen=observations()))
-    finally:
-        _saving_as.reset(token)
     shrink(path)
 
 
