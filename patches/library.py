@@ -86,16 +86,21 @@ class Edits:
         setattr(owner, name, value)
         self._undo.append((owner, name, before))
 
-    def wrap(self, owner, name, make):
-        """Replace a function or a method, own or inherited, by make(original), which keeps its name and documentation.
+    def wrap(self, owner, name):
+        """Decorate function(original, *arguments) to stand for a function or a method, own or inherited, of a module or class.
 
-        A staticmethod or classmethod stays one; make takes and returns the function in it, that of a classmethod with cls.
+        It keeps the name and documentation of the original. A staticmethod or classmethod stays one; original is then the
+        function in it, that of a classmethod with cls.
         """
-        stored = inspect.getattr_static(owner, name)
-        kind = type(stored) if isinstance(stored, (staticmethod, classmethod)) else None
-        original = stored.__func__ if kind else getattr(owner, name)
-        value = wraps(original)(make(original))
-        self.replace(owner, name, kind(value) if kind else value)
+
+        def decorate(function):
+            stored = inspect.getattr_static(owner, name)
+            kind = type(stored) if isinstance(stored, (staticmethod, classmethod)) else None
+            value = _around(stored.__func__ if kind else getattr(owner, name), function)
+            self.replace(owner, name, kind(value) if kind else value)
+            return function
+
+        return decorate
 
     def replace_everywhere(self, module, name, value):
         """Replace a function or class of a module, there and in every module that has imported it by name.
@@ -106,10 +111,14 @@ class Edits:
         _exchange(original, value)
         self._undo.append((None, original, value))
 
-    def wrap_everywhere(self, module, name, make):
-        """Replace a function, as `replace_everywhere` does, by make(original), which keeps its name and documentation."""
-        original = getattr(module, name)
-        self.replace_everywhere(module, name, wraps(original)(make(original)))
+    def wrap_everywhere(self, module, name):
+        """Decorate as `wrap` does, for a function of a module and wherever it was imported by name."""
+
+        def decorate(function):
+            self.replace_everywhere(module, name, _around(getattr(module, name), function))
+            return function
+
+        return decorate
 
     def undo(self):
         """Take back all changes, the last one first."""
@@ -121,6 +130,14 @@ class Edits:
                 delattr(owner, name)
             else:
                 setattr(owner, name, before)
+
+
+def _around(original, function):
+    @wraps(original)
+    def wrapper(*arguments, **keywords):
+        return function(original, *arguments, **keywords)
+
+    return wrapper
 
 
 def _exchange(old, new):

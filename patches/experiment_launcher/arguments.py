@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 import sys
+from functools import partial
 from shlex import quote
 
 from patches.experiment_launcher import LIBRARY
@@ -26,23 +27,19 @@ class Quoted(str):
 _NOTHING = Quoted()
 
 
-def written_by(edits, make):
-    """Have a `Launcher` write the arguments in its Slurm scripts with make(function, write).
+def written_by(edits, write_arguments):
+    """Have a `Launcher` write the arguments in its Slurm scripts with write_arguments(function, write, experiment).
 
     function: that of the experiment, None where the library does not read its command line. write(experiment): the text that
-    the library writes; make returns a function of the same kind.
+    the library writes.
     """
     from experiment_launcher import Launcher, launcher
 
-    def make_run(run_slurm):
-        def run_with_arguments(self, test):
-            function = _read_by_library(launcher.import_module(self._experiment_py_file))
-            with attributes(self, _convert_to_command_line=make(function, self._convert_to_command_line)):
-                return run_slurm(self, test)
-
-        return run_with_arguments
-
-    edits.wrap(Launcher, "_run_slurm", make_run)
+    @edits.wrap(Launcher, "_run_slurm")
+    def run_with_arguments(run_slurm, self, test):
+        function = _read_by_library(launcher.import_module(self._experiment_py_file))
+        with attributes(self, _convert_to_command_line=partial(write_arguments, function, self._convert_to_command_line)):
+            return run_slurm(self, test)
 
 
 def _read_by_library(module):
@@ -59,40 +56,33 @@ def _exactly(edits, changes):
     """Write values as JSON too, and read them so, where changes(value, name, function) is true and JSON can hold them."""
     from experiment_launcher import launcher
 
-    def make_write(function, write):
+    def write_exactly(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
+        twice = {}
+        for name, value in experiment.items():
+            written = isinstance(name, Quoted) or isinstance(value, Quoted)
+            exact = None if written or not changes(value, name, function) else _json(value)
+            if exact is not None:
+                twice[Quoted(f"{name}={quote(f'json:{exact}')}")] = _NOTHING
+                # The library would take them for options. Without the patch, an option without a value is refused.
+                tokens = value if isinstance(value, list | tuple) else [value]
+                if any(str(each).startswith("--") for each in tokens):
+                    value = _NOTHING
+            twice[name] = value
+        return write(twice)
 
-        def write_exactly(experiment):
-            twice = {}
-            for name, value in experiment.items():
-                written = isinstance(name, Quoted) or isinstance(value, Quoted)
-                exact = None if written or not changes(value, name, function) else _json(value)
-                if exact is not None:
-                    twice[Quoted(f"{name}={quote(f'json:{exact}')}")] = _NOTHING
-                    # The library would take them for options. Without the patch, an option without a value is refused.
-                    tokens = value if isinstance(value, list | tuple) else [value]
-                    if any(str(each).startswith("--") for each in tokens):
-                        value = _NOTHING
-                twice[name] = value
-            return write(twice)
+    written_by(edits, write_exactly)
 
-        return write_exactly
-
-    def make_parse(parse_args):
-        def parse_exactly(func):
-            before = sys.argv
-            exact, rest = _split(before[1:])
-            sys.argv = [before[0], *rest]
-            try:
-                return parse_args(func) | exact
-            finally:
-                sys.argv = before
-
-        return parse_exactly
-
-    written_by(edits, make_write)
-    edits.wrap(launcher, "parse_args", make_parse)
+    @edits.wrap(launcher, "parse_args")
+    def parse_exactly(parse_args, func):
+        before = sys.argv
+        exact, rest = _split(before[1:])
+        sys.argv = [before[0], *rest]
+        try:
+            return parse_args(func) | exact
+        finally:
+            sys.argv = before
 
 
 def _json(value):
@@ -152,20 +142,17 @@ def _probe_none():
     probe=_probe_none,
 )
 def _none(edits):
-    def make(function, write):
+    def without_default_none(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
 
-        def without_default_none(experiment):
-            def is_default(name):
-                parameter = _parameter(name, function)
-                return parameter is not None and parameter.default is None
+        def is_default(name):
+            parameter = _parameter(name, function)
+            return parameter is not None and parameter.default is None
 
-            return write({name: value for name, value in experiment.items() if value is not None or not is_default(name)})
+        return write({name: value for name, value in experiment.items() if value is not None or not is_default(name)})
 
-        return without_default_none
-
-    written_by(edits, make)
+    written_by(edits, without_default_none)
     _exactly(edits, lambda value, name, function: value is None)
 
 
@@ -224,19 +211,15 @@ def _probe_dashes():
     probe=_probe_dashes,
 )
 def _dashes(edits):
-    def make(function, write):
+    def with_equals_sign(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
+        joined = {}
+        for name, value in experiment.items():
+            dash = not isinstance(value, list) and str(value).startswith("-")
+            if dash and _parameter(name, function) is not None:
+                name, value = f"{name}={value}", _NOTHING
+            joined[name] = value
+        return write(joined)
 
-        def with_equals_sign(experiment):
-            joined = {}
-            for name, value in experiment.items():
-                dash = not isinstance(value, list) and str(value).startswith("-")
-                if dash and _parameter(name, function) is not None:
-                    name, value = f"{name}={value}", _NOTHING
-                joined[name] = value
-            return write(joined)
-
-        return with_equals_sign
-
-    written_by(edits, make)
+    written_by(edits, with_equals_sign)

@@ -46,18 +46,14 @@ def _probe_exit_code():
 def _exit_code(edits):
     from experiment_launcher import Launcher
 
-    def make(generate_slurm):
-        def with_exit_code(self, command_line_args_list=None):
-            script = generate_slurm(self, command_line_args_list)
-            commands, wait, rest = script.rpartition("\nwait")
-            for line in dict.fromkeys(command_line_args_list or ()):
-                started = f"\t\t{line}  &\n"
-                commands = commands.replace(started, f"{started}experiments+=($!)\n")
-            return f"{commands}{_WAIT}{wait}{rest}exit $exit_code\n"
-
-        return with_exit_code
-
-    edits.wrap(Launcher, "generate_slurm", make)
+    @edits.wrap(Launcher, "generate_slurm")
+    def with_exit_code(generate_slurm, self, command_line_args_list=None):
+        script = generate_slurm(self, command_line_args_list)
+        commands, wait, rest = script.rpartition("\nwait")
+        for line in dict.fromkeys(command_line_args_list or ()):
+            started = f"\t\t{line}  &\n"
+            commands = commands.replace(started, f"{started}experiments+=($!)\n")
+        return f"{commands}{_WAIT}{wait}{rest}exit $exit_code\n"
 
 
 def _probe_sbatch():
@@ -105,20 +101,13 @@ def _probe_local():
 def _local_failures(edits):
     from experiment_launcher import Launcher
 
-    def parallel(original):
-        def _run_local(self, test):
-            return original(self, test) if test else _run(self, self._n_exps_in_parallel)
+    @edits.wrap(Launcher, "_run_local")
+    def _run_local(original, self, test):
+        return original(self, test) if test else _run(self, self._n_exps_in_parallel)
 
-        return _run_local
-
-    def sequential(original):
-        def _run_sequential(self, test):
-            return original(self, test) if test else _run(self, 1)
-
-        return _run_sequential
-
-    edits.wrap(Launcher, "_run_local", parallel)
-    edits.wrap(Launcher, "_run_sequential", sequential)
+    @edits.wrap(Launcher, "_run_sequential")
+    def _run_sequential(original, self, test):
+        return original(self, test) if test else _run(self, 1)
 
 
 def _run(self, n_jobs):

@@ -89,18 +89,14 @@ def _probe_bernoulli():
 def _bernoulli_entropy(edits):
     from imitation_lib.utils import VDBLoss
 
-    def make(original):
-        def forward(self, input, target):
-            wanted, self._use_bernoulli_ent = self._use_bernoulli_ent, False
-            try:
-                loss = original(self, input, target)
-            finally:
-                self._use_bernoulli_ent = wanted
-            return loss - self.entcoeff * self.logit_bernoulli_entropy(input[0]).mean() if wanted else loss
-
-        return forward
-
-    edits.wrap(VDBLoss, "forward", make)
+    @edits.wrap(VDBLoss, "forward")
+    def forward(original, self, input, target):
+        wanted, self._use_bernoulli_ent = self._use_bernoulli_ent, False
+        try:
+            loss = original(self, input, target)
+        finally:
+            self._use_bernoulli_ent = wanted
+        return loss - self.entcoeff * self.logit_bernoulli_entropy(input[0]).mean() if wanted else loss
 
 
 def _probe_beta():

@@ -52,14 +52,10 @@ def _probe_save_attributes():
 def _save_attributes(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def __init__(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            self._save_attributes.pop("_train_n_th_epoch", None)
-
-        return __init__
-
-    edits.wrap(GAIL_TRPO, "__init__", make)
+    @edits.wrap(GAIL_TRPO, "__init__")
+    def __init__(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        self._save_attributes.pop("_train_n_th_epoch", None)
 
 
 def _probe_one_standardizer():
@@ -93,16 +89,12 @@ def _networks(agent):
 def _one_standardizer(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def _post_load(self):
-            original(self)
-            for network in _networks(self).values():
-                _share(network, self._trpo_standardizer)
-            _share(self._D.model.network, self._D_standardizer)
-
-        return _post_load
-
-    edits.wrap(GAIL_TRPO, "_post_load", make)
+    @edits.wrap(GAIL_TRPO, "_post_load")
+    def _post_load(original, self):
+        original(self)
+        for network in _networks(self).values():
+            _share(network, self._trpo_standardizer)
+        _share(self._D.model.network, self._D_standardizer)
 
 
 def _share(network, standardizer):

@@ -88,39 +88,26 @@ def _install(edits):
     from loco_mujoco.environments.base import LocoEnv
     from loco_mujoco.utils.trajectory import Trajectory
 
-    def reset(original):
-        def reset(self, *arguments, **keywords):
-            if type(self).seed is not LocoEnv.seed:  # its class has a generator of its own already
-                return original(self, *arguments, **keywords)
-            with _stream(self).drawn_from():
-                return original(self, *arguments, **keywords)
+    @edits.wrap(LocoEnv, "reset")
+    def reset(original, self, *arguments, **keywords):
+        if type(self).seed is not LocoEnv.seed:  # its class has a generator of its own already
+            return original(self, *arguments, **keywords)
+        with _stream(self).drawn_from():
+            return original(self, *arguments, **keywords)
 
-        return reset
+    @edits.wrap(LocoEnv, "seed")
+    def seed(original, self, seed):
+        _stream(self).seed(seed)
 
-    def seed(original):
-        def seed(self, seed):
-            _stream(self).seed(seed)
+    @edits.wrap(LocoEnv, "load_trajectory")
+    def load_trajectory(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        # A trajectory may be reset by itself, and then draws from its environment's generator.
+        setattr(self.trajectories, _ATTRIBUTE, _stream(self))
 
-        return seed
-
-    def load_trajectory(original):
-        def load_trajectory(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            # A trajectory may be reset by itself, and then draws from its environment's generator.
-            setattr(self.trajectories, _ATTRIBUTE, _stream(self))
-
-        return load_trajectory
-
-    def reset_trajectory(original):
-        def reset_trajectory(self, *arguments, **keywords):
-            if _ATTRIBUTE not in vars(self):  # it belongs to no environment
-                return original(self, *arguments, **keywords)
-            with _stream(self).drawn_from():
-                return original(self, *arguments, **keywords)
-
-        return reset_trajectory
-
-    edits.wrap(LocoEnv, "reset", reset)
-    edits.wrap(LocoEnv, "seed", seed)
-    edits.wrap(LocoEnv, "load_trajectory", load_trajectory)
-    edits.wrap(Trajectory, "reset_trajectory", reset_trajectory)
+    @edits.wrap(Trajectory, "reset_trajectory")
+    def reset_trajectory(original, self, *arguments, **keywords):
+        if _ATTRIBUTE not in vars(self):  # it belongs to no environment
+            return original(self, *arguments, **keywords)
+        with _stream(self).drawn_from():
+            return original(self, *arguments, **keywords)

@@ -32,13 +32,9 @@ def _gae_boundaries(edits):
     import numpy as np
     from mushroom_rl.utils import value_functions
 
-    def make(original):
-        def compute_gae(V, s, ss, r, absorbing, last, gamma, lam):
-            last = np.array(last, dtype=bool)
-            leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
-            last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
-            return original(V, s, ss, r, absorbing, last, gamma, lam)
-
-        return compute_gae
-
-    edits.wrap_everywhere(value_functions, "compute_gae", make)
+    @edits.wrap_everywhere(value_functions, "compute_gae")
+    def compute_gae(original, V, s, ss, r, absorbing, last, gamma, lam):
+        last = np.array(last, dtype=bool)
+        leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
+        last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
+        return original(V, s, ss, r, absorbing, last, gamma, lam)

@@ -46,19 +46,8 @@ def _no_grad(edits):
     from mushroom_rl.approximators.parametric import TorchApproximator
     from mushroom_rl.policy import TorchPolicy
 
-    edits.wrap(TorchApproximator, "predict", _predicting)
-    for owner, name in ((TRPO, "_log_info"), (PPO, "_log_info"), (TorchPolicy, "entropy")):
-        edits.wrap(owner, name, torch.no_grad())
-    # The line search runs without gradients, except in this product, which is a derivative.
-    edits.wrap(TRPO, "_fisher_vector_product", torch.enable_grad())
-    edits.wrap(TRPO, "_line_search", _searching)
-    edits.replace(trpo, "deepcopy", _frozen_copy)
-
-
-def _predicting(original):
-    import torch
-
-    def predict(self, *arguments, output_tensor=False, **keywords):
+    @edits.wrap(TorchApproximator, "predict")
+    def predict(original, self, *arguments, output_tensor=False, **keywords):
         if output_tensor:
             return original(self, *arguments, output_tensor=True, **keywords)
         try:
@@ -70,14 +59,21 @@ def _predicting(original):
                 raise
         return original(self, *arguments, **keywords)
 
-    return predict
+    @edits.wrap(TRPO, "_log_info")
+    @edits.wrap(PPO, "_log_info")
+    @edits.wrap(TorchPolicy, "entropy")
+    def without_gradients(original, *arguments, **keywords):
+        with torch.no_grad():
+            return original(*arguments, **keywords)
 
+    # The line search runs without gradients, except in this product, which is a derivative.
+    @edits.wrap(TRPO, "_fisher_vector_product")
+    def with_gradients(original, *arguments, **keywords):
+        with torch.enable_grad():
+            return original(*arguments, **keywords)
 
-def _searching(original):
-    import torch
-    from mushroom_rl.algorithms.actor_critic import TRPO
-
-    def line_search(self, *arguments, **keywords):
+    @edits.wrap(TRPO, "_line_search")
+    def line_search(original, self, *arguments, **keywords):
         # A subclass may need gradients in its own loss.
         parts = ("_compute_loss", "_compute_kl", "_fisher_vector_product")
         plain = all(getattr(type(self), name) is getattr(TRPO, name) for name in parts)
@@ -87,7 +83,7 @@ def _searching(original):
         finally:
             _thaw(self)
 
-    return line_search
+    edits.replace(trpo, "deepcopy", _frozen_copy)
 
 
 def _frozen_copy(policy):

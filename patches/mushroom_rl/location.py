@@ -83,16 +83,12 @@ def _map_location(edits):
 
     _register()
 
-    def make(original):
-        def load_zip(cls, *arguments, **keywords):
-            with holding(_loading, True):
-                loaded = original(cls, *arguments, **keywords)
-            _correct_flags(loaded)
-            return loaded
-
-        return load_zip
-
-    edits.wrap(Serializable, "load_zip", make)
+    @edits.wrap(Serializable, "load_zip")
+    def load_zip(original, cls, *arguments, **keywords):
+        with holding(_loading, True):
+            loaded = original(cls, *arguments, **keywords)
+        _correct_flags(loaded)
+        return loaded
 
 
 @cache

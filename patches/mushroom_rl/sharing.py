@@ -44,34 +44,27 @@ def _probe_shared_modules():
 def _shared_modules(edits):
     from mushroom_rl.core import Serializable
 
-    def saving(original):
-        def save(self, path, *arguments, **keywords):
-            original(self, path, *arguments, **keywords)
-            groups = _shared(self)
-            if groups:
-                # `open`, as for the other entries, stores no time: the same agent gives the same file.
-                with ZipFile(path, "a") as zip_file, zip_file.open(ENTRY, "w") as file:
-                    file.write(json.dumps(groups).encode())
+    @edits.wrap(Serializable, "save")
+    def save(original, self, path, *arguments, **keywords):
+        original(self, path, *arguments, **keywords)
+        groups = _shared(self)
+        if groups:
+            # `open`, as for the other entries, stores no time: the same agent gives the same file.
+            with ZipFile(path, "a") as zip_file, zip_file.open(ENTRY, "w") as file:
+                file.write(json.dumps(groups).encode())
 
-        return save
-
-    def loading(original):
-        def load(cls, path):
-            loaded = original(cls, path)
-            with ZipFile(path) as zip_file:
-                groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
-            try:
-                _tie(loaded, groups)
-            except (TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
-                ) from None
-            return loaded
-
-        return load
-
-    edits.wrap(Serializable, "save", saving)
-    edits.wrap(Serializable, "load", loading)
+    @edits.wrap(Serializable, "load")
+    def load(original, cls, path):
+        loaded = original(cls, path)
+        with ZipFile(path) as zip_file:
+            groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
+        try:
+            _tie(loaded, groups)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
+            ) from None
+        return loaded
 
 
 @dataclass(frozen=True)

@@ -39,13 +39,9 @@ def _probe_cg():
 def _cg_aliasing(edits):
     from mushroom_rl.algorithms.actor_critic import TRPO
 
-    def make(original):
-        def conjugate_gradient(self, b, *arguments, **keywords):
-            return original(self, _Copied(b), *arguments, **keywords)
-
-        return conjugate_gradient
-
-    edits.wrap(TRPO, "_conjugate_gradient", make)
+    @edits.wrap(TRPO, "_conjugate_gradient")
+    def conjugate_gradient(original, self, b, *arguments, **keywords):
+        return original(self, _Copied(b), *arguments, **keywords)
 
 
 class _Copied:

@@ -60,21 +60,21 @@ def edits():
     return Edits()
 
 
-def plus_one(original):
-    return lambda *arguments: original(*arguments) + 1
+def plus_one(original, *arguments):
+    return original(*arguments) + 1
 
 
 def test_what_is_wrapped_stays_what_it_was_otherwise(shop, edits):
     class Small(shop.Thing):
         pass
 
-    edits.wrap(shop, "price", plus_one)
+    edits.wrap(shop, "price")(plus_one)
     assert (shop.price(2), shop.price.__name__, shop.price.__doc__) == (5, "price", "Price of that many, in euros.")
-    edits.wrap(shop.Thing, "weight", plus_one)
+    edits.wrap(shop.Thing, "weight")(plus_one)
     assert (shop.Thing().weight(), shop.Base().weight()) == (2.0, 1.0)
-    edits.wrap(shop.Thing, "double", plus_one)
+    edits.wrap(shop.Thing, "double")(plus_one)
     assert (shop.Thing.double(1), shop.Thing().double(1)) == (3, 3)
-    edits.wrap(shop.Thing, "made", lambda original: lambda cls: f"{original(cls)}!")
+    edits.wrap(shop.Thing, "made")(lambda original, cls: f"{original(cls)}!")
     assert (shop.Thing.made(), Small.made(), Small().made()) == ("Thing!", "Small!", "Small!")
 
 
@@ -84,10 +84,10 @@ def test_undo_leaves_every_attribute_as_it_was(shop, edits):
 
     before = stored()
     for _ in range(2):  # one over the other
-        edits.wrap(shop, "price", plus_one)
-        edits.wrap(shop.Thing, "weight", plus_one)
-        edits.wrap(shop.Thing, "double", plus_one)
-        edits.wrap(shop.Thing, "made", lambda original: lambda cls: original(cls) + "+")
+        edits.wrap(shop, "price")(plus_one)
+        edits.wrap(shop.Thing, "weight")(plus_one)
+        edits.wrap(shop.Thing, "double")(plus_one)
+        edits.wrap(shop.Thing, "made")(lambda original, cls: original(cls) + "+")
         edits.replace(shop.Thing, "width", property(lambda self: 5))
         edits.replace(shop.Thing, "new", 6)
         edits.replace_everywhere(shop, "Base", type("Base", (), {}))
@@ -95,7 +95,7 @@ def test_undo_leaves_every_attribute_as_it_was(shop, edits):
     assert (shop.price(1), thing.weight(), thing.double(1)) == (4, 3.0, 4)
     assert (shop.Thing.made(), thing.width, thing.new) == ("Thing++", 5, 6)
     with pytest.raises(AttributeError, match="absent"):
-        edits.wrap(shop.Thing, "absent", plus_one)
+        edits.wrap(shop.Thing, "absent")(plus_one)
     edits.undo()
     assert stored() == before
 
@@ -110,7 +110,7 @@ def test_a_function_is_replaced_wherever_it_was_imported_by_name(shop, module, e
     edits.replace_everywhere(shop, "price", free)
     assert (shop.price, earlier.cost, earlier.price) == (free, free, len)
     later = module("tiny_later", "from tiny_shop import price\n")
-    over.wrap_everywhere(shop, "price", plus_one)
+    over.wrap_everywhere(shop, "price")(plus_one)
     assert (shop.price(1), earlier.cost(1), later.price(1)) == (1, 1, 1)
     over.undo()
     assert (shop.price, earlier.cost, later.price) == (free, free, free)

@@ -35,7 +35,7 @@ def tiny(monkeypatch):
 def _register(library, name):
     @library.patch(name, target="Thing.names", sees="", remedy="", probe=str, default=name != "asked")
     def install(edits):
-        edits.wrap(Thing, "names", lambda original: lambda self: (*original(self), f"{library.name}/{name}"))
+        edits.wrap(Thing, "names")(lambda original, self: (*original(self), f"{library.name}/{name}"))
 
 
 @pytest.fixture
@@ -135,7 +135,7 @@ def test_what_was_applied_can_be_set_again_in_any_order(tiny, no_warnings):
 def test_a_failed_installation_leaves_nothing_half_patched_and_keeps_what_was_applied(tiny, no_warnings):
     @tiny["first"].patch("failing", target="Thing.names", sees="", remedy="", probe=str, default=False)
     def install(edits):
-        edits.wrap(Thing, "names", lambda original: lambda self: ("half",))
+        edits.wrap(Thing, "names")(lambda original, self: ("half",))
         edits.replace(Thing, "new", 1)
         raise RuntimeError("cannot be installed")
 
