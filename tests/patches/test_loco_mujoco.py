@@ -141,8 +141,6 @@ def test_what_is_never_seeded_is_decided_by_numpys_seed():
 
 @extensive
 def test_a_random_rotation_turns_heading_and_velocity_alike():
-    from loco_mujoco.utils.math import rotate_obs
-
     environment = a1(setup_random_rot=True, random_start=True)
     environment.seed(0)
     headings = set()
@@ -153,19 +151,6 @@ def test_a_random_rotation_turns_heading_and_velocity_alike():
         np.testing.assert_allclose(observation[16:18], expected, atol=1e-9)
         headings.add(heading)
     assert len(headings) == 5
-    rotated = rotate_obs([0.0, 1.0, 0.0], np.pi / 2, 0, 1, 2)
-    assert rotated.dtype == float
-    np.testing.assert_allclose(rotated, [np.pi / 2, 0.0, 1.0], atol=1e-12)
-
-
-@extensive
-def test_a_fallen_state_says_how_high_the_trunk_is(environment):
-    observation = environment.reset()
-    assert environment._has_fallen(observation, return_err_msg=True) == (False, "")
-    observation[0] = -0.5
-    fallen, message = environment._has_fallen(observation, return_err_msg=True)
-    assert fallen
-    assert "-0.500000" in message
 
 
 # Gymnasium

@@ -63,14 +63,6 @@ def test_patches_that_change_no_results_change_not_a_bit(algorithm):
 
 
 @both
-@pytest.mark.parametrize("name", ["frozen-statistics", "statistics-once-per-batch", "normc"])
-def test_those_that_change_results_do(algorithm, name):
-    before = weights(learned(algorithm))
-    patches.apply("imitation_lib", only=name)
-    assert not np.array_equal(weights(learned(algorithm)), before)
-
-
-@both
 def test_frozen_statistics_stand_still_outside_of_training(patched, algorithm):
     import mushroom_rl.core
 
@@ -85,21 +77,24 @@ def test_frozen_statistics_stand_still_outside_of_training(patched, algorithm):
     assert agent._trpo_standardizer._count == before + 1
 
 
-@both
-def test_with_all_patches_a_batch_is_counted_once_after_the_policy_step(all_patched, algorithm):
-    agent, counts = learned(algorithm), []
-    before = agent._trpo_standardizer._count.copy(), agent._D_standardizer._count.copy()
+@pytest.mark.parametrize("name", ["Standardizer", "Standardizerv2"])
+def test_with_all_patches_a_batch_is_counted_once_after_the_policy_step(all_patched, name):
+    from imitation_lib.utils import networks
+
+    standardizer, counts = getattr(networks, name)(), []
+    agent = small.gail(**with_standardizer(standardizer))
     search = agent._line_search
 
     def counting(*arguments):
         search(*arguments)
-        counts.append(agent._trpo_standardizer._count.copy())
+        counts.append(standardizer._count)
 
     agent._line_search = counting
+    agent.draw_action(np.zeros(small.N_OBSERVATIONS))
     agent.fit(small.dataset(rows=16))
-    assert np.array_equal(counts[0], before[0])
-    assert agent._trpo_standardizer._count == before[0] + 16
-    assert agent._D_standardizer._count == before[1] + 32  # of either side as many
+    assert counts == [0.01]
+    assert standardizer._count == 16.01
+    assert agent._D_standardizer._count == 32.01  # of either side as many
 
 
 @both
@@ -219,26 +214,6 @@ def test_few_demonstrations_are_drawn_again_and_stay_as_they_are(patched):
     assert np.isfinite(weights(agent)).all()
 
 
-def test_rewards_are_softplus_of_the_logits(patched):
-    agent = small.gail()
-    logits = np.array([[-80.0], [-1.0], [0.0], [1.0], [80.0]], np.float32)
-    agent.discrim_output = lambda *inputs, **keywords: logits
-    rewards = agent.make_discrim_reward(None, None, None)
-    assert rewards.shape == (5,)
-    np.testing.assert_allclose(rewards, np.log1p(np.exp(logits[:, 0].astype(np.float64))), rtol=1e-6)
-
-
-def test_agents_built_from_one_set_of_parameters_share_nothing(patched):
-    from imitation_lib.imitation import VAIL_TRPO
-
-    parameters = small.pieces("vail")
-    first, second = VAIL_TRPO(**parameters), VAIL_TRPO(**parameters)
-    assert "loss" not in parameters["discriminator_params"]
-    assert first._D.model._loss is not second._D.model._loss
-    first.fit(small.dataset())
-    assert second._D.model._loss._beta == 0.1
-
-
 def test_unusual_observations_are_standardized(patched):
     from imitation_lib.utils import Standardizer
 
@@ -250,17 +225,6 @@ def test_unusual_observations_are_standardized(patched):
     assert restored.mean.shape == (3,)
     none.update_mean_std(np.zeros((0, 3), np.float32))
     assert none._count == 0.01
-
-
-@pytest.mark.parametrize("name", ["Standardizer", "Standardizerv2"])
-def test_with_all_patches_a_batch_is_counted_once_by_either_class(all_patched, name):
-    from imitation_lib.utils import networks
-
-    standardizer = getattr(networks, name)()
-    agent = small.gail(**with_standardizer(standardizer))
-    agent.draw_action(np.zeros(small.N_OBSERVATIONS))
-    agent.fit(small.dataset(rows=16))
-    assert standardizer._count == 16.01
 
 
 def test_the_critic_stops_early_as_it_is_asked_to_where_there_is_no_standardizer(patched):
