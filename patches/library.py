@@ -87,10 +87,10 @@ class Edits:
         self._undo.append((owner, name, before))
 
     def wrap(self, owner, name):
-        """Decorate function(original, *arguments) to stand for a function or a method, own or inherited, of a module or class.
+        """Decorate function(original, *arguments), which replaces a function of a module or a method, own or inherited.
 
-        It keeps the name and documentation of the original. A staticmethod or classmethod stays one; original is then the
-        function in it, that of a classmethod with cls.
+        It gets the original's name and documentation. A staticmethod or classmethod stays one: original is then the function in
+        it, which takes cls in a classmethod.
         """
 
         def decorate(function):

@@ -227,14 +227,12 @@ def test_contents_that_do_not_fit_are_named(save, change, message):
 
 
 def test_preprocessors_and_features_are_refused(save):
-    made = agent()
-    made.add_preprocessor(made.policy)
-    with pytest.raises(UserError, match="has preprocessors"):
-        shrink(save(made), "simple")
-    made = agent()
-    made.phi = "features"
-    with pytest.raises(UserError, match="sees features"):
-        shrink(save(made), "simple")
+    preprocessing, featured = agent(), agent()
+    preprocessing.add_preprocessor(preprocessing.policy)
+    featured.phi = "features"
+    for made, message in ((preprocessing, "has preprocessors"), (featured, "sees features")):
+        with pytest.raises(UserError, match=message):
+            shrink(save(made), "simple")
 
 
 class Call:
@@ -260,22 +258,20 @@ def test_files_run_no_code(save, tmp_path, member):
     assert not made.exists()
 
 
-@pytest.mark.parametrize("data", [None, b"", b"PK\x03\x04", b"no pickle", pickle.dumps([1]), tensor_file([1.0])])
-def test_damaged_members_are_told_in_one_line(save, data):
-    path = save(agent())
-    for member in MEMBERS:
-        with pytest.raises(UserError, match=r"changed\.msh") as refused:
-            shrink(rewritten(path, member, data), "simple")
+def test_damaged_files_are_told_in_one_line(save):
+    def refuse(path):
+        with pytest.raises(UserError, match=path.name) as refused:
+            shrink(path, "simple")
         assert "\n" not in str(refused.value)
 
-
-def test_truncated_files_are_refused(save):
     path = save(agent())
-    data = path.read_bytes()
-    for size in (0, 1, len(data) // 2, len(data) - 1):
-        path.write_bytes(data[:size])
-        with pytest.raises(UserError, match=r"agent\.msh: .*damaged"):
-            shrink(path, "simple")
+    for member in MEMBERS:
+        for data in (None, b"", b"PK\x03\x04", b"no pickle", pickle.dumps([1]), tensor_file([1.0])):
+            refuse(rewritten(path, member, data))
+    whole = path.read_bytes()
+    for size in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:size])
+        refuse(path)
 
 
 @pytest.mark.extensive
