@@ -1,11 +1,11 @@
-"""Mends faults of imitation-lib, mushroom-rl, loco-mujoco and experiment-launcher, for code that uses them as they are.
+"""Patches of faults in imitation-lib, mushroom-rl, loco-mujoco and experiment-launcher, for code that uses them as they are.
 
     import patches
 
     patches.apply()
 
-above a training script is all it takes; `python -m patches` lists what there is. Importing this package changes nothing, and
-imports none of the libraries. patches/README.md says what each patch is for.
+above a training script is all it takes; `python -m patches` lists the patches, and patches/README.md says what each is for.
+Importing this package changes nothing, and imports none of the libraries.
 """
 
 from patches.registry import applied, apply, libraries, revert, set_applied

@@ -1,4 +1,4 @@
-"""`python -m patches`: what there is to patch here, and with --probe whether each patch does what it says."""
+"""List the patches and their state here; with --probe, check that each shows its fault and mends it."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from patches.registry import MODULES, states
 
 
 def main(arguments=None):
-    """Exit codes: 0 done, 1 where a probe does not fail before its patch and pass after it, 2 for a wrong command line."""
+    """Run the command; returns its exit code: 0 done, 1 where a patch does not mend its fault, 2 for a wrong command line."""
     parser = argparse.ArgumentParser("python -m patches", description=__doc__, allow_abbrev=False)
     parser.add_argument("libraries", nargs="*", metavar="LIBRARY", help=f"{', '.join(MODULES)} [all]")
     parser.add_argument("--probe", action="store_true", help="run every probe without and with its patch, in fresh processes")

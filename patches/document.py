@@ -1,4 +1,4 @@
-"""The tables of patches in patches/README.md, made of the registry: `python -m patches.document` writes them anew."""
+"""Tables of patches in patches/README.md, made of the registry: `python -m patches.document` writes them anew."""
 
 import re
 from pathlib import Path
@@ -10,7 +10,7 @@ _HEAD = "| patch | what you see without it | what it does | changes results | un
 
 
 def table(library):
-    """A library's patches as a Markdown table."""
+    """Markdown table of a library's patches, one in a row."""
     rows = []
     for patch in library.patches:
         sees = patch.sees + (f" ({patch.upstream})" if patch.upstream else "")
@@ -20,11 +20,11 @@ def table(library):
 
 
 def written_anew(text):
-    """`text`, of the README, with the tables as they are now, each after its mark `<!-- patches: LIBRARY -->`."""
+    """Return the README's text with its tables made anew, each after its mark `<!-- patches: LIBRARY -->`."""
     for name, library in libraries().items():
         mark = f"<!-- patches: {name} -->\n"
         if text.count(mark) != 1:
-            raise ValueError(f"{README}: must have the line {mark.strip()} once")
+            raise ValueError(f"{README}: must have the line {mark.strip()} exactly once")
         text = re.sub(re.escape(mark) + r"(\|.*\n)*", lambda _, mark=mark, library=library: mark + table(library), text)
     return text
 

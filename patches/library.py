@@ -1,4 +1,4 @@
-"""What a patch is, what it belongs to, and how it changes a library and leaves it again as it was."""
+"""`Patch`, one fault of a library and its remedy; `Library`; and `Edits`, changes that can be taken back."""
 
 import importlib.metadata
 import inspect
@@ -15,11 +15,11 @@ _MISSING = object()
 class Patch:
     """One fault of a library, and its remedy.
 
-    name: unique within the library. target: what is changed, "module:object". versions: of the library, for which it is known
-    to be right. sees: what is wrong, as a user sees it without the patch. remedy: what the patch does. upstream: the
-    library's own issue, where there is one. changes_results: how training comes out otherwise, "" where it does not. default:
-    whether `apply` does it unasked. install: called with `Edits`. probe: called in a process of its own, before and after;
-    returns what it saw of the fault, "" where there is none; exceptions are for what it did not expect.
+    name: unique within the library. target: the object that is changed, "module:object". versions: versions of the library
+    that it is known to be right for. sees: the fault, as a user sees it without the patch. remedy: what the patch does.
+    install: called with `Edits`, makes the changes. probe: called in a process of its own, without and with the patch; returns
+    the fault that it saw, "" for none, and raises only where something else is wrong. upstream: address of the library's own
+    issue. changes_results: how training results change, "" where they do not. default: True where `apply` applies it unasked.
     """
 
     library: str
@@ -43,9 +43,9 @@ class Patch:
 class Library:
     """A library and its patches, in the order in which they are installed.
 
-    name: as it is imported. distribution: as it is installed. versions: those that the patches were written against.
-    found: returns the installed version, None where there is none. imports: what it imports that takes seconds, for `probing`;
-    none of the libraries, which are imported after their patches are known.
+    name: as it is imported. distribution: as it is installed. versions: versions that the patches were written for.
+    found: returns the installed version, None where there is none. imports: names of modules that it imports and that take
+    seconds, which `probing` imports beforehand; none of the patched libraries, which a probe imports after patching.
     """
 
     name: str
@@ -56,15 +56,13 @@ class Library:
     patches: list = field(default_factory=list)
 
     def __post_init__(self):
-        if self.found is None:
-            self.found = self._found_by_metadata
+        self.found = self.found or self._found_by_metadata
 
-    def patch(self, name, *, target, sees, remedy, probe, upstream="", changes_results="", default=True):
-        """Decorates install(edits), the function that does it; see `Patch`."""
+    def patch(self, name, **fields):
+        """Decorate `install` of a new patch. fields: those of `Patch` but library, versions and install."""
 
         def register(install):
-            what = (target, self.versions, sees, remedy, install, probe, upstream, changes_results, default)
-            self.patches.append(Patch(self.name, name, *what))
+            self.patches.append(Patch(self.name, name, versions=self.versions, install=install, **fields))
             return install
 
         return register
@@ -77,7 +75,7 @@ class Library:
 
 
 class Edits:
-    """Changes to modules and classes, each remembered so that `undo` takes it back."""
+    """Changes to modules and classes, which `undo` takes back."""
 
     def __init__(self):
         self._undo = []
@@ -88,30 +86,39 @@ class Edits:
         setattr(owner, name, value)
         self._undo.append((owner, name, before))
 
-    def wrap(self, owner, name, make):
-        """Replace a function or a method, own or inherited, by make(what it was), which keeps its name and documentation.
+    def wrap(self, owner, name):
+        """Decorate function(original, *arguments), which replaces a function of a module or a method, own or inherited.
 
-        A staticmethod or classmethod stays one; make takes and returns the function in it, whose first argument may be cls.
+        It gets the original's name and documentation. A staticmethod or classmethod stays one: original is then the function in
+        it, which takes cls in a classmethod.
         """
-        stored = inspect.getattr_static(owner, name)
-        kind = type(stored) if isinstance(stored, (staticmethod, classmethod)) else None
-        original = stored.__func__ if kind else getattr(owner, name)
-        value = wraps(original)(make(original))
-        self.replace(owner, name, kind(value) if kind else value)
+
+        def decorate(function):
+            stored = inspect.getattr_static(owner, name)
+            kind = type(stored) if isinstance(stored, (staticmethod, classmethod)) else None
+            value = _around(stored.__func__ if kind else getattr(owner, name), function)
+            self.replace(owner, name, kind(value) if kind else value)
+            return function
+
+        return decorate
 
     def replace_everywhere(self, module, name, value):
         """Replace a function or class of a module, there and in every module that has imported it by name.
 
-        value: made for this, and named by no other module, as undo puts the original wherever it then is.
+        value: a new object, which no module has yet: undo puts the original wherever it finds it.
         """
         original = getattr(module, name)
         _exchange(original, value)
         self._undo.append((None, original, value))
 
-    def wrap_everywhere(self, module, name, make):
-        """Replace a function in every module that has it by make(what it was), which keeps its name and documentation."""
-        original = getattr(module, name)
-        self.replace_everywhere(module, name, wraps(original)(make(original)))
+    def wrap_everywhere(self, module, name):
+        """Decorate as `wrap` does, for a function of a module and wherever it was imported by name."""
+
+        def decorate(function):
+            self.replace_everywhere(module, name, _around(getattr(module, name), function))
+            return function
+
+        return decorate
 
     def undo(self):
         """Take back all changes, the last one first."""
@@ -125,6 +132,14 @@ class Edits:
                 setattr(owner, name, before)
 
 
+def _around(original, function):
+    @wraps(original)
+    def wrapper(*arguments, **keywords):
+        return function(original, *arguments, **keywords)
+
+    return wrapper
+
+
 def _exchange(old, new):
     for module in list(sys.modules.values()):
         for name, value in list(getattr(module, "__dict__", {}).items()):
@@ -133,7 +148,7 @@ def _exchange(old, new):
 
 
 class Seen:
-    """A module as a library is to see it: with some of its attributes exchanged, and as it is for all others."""
+    """Stand-in for a module in the namespace of a library: some attributes exchanged, all others the module's."""
 
     def __init__(self, module, **exchanged):
         self._module = module
@@ -144,7 +159,7 @@ class Seen:
 
 
 def crash(function, *arguments, **keywords):
-    """For probes: the exception that a call ends in, as text, "" where it ends well."""
+    """Call a function; return the exception that it raises as one line of at most 200 characters, "" for none."""
     try:
         function(*arguments, **keywords)
     except Exception as error:

@@ -1,6 +1,6 @@
-"""Runs the probes of patches, each in a process of its own, without the patch and with nothing but it.
+"""Run the probes of patches, each twice and in processes of their own: without any patch, and with its own only.
 
-Such a process is a fork of one that has imported what the libraries import, and none of the libraries.
+Each process is a fork of a server that has imported the slow modules that the libraries import, but none of the libraries.
 """
 
 import contextlib
@@ -26,7 +26,7 @@ _TIMEOUT = 120.0  # seconds, of one probe
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe saw of a fault, before and after its patch: "" for nothing, None where it could not look (see error)."""
+    """Fault that a probe saw before and after its patch: "" for none, None where the probe failed, and error says why."""
 
     state: object
     before: str | None
@@ -35,14 +35,14 @@ class Probed:
 
     @property
     def holds(self):
-        """Whether the fault was there before, and gone after."""
+        """True where the fault was there before the patch, and gone after it."""
         return bool(self.before) and self.after == ""
 
 
 def probe_all(*names, only=(), at_once=2):
-    """Probe the patches of these libraries (of all, where none is named) that fit what is installed; yields `Probed`, in order.
+    """Probe the patches of these libraries, of all where none is named, that fit the installed version; yields `Probed`.
 
-    only: full names of the patches to probe, all where empty. at_once: processes at a time.
+    only: full names of the patches to probe, all where empty. at_once: probes that run at a time.
     """
     fitting = [state for state in states(*names) if state.state not in ("library not installed", "unknown version")]
     fitting = [state for state in fitting if not only or state.patch.full_name in only]
@@ -53,7 +53,7 @@ def probe_all(*names, only=(), at_once=2):
         for _ in range(at_once):
             servers.put(ending.enter_context(_server(imports)))
         threads = ThreadPoolExecutor(at_once)
-        ending.callback(threads.shutdown, cancel_futures=True)  # Ctrl-C ends what runs, and nothing more is to begin
+        ending.callback(threads.shutdown, cancel_futures=True)  # after Ctrl-C no probe begins
         running = [[threads.submit(_answer, servers, state.patch, patched) for patched in (False, True)] for state in fitting]
         for state, pair in zip(fitting, running, strict=True):
             (before, why_before), (after, why_after) = (future.result() for future in pair)
@@ -61,7 +61,7 @@ def probe_all(*names, only=(), at_once=2):
 
 
 def _server(imports):
-    """The process that forks; it ends with its stdin, which leaving its context closes."""
+    """Start a server, the process that forks; it ends when its stdin is closed, as leaving its context does."""
     command = [sys.executable, "-m", "patches.probing", *sorted(imports)]
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     pipe = subprocess.PIPE
@@ -69,7 +69,7 @@ def _server(imports):
 
 
 def _answer(servers, patch, patched):
-    """What the probe saw, and why it could not look."""
+    """Have a free server run a probe; returns the fault it saw and the error of the probe, as `Probed` has them."""
     server = servers.get()
     try:
         print(json.dumps([patch.full_name, patched, _TIMEOUT]), file=server.stdin, flush=True)
@@ -79,8 +79,8 @@ def _answer(servers, patch, patched):
 
 
 def _serve(*imports):
-    """In the process that forks: answer each line of stdin on stdout, where nothing else is written, by C code neither."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C is told by the process that asks
+    """In a server: answer each line of stdin with one on stdout. Whatever else writes there, C code too, goes to stderr."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # the process that asks reports Ctrl-C
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     for module in imports:
@@ -91,7 +91,7 @@ def _serve(*imports):
 
 
 def _forked(full_name, patched, timeout):
-    """What the probe saw, and why it could not look."""
+    """In a server: run a probe in a fork. timeout: s. Returns as `_answer` does."""
     fork = multiprocessing.get_context("fork")
     receiver, sender = fork.Pipe(duplex=False)
     with tempfile.TemporaryFile("w+", errors="replace") as output:
@@ -116,7 +116,7 @@ def _forked(full_name, patched, timeout):
 
 
 def _probe(full_name, patched, output, sender):
-    """In a process of its own: send what the probe saw, and why it could not look."""
+    """In the fork: run a probe, and send the answer."""
     for stream in (sys.stdout, sys.stderr):
         os.dup2(output.fileno(), stream.fileno())
     set_applied([full_name] if patched else [])

@@ -1,4 +1,4 @@
-"""Which patches there are, and which of them hold in this process."""
+"""The patches that there are, and those that are applied in this process."""
 
 import difflib
 import importlib
@@ -14,7 +14,7 @@ _installed = {}  # {full name: Edits}, in the order of installation
 
 @dataclass(frozen=True)
 class State:
-    """How a patch stands in this process: applied, off, library not installed, or unknown version."""
+    """A patch in this process. state: applied, off, off unless asked, library not installed, or unknown version."""
 
     patch: Patch
     version: str | None
@@ -50,10 +50,10 @@ def states(*names):
 def apply(*names, only=None, exclude=()):
     """Apply the patches of these libraries, of all that are installed where none is named; returns the `State` of each.
 
-    only: names of patches ("cg-aliasing", or "mushroom_rl/cg-aliasing") in place of all that are on by default; the others are
-    applied only so. What was applied before stays. exclude: names of patches to leave out.
-    Applying a patch twice does nothing. Versions that a patch is not for are left alone, with a warning that names them.
-    Raises ValueError for names that are not known.
+    only: names of patches ("cg-aliasing" or "mushroom_rl/cg-aliasing") to apply in place of all that are on by default; patches
+    that are off by default are applied only by name. exclude: names of patches to leave out. Patches that are applied already
+    stay applied; applying one again does nothing. A library of another version than the patches are for is left alone, with a
+    warning. Raises ValueError for unknown names.
     """
     found = states(*names)
     wanted, unwanted = (_named(found, given) for given in (only or (), exclude))
@@ -73,20 +73,20 @@ def apply(*names, only=None, exclude=()):
 
 
 def revert(*names):
-    """Take back all patches of these libraries, of all where none is named: the libraries are as they were."""
+    """Take back the patches of these libraries, of all where none is named; the libraries are then as they were."""
     gone = {library.name for library in _chosen(names)}
     set_applied({name for name in _installed if name.split("/")[0] not in gone})
 
 
 def applied():
-    """The full names of the patches that hold, sorted; `set_applied` makes them hold in another process."""
+    """Full names of the patches that are applied, sorted; `set_applied` applies the same in another process."""
     return tuple(sorted(_installed))
 
 
 def set_applied(full_names):
-    """Let exactly these patches hold; where one cannot be installed, those that held before hold on, and its error is raised.
+    """Apply exactly these patches, in the registry's order, and take back all others.
 
-    They are installed in the registry's order, whatever the order they were asked for in.
+    Raises ValueError for unknown names, and the error of a patch that cannot be installed; then nothing has changed.
     """
     full_names = set(full_names)
     if full_names == set(_installed):
@@ -103,7 +103,7 @@ def set_applied(full_names):
 
 
 def _install(wanted):
-    """Let these patches hold, installed in this order; the first ones stay untouched as far as they are the same."""
+    """Install exactly these patches in this order. Those installed already stay as far as the order is the same."""
     names = [patch.full_name for patch in wanted]
     while list(_installed) != names[: len(_installed)]:
         _installed.popitem()[1].undo()
@@ -127,7 +127,7 @@ def _chosen(names):
 
 
 def _named(found, given):
-    """The full names of the patches that are named, in full or in short."""
+    """Full names of the patches whose names are given, in full or in short."""
     if isinstance(given, str):
         given = [given]
     result = set()

@@ -1,4 +1,4 @@
-"""Reads pickles and files of torch.save without running code that they bring: they find and call only what a list names."""
+"""Read pickles and files of torch.save without running code that they bring: a list says what they may find and call."""
 
 import io
 import pickle
@@ -7,24 +7,24 @@ from functools import cache
 
 
 class Refused(pickle.UnpicklingError):
-    """A file asks for an object that is not on the list. The message is one line that names it."""
+    """Raised where a file asks for an object that is not on the list; the message is one line that names the object."""
 
 
 class Names:
-    """What a file may ask for; subclasses say. hint: what to do about a name that is not on the list."""
+    """Interface of a list of the objects that a file may ask for. hint: advice for a name that is not on it."""
 
     hint = "where you trust it, allow it with torch.serialization.add_safe_globals([{name}])"
 
     def find(self, full_name):
-        """The object of this name, "module.name", or None where a file may not have it."""
+        """Return the object of this name, "module.name", None where it is not on the list."""
         raise NotImplementedError
 
     def may_call(self, found):
-        """Whether a file may call it with arguments of the file's choice, constructors included."""
+        """True where a file may call the object, a function or a class, with arguments of the file's choice."""
         raise NotImplementedError
 
     def demand(self, full_name, where):
-        """`find`, or `Refused`, which names `where` the file asks."""
+        """Return the object of this name, or raise `Refused`. where: the name of the file."""
         found = self.find(full_name)
         if found is None:
             hint = self.hint.format(name=full_name.rpartition(".")[2])
@@ -32,14 +32,14 @@ class Names:
         return found
 
     def demand_call(self, found, where):
-        """Raise `Refused` unless `found` may be called."""
+        """Raise `Refused` unless the object `found` may be called."""
         if not self.may_call(found):
             name = f"{getattr(found, '__module__', '?')}.{getattr(found, '__qualname__', repr(found))}"
             raise Refused(f"{where}: calls {name}, which a file may name but not call")
 
 
 class _Unpickler(pickle._Unpickler):
-    """Python's own, for its opcodes that find, call and fill objects; the one in C cannot tell making from calling."""
+    """Python's own, with its opcodes that find, call and fill objects checked; the one in C lets only names be checked."""
 
     dispatch = dict(pickle._Unpickler.dispatch)
 
@@ -63,7 +63,7 @@ class _Unpickler(pickle._Unpickler):
         super().load_reduce()
 
     def _checked_build(self):
-        # The state of a class or function would change it for the whole process.
+        # Filling a class, function or module would change it for the whole process.
         if isinstance(self.stack[-2], type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
             raise Refused(f"{self._where}: changes {self.stack[-2]!r}")
         super().load_build()
@@ -73,12 +73,12 @@ class _Unpickler(pickle._Unpickler):
 
 
 def load_pickle(data, names, where):
-    """The object in `data`, bytes of a pickle. names: a `Names`. where: what `Refused` calls the file."""
+    """Return the object in `data`, bytes of a pickle. names: a `Names`. where: name of the file, for `Refused`."""
     return _Unpickler(io.BytesIO(data), names, where).load()
 
 
 def load_torch(data, names, where, map_location=None):
-    """The object in `data`, bytes of a file of torch.save; as `load_pickle` otherwise. map_location: of torch.load."""
+    """Return the object in `data`, bytes of a file of torch.save, as `load_pickle` does. map_location: that of torch.load."""
     import numpy as np
     import torch
 
@@ -89,7 +89,7 @@ def load_torch(data, names, where, map_location=None):
     allowed = [(names.demand(name, where), name) for name in asked]
     for found, _ in allowed:
         names.demand_call(found, where)
-    # The type of an array's dtype is nowhere named in the file, yet torch asks for it.
+    # torch asks for the type of an array's dtype too, which the file does not name.
     dtypes = {type(np.dtype(code)) for code in "?bhilqBHILQefdFDSU"}
     allowed += [(dtype, f"{dtype.__module__}.{dtype.__name__}") for dtype in dtypes]
     try:
@@ -102,12 +102,12 @@ def load_torch(data, names, where, map_location=None):
 
 @cache
 def array_names():
-    """What pickled numpy arrays, dtypes and scalars ask for, {full name: object}."""
+    """Objects that pickled numpy arrays, dtypes and scalars ask for, {full name: object}."""
     import numpy as np
 
     core = np._core if hasattr(np, "_core") else np.core
     result = {"numpy.ndarray": np.ndarray, "numpy.dtype": np.dtype}
-    for name in ("numpy._core", "numpy.core"):  # of numpy 2, and of those before
+    for name in ("numpy._core", "numpy.core"):  # numpy 2, and numpy 1
         result[f"{name}.multiarray._reconstruct"] = core.multiarray._reconstruct
         result[f"{name}.multiarray.scalar"] = core.multiarray.scalar
         result[f"{name}.numeric._frombuffer"] = core.numeric._frombuffer

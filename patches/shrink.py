@@ -1,10 +1,10 @@
-"""`python -m patches.shrink AGENT.msh`: makes an agent that imitation-lib saved one of ours, without imitation-lib.
+"""Convert an agent that imitation-lib saved to one of ours, without imitation-lib.
 
     python -m patches.shrink agent_epoch_423_J_991.255877.msh
 
 writes agent_epoch_423_J_991.255877.safetensors, under 1 MB, for launchers/evaluate.py and qi_ext.load_agent. The agent must be
 a GAIL_TRPO or VAIL_TRPO of the Unitree A1 (37 observations, 12 actions) with a GaussianTorchPolicy and ReLU layers. The file
-need not be trusted: nothing in it is run, and its demonstrations are not read.
+may come from a stranger: no code in it is run, and its demonstrations are not read.
 """
 
 import io
@@ -37,7 +37,7 @@ _PRIOR = 1e-2  # its first count and sum of squares
 
 
 class Thing:
-    """Stands for an object of the file: the name of its class, and its state."""
+    """Stand-in for an object in the file, with the name of its class and its state, and no behaviour."""
 
     name = "?"
     state = None
@@ -47,7 +47,7 @@ class Thing:
 
 
 class _Things(Names):
-    """Arrays are arrays, every known class is a `Thing` that can do nothing, and there are no others."""
+    """List of what an agent may hold: arrays, and known classes, each replaced by a subclass of `Thing`."""
 
     hint = "only GAIL_TRPO and VAIL_TRPO agents with a GaussianTorchPolicy, FullyConnectedNetwork and ReLU can be read"
 
@@ -65,10 +65,10 @@ def _stand_ins():
 
 
 def shrink(path, task=""):
-    """The agent in the file at `path` as an `Actor`, and its metadata, {str: str}.
+    """Return the agent in the file at `path` as an `Actor`, and its metadata, {str: str}.
 
-    task: simple or hard; where it is "", what the agent has seen of the commanded direction tells. Raises UserError for a file
-    that is missing, damaged, or not such an agent.
+    task: simple or hard; where it is "", it follows from the agent's statistics of the commanded direction. Raises UserError
+    for a file that is missing, damaged, or not such an agent.
     """
     path = Path(path)
     if not path.is_file():
@@ -92,13 +92,13 @@ def shrink(path, task=""):
 
 
 def _type_of(archive, path, member):
-    """The name of the class of a part of the agent, from its config."""
+    """Name of the class of a part of the agent, from its config."""
     kind = load_pickle(_read(archive, member, _MAX_CONFIG), _Things(), f"{path}: {member}")["type"]
     return getattr(kind, "name", kind.__name__)
 
 
 def _demand_plain_observations(archive, path):
-    """Refuse what would change an observation on its way to the policy."""
+    """Raise UserError where the agent changes observations on their way to the policy."""
     members = archive.namelist()
     if "phi.pickle" in members:
         raise UserError(f"agent: {path}: its policy sees features of the observations, which an agent of ours does not")
@@ -110,7 +110,7 @@ def _demand_plain_observations(archive, path):
 
 
 def _tensor(archive, path, member):
-    """What a member that torch.save wrote holds; its own archive must be plain, or a small one could unpack to a large one."""
+    """Read a member that torch.save wrote: an archive itself, refused where it is compressed, as it could be a zip bomb."""
     data = _read(archive, member, _MAX_NETWORK)
     with zipfile.ZipFile(io.BytesIO(data)) as inner:
         entries = inner.infolist()
@@ -130,7 +130,7 @@ def _read(archive, member, limit):
 
 
 def _state(thing, *names):
-    """The attributes of a `Thing` of one of these classes, {name: value}."""
+    """Attributes of a `Thing`, {name: value}; raises ValueError where it is of none of these classes."""
     found = thing.name if isinstance(thing, Thing) else type(thing).__name__
     if found not in names or not isinstance(thing.state, dict):
         raise ValueError(f"{found} stands where a {' or '.join(name.rpartition('.')[2] for name in names)} should")
@@ -138,7 +138,7 @@ def _state(thing, *names):
 
 
 def _layers(network):
-    """[(weight (out, in), bias (out,)), ...], float32."""
+    """Layers of a network, [(weight (out, in), bias (out,)), ...], float32."""
     modules = network["_modules"]
     activations = [getattr(each, "name", "?") for each in _state(modules["_activations"], LAYERS)["_modules"].values()]
     linears = [_state(each, LAYER)["_parameters"] for each in _state(modules["_linears"], LAYERS)["_modules"].values()]
@@ -155,7 +155,7 @@ def _layers(network):
 
 
 def _statistics(standardizer):
-    """Mean and std of the observations, (37,), and (mean, variance) of the commands seen, (3,) each, None where none were."""
+    """Mean and std of the observations, (37,) each, and (mean, variance) of the commands seen, (3,) each, or None."""
     n = a1.N_OBSERVATIONS
     if standardizer is None:
         return np.zeros(n), np.ones(n), None
@@ -173,7 +173,7 @@ def _statistics(standardizer):
 
 
 def _statistic(state, name):
-    """One of a Standardizer, a number or one for each observation, as (37,), float64."""
+    """One statistic of a Standardizer, stored as one number or 37, as (37,), float64."""
     value, n = state[name], a1.N_OBSERVATIONS
     if np.size(value) not in (1, n):
         raise ValueError(f"{name} of its observations is of {np.size(value)}, not {n}")
@@ -184,7 +184,7 @@ def _statistic(state, name):
 
 
 def _array(value, shape, name):
-    # One number in the file can be spread out over any shape, so memory is taken for contiguous tensors only.
+    # Only contiguous tensors: with strides of 0, a few bytes in the file could take any amount of memory.
     if tuple(value.shape) != shape or not value.is_contiguous():
         raise ValueError(f"{name} has the shape {tuple(value.shape)}, not {shape}")
     array = value.detach().numpy().astype(np.float32)
@@ -195,13 +195,13 @@ def _array(value, shape, name):
 
 def _task(path, seen):
     if seen is None:
-        raise UserError(f"agent: {path}: does not tell which task it was trained on; add --task simple or --task hard")
+        raise UserError(f"agent: {path}: does not say which task it was trained on; add --task simple or --task hard")
     # The commanded direction's cosine and sine: constant in `simple`, and of variance 1/2 over all directions.
     return "hard" if (seen[1][:2] > _STD_FLOOR**2).any() else "simple"
 
 
 def _speed(seen):
-    """The commanded speed, where the agent has seen one only."""
+    """Metadata of the commanded speed, {} where the agent has seen several or none."""
     if seen is None or not 0.0 < seen[0][2] < 10.0 or seen[1][2] > _STD_FLOOR**2:
         return {}
     return {"speed": f"{seen[0][2]:.2f}"}
@@ -209,7 +209,7 @@ def _speed(seen):
 
 @contextmanager
 def _reading(path):
-    """Whatever goes wrong in reading a file that may hold anything is the file's fault, told in one line."""
+    """Turn any exception in reading a file, which may hold anything, into a UserError of one line."""
     try:
         yield
     except UserError:
@@ -217,20 +217,19 @@ def _reading(path):
     except Refused as error:
         raise UserError(f"agent: {error}") from None
     except Exception as error:
-        told = (
-            str(error) if type(error) is ValueError else f"the file is damaged, or no agent ({type(error).__name__}: {error})"
-        )
+        ours = type(error) is ValueError
+        told = str(error) if ours else f"the file is damaged, or no agent ({type(error).__name__}: {error})"
         raise UserError(f"agent: {path}: {' '.join(told.split())[:300]}") from None
 
 
 def main(arguments=None):
-    """Parse, read, write, say. Returns None; raises UserError for the user's mistakes."""
+    """Run the command: read the agent, write ours, print a line. Raises UserError for the user's mistakes."""
     parser = Parser("python -m patches.shrink", __doc__)
     parser.usage = "%(prog)s AGENT.msh [--option value ...]"
     parser.add_argument("agent", type=str, help="an agent that mushroom-rl's Agent.save wrote", metavar="AGENT.msh")
     text = "where to write the agent [AGENT.safetensors, beside AGENT.msh]"
     parser.add_argument("--output", type=str, default="", help=text, metavar="FILE")
-    text = f"what it was trained on, {' or '.join(TASKS)} [what its statistics of the commanded direction tell]"
+    text = f"task it was trained on, {' or '.join(TASKS)} [as its statistics of the commanded direction say]"
     parser.add_argument("--task", type=str, default="", help=text, metavar="X")
     options = parser.parse_args(arguments)
     if options.task not in ("", *TASKS):

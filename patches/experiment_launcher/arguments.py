@@ -1,14 +1,15 @@
-"""Experiments get the same values under Slurm as locally.
+"""Patches of the values of experiments: they are the same under Slurm as locally.
 
-A value that the command line would change goes there twice, as `--name=json:VALUE` and then as the library writes it: it reads
-the last of them, as ever, and where the patch holds in the experiment as well, the first is what counts. Experiments that do
-not end in the library's `run_experiment` have parsers of their own, which are given what they always were.
+A value that the command line would change is written twice: as `--name=json:VALUE`, then as the library writes it. The library
+reads the last one, as it always does; where the patch is applied in the experiment too, the first one counts. Experiments that
+do not end in the library's `run_experiment` have parsers of their own, and are given the arguments that the library writes.
 """
 
 import inspect
 import json
 import re
 import sys
+from functools import partial
 from shlex import quote
 
 from patches.experiment_launcher import LIBRARY
@@ -20,28 +21,25 @@ _EXACT = re.compile(r"--([^=]+)=json:(.*)", re.DOTALL)
 
 
 class Quoted(str):
-    """A text that is quoted for the shell already."""
+    """Text that is already quoted for the shell."""
 
 
 _NOTHING = Quoted()
 
 
-def written_by(edits, make):
-    """Let a `Launcher` write the arguments of its Slurm scripts with make(function, write), write(experiment) -> text.
+def written_by(edits, write_arguments):
+    """Have a `Launcher` write the arguments in its Slurm scripts with write_arguments(function, write, experiment).
 
-    function: the experiment's, None where the library does not read its command line.
+    function: that of the experiment, None where the library does not read its command line. write(experiment): the text that
+    the library writes.
     """
     from experiment_launcher import Launcher, launcher
 
-    def make_run(run_slurm):
-        def run_with_arguments(self, test):
-            function = _read_by_library(launcher.import_module(self._experiment_py_file))
-            with attributes(self, _convert_to_command_line=make(function, self._convert_to_command_line)):
-                return run_slurm(self, test)
-
-        return run_with_arguments
-
-    edits.wrap(Launcher, "_run_slurm", make_run)
+    @edits.wrap(Launcher, "_run_slurm")
+    def run_with_arguments(run_slurm, self, test):
+        function = _read_by_library(launcher.import_module(self._experiment_py_file))
+        with attributes(self, _convert_to_command_line=partial(write_arguments, function, self._convert_to_command_line)):
+            return run_slurm(self, test)
 
 
 def _read_by_library(module):
@@ -55,43 +53,36 @@ def _read_by_library(module):
 
 
 def _exactly(edits, changes):
-    """Write values for which changes(value, name, function) is true, and which JSON can tell, exactly; read them so as well."""
+    """Write values as JSON too, and read them so, where changes(value, name, function) is true and JSON can hold them."""
     from experiment_launcher import launcher
 
-    def make_write(function, write):
+    def write_exactly(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
+        twice = {}
+        for name, value in experiment.items():
+            written = isinstance(name, Quoted) or isinstance(value, Quoted)
+            exact = None if written or not changes(value, name, function) else _json(value)
+            if exact is not None:
+                twice[Quoted(f"{name}={quote(f'json:{exact}')}")] = _NOTHING
+                # The library would take them for options. Without the patch, an option without a value is refused.
+                tokens = value if isinstance(value, list | tuple) else [value]
+                if any(str(each).startswith("--") for each in tokens):
+                    value = _NOTHING
+            twice[name] = value
+        return write(twice)
 
-        def write_exactly(experiment):
-            twice = {}
-            for name, value in experiment.items():
-                written = isinstance(name, Quoted) or isinstance(value, Quoted)
-                exact = None if written or not changes(value, name, function) else _json(value)
-                if exact is not None:
-                    twice[Quoted(f"{name}={quote(f'json:{exact}')}")] = _NOTHING
-                    # They could not be told from options; an option without a value is refused where the patch does not hold.
-                    tokens = value if isinstance(value, list | tuple) else [value]
-                    if any(str(each).startswith("--") for each in tokens):
-                        value = _NOTHING
-                twice[name] = value
-            return write(twice)
+    written_by(edits, write_exactly)
 
-        return write_exactly
-
-    def make_parse(parse_args):
-        def parse_exactly(func):
-            before = sys.argv
-            exact, rest = _split(before[1:])
-            sys.argv = [before[0], *rest]
-            try:
-                return parse_args(func) | exact
-            finally:
-                sys.argv = before
-
-        return parse_exactly
-
-    written_by(edits, make_write)
-    edits.wrap(launcher, "parse_args", make_parse)
+    @edits.wrap(launcher, "parse_args")
+    def parse_exactly(parse_args, func):
+        before = sys.argv
+        exact, rest = _split(before[1:])
+        sys.argv = [before[0], *rest]
+        try:
+            return parse_args(func) | exact
+        finally:
+            sys.argv = before
 
 
 def _json(value):
@@ -110,7 +101,7 @@ def _is_json(text):
 
 
 def _split(arguments):
-    """The values that are given exactly, {name: value}, and the arguments without them."""
+    """Split a command line into the values given as JSON, {name: value}, and the other arguments."""
     exact, rest, skipped = {}, [], None
     for text in arguments:
         match = _EXACT.fullmatch(text)
@@ -151,20 +142,17 @@ def _probe_none():
     probe=_probe_none,
 )
 def _none(edits):
-    def make(function, write):
+    def without_default_none(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
 
-        def without_default_none(experiment):
-            def is_default(name):
-                parameter = _parameter(name, function)
-                return parameter is not None and parameter.default is None
+        def is_default(name):
+            parameter = _parameter(name, function)
+            return parameter is not None and parameter.default is None
 
-            return write({name: value for name, value in experiment.items() if value is not None or not is_default(name)})
+        return write({name: value for name, value in experiment.items() if value is not None or not is_default(name)})
 
-        return without_default_none
-
-    written_by(edits, make)
+    written_by(edits, without_default_none)
     _exactly(edits, lambda value, name, function: value is None)
 
 
@@ -203,7 +191,7 @@ def _scalars(edits):
             return isinstance(value, int | float) and read_type(parameter, function) is str
         if not takes_any_keyword(function):
             return False
-        # argparse takes the beginning of an option for that option.
+        # argparse takes the beginning of an option's name for that option.
         if any(other.startswith(name) for other in ("help", *named_parameters(function))):
             return True
         return isinstance(value, str) and (value.startswith("-") or launcher.string_to_primitive(value) != value)
@@ -223,19 +211,15 @@ def _probe_dashes():
     probe=_probe_dashes,
 )
 def _dashes(edits):
-    def make(function, write):
+    def with_equals_sign(function, write, experiment):
         if function is None:
-            return write
+            return write(experiment)
+        joined = {}
+        for name, value in experiment.items():
+            dash = not isinstance(value, list) and str(value).startswith("-")
+            if dash and _parameter(name, function) is not None:
+                name, value = f"{name}={value}", _NOTHING
+            joined[name] = value
+        return write(joined)
 
-        def with_equals_sign(experiment):
-            joined = {}
-            for name, value in experiment.items():
-                dash = not isinstance(value, list) and str(value).startswith("-")
-                if dash and _parameter(name, function) is not None:
-                    name, value = f"{name}={value}", _NOTHING
-                joined[name] = value
-            return write(joined)
-
-        return with_equals_sign
-
-    written_by(edits, make)
+    written_by(edits, with_equals_sign)

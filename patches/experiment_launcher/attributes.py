@@ -1,11 +1,11 @@
-"""Attributes of one object that are others for a while."""
+"""Attributes of one object, exchanged for a while."""
 
 from contextlib import contextmanager
 
 
 @contextmanager
 def attributes(instance, **exchanged):
-    """Within it, these attributes of this one object are others."""
+    """Context in which these attributes of this one object have other values."""
     before = {name: vars(instance)[name] for name in exchanged if name in vars(instance)}
     vars(instance).update(exchanged)
     try:

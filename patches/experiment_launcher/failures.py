@@ -1,4 +1,4 @@
-"""Failed experiments are seen: in the exit code of a Slurm script, in sbatch's, and at the end of a local run."""
+"""Patches that report failures: of experiments in a Slurm script or a local run, and of sbatch."""
 
 import traceback
 from copy import deepcopy
@@ -10,12 +10,12 @@ from patches.library import Seen
 _FAIL = "raise RuntimeError('as asked')"
 
 _WAIT = """
-# The library's own wait, below, forgets how they ended.
+# The library's own wait, below, forgets their exit codes.
 exit_code=0
 for i in "${!experiments[@]}"; do
   running=1
   while [ "$running" ]; do
-    # A trap, where the script has one, ends a wait before its time: then wait again.
+    # A trap in the script ends `wait` early: wait again.
     kill -0 "${experiments[$i]}" 2>/dev/null || running=
     wait "${experiments[$i]}"
     ended_with=$?
@@ -46,18 +46,14 @@ def _probe_exit_code():
 def _exit_code(edits):
     from experiment_launcher import Launcher
 
-    def make(generate_slurm):
-        def with_exit_code(self, command_line_args_list=None):
-            script = generate_slurm(self, command_line_args_list)
-            commands, wait, rest = script.rpartition("\nwait")
-            for line in dict.fromkeys(command_line_args_list or ()):
-                started = f"\t\t{line}  &\n"
-                commands = commands.replace(started, f"{started}experiments+=($!)\n")
-            return f"{commands}{_WAIT}{wait}{rest}exit $exit_code\n"
-
-        return with_exit_code
-
-    edits.wrap(Launcher, "generate_slurm", make)
+    @edits.wrap(Launcher, "generate_slurm")
+    def with_exit_code(generate_slurm, self, command_line_args_list=None):
+        script = generate_slurm(self, command_line_args_list)
+        commands, wait, rest = script.rpartition("\nwait")
+        for line in dict.fromkeys(command_line_args_list or ()):
+            started = f"\t\t{line}  &\n"
+            commands = commands.replace(started, f"{started}experiments+=($!)\n")
+        return f"{commands}{_WAIT}{wait}{rest}exit $exit_code\n"
 
 
 def _probe_sbatch():
@@ -105,24 +101,17 @@ def _probe_local():
 def _local_failures(edits):
     from experiment_launcher import Launcher
 
-    def parallel(original):
-        def _run_local(self, test):
-            return original(self, test) if test else _run(self, self._n_exps_in_parallel)
+    @edits.wrap(Launcher, "_run_local")
+    def _run_local(original, self, test):
+        return original(self, test) if test else _run(self, self._n_exps_in_parallel)
 
-        return _run_local
-
-    def sequential(original):
-        def _run_sequential(self, test):
-            return original(self, test) if test else _run(self, 1)
-
-        return _run_sequential
-
-    edits.wrap(Launcher, "_run_local", parallel)
-    edits.wrap(Launcher, "_run_sequential", sequential)
+    @edits.wrap(Launcher, "_run_sequential")
+    def _run_sequential(original, self, test):
+        return original(self, test) if test else _run(self, 1)
 
 
 def _run(self, n_jobs):
-    """Run all experiments of a `Launcher`, n_jobs at a time; raises RuntimeError where any failed."""
+    """Run all experiments of a `Launcher`, n_jobs at a time; raises RuntimeError that names those that failed."""
     from experiment_launcher import launcher
     from joblib import Parallel, delayed
 
@@ -138,7 +127,7 @@ def _run(self, n_jobs):
 
 
 def _attempt(experiment, given):
-    """How an experiment ended: "" for well, else its exception in one line."""
+    """Run an experiment; return its exception in one line, "" for none."""
     try:
         experiment(**given)
     except Exception as error:

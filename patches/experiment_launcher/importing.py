@@ -1,4 +1,4 @@
-"""Lets the library be imported where Python has no `distutils`."""
+"""Patch of importing the library where Python has no `distutils`."""
 
 import importlib
 import subprocess
@@ -33,7 +33,7 @@ from experiment_launcher import Launcher, run_experiment, single_experiment
 
 
 def _strtobool(text):
-    """1 or 0, as `distutils.util.strtobool` reads a text; raises ValueError for others."""
+    """Return 1 or 0, as `distutils.util.strtobool` does; raises ValueError for any other text."""
     if text.lower() in _TRUE:
         return 1
     if text.lower() in _FALSE:
@@ -84,6 +84,6 @@ def _distutils(edits):
             importlib.import_module("experiment_launcher.launcher")
     for module, names in _EXPORTED.items():
         for name in names:
-            # The package drops all of its names where one import fails.
+            # The package has none of its names where one of its imports has failed.
             if not hasattr(package, name):
                 edits.replace(package, name, getattr(importlib.import_module(f"experiment_launcher.{module}"), name))

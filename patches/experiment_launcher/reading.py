@@ -1,4 +1,4 @@
-"""The command line of an experiment takes the parameters that its function has."""
+"""Patches of the command line of an experiment: it takes all parameters that its function has."""
 
 import inspect
 import re
@@ -17,7 +17,7 @@ _MISSING = object()
 
 
 def read_type(parameter, function):
-    """What the command line reads a parameter as: one of str, int, float, bool, list, or None where none of them fits.
+    """Type as which the command line reads a parameter: str, int, float, bool or list, None where none of them fits.
 
     The annotation decides, also where it is a string, optional or generic; without one the default does, and without both it
     is str.
@@ -38,18 +38,18 @@ def read_type(parameter, function):
 
 
 def named_parameters(function):
-    """The parameters of a function that have a name on the command line, {name: inspect.Parameter}."""
+    """Parameters of a function that have a name on the command line, {name: inspect.Parameter}."""
     found = inspect.signature(function).parameters
     return {name: given for name, given in found.items() if given.kind not in (given.VAR_POSITIONAL, given.VAR_KEYWORD)}
 
 
 def takes_any_keyword(function):
-    """Whether a function takes keywords that it does not name."""
+    """True where a function takes keywords that it does not name."""
     return any(given.kind == given.VAR_KEYWORD for given in inspect.signature(function).parameters.values())
 
 
 def _stand_in(function, parameters):
-    """A function that is never called, with the parameters that the library is to see."""
+    """Function that is never called, with the parameters that the library is to see."""
 
     @wraps(function)
     def stand_in():
@@ -84,13 +84,9 @@ def _annotations(edits):
             raise NotImplementedError(f"{function.__name__}({parameter.name}: {shown}): annotate it with one of {known}")
         return parameter.replace(annotation=annotation)
 
-    def make(translate):
-        def with_plain_annotations(parser, func):
-            return translate(parser, _stand_in(func, [plain(each, func) for each in named_parameters(func).values()]))
-
-        return with_plain_annotations
-
-    edits.wrap(launcher, "translate_experiment_params_to_argparse", make)
+    @edits.wrap(launcher, "translate_experiment_params_to_argparse")
+    def with_plain_annotations(translate, parser, func):
+        return translate(parser, _stand_in(func, [plain(each, func) for each in named_parameters(func).values()]))
 
 
 def _probe_required():
@@ -115,28 +111,21 @@ def _required_parameters(edits):
             if given.default is given.empty and name not in _OWN and read_type(given, function):
                 yield name, given.replace(default=_MISSING, annotation=read_type(given, function))
 
-    def make_translate(translate):
-        def with_required(parser, func):
-            added = dict(required(func))
-            parser = translate(parser, _stand_in(func, (named_parameters(func) | added).values()))
-            parser.set_defaults(**dict.fromkeys(added, _MISSING))
-            return parser
+    @edits.wrap(launcher, "translate_experiment_params_to_argparse")
+    def with_required(translate, parser, func):
+        added = dict(required(func))
+        parser = translate(parser, _stand_in(func, (named_parameters(func) | added).values()))
+        parser.set_defaults(**dict.fromkeys(added, _MISSING))
+        return parser
 
-        return with_required
-
-    def make_parse(parse_args):
-        def parse_with_required(func):
-            arguments = parse_args(func)
-            for name, given in arguments.items():
-                if given is _MISSING:
-                    print(f"{sys.argv[0]}: error: --{name} is missing: it has no default", file=sys.stderr)
-                    raise SystemExit(2)
-            return arguments
-
-        return parse_with_required
-
-    edits.wrap(launcher, "translate_experiment_params_to_argparse", make_translate)
-    edits.wrap(launcher, "parse_args", make_parse)
+    @edits.wrap(launcher, "parse_args")
+    def parse_with_required(parse_args, func):
+        arguments = parse_args(func)
+        for name, given in arguments.items():
+            if given is _MISSING:
+                print(f"{sys.argv[0]}: error: --{name} is missing: it has no default", file=sys.stderr)
+                raise SystemExit(2)
+        return arguments
 
 
 def _probe_negative():
@@ -166,12 +155,8 @@ def _negative_numbers(edits):
 
     number = re.compile(r"-(\d[\d_]*\.?\d*|\.\d+)(e[+-]?\d+)?$|-(inf|infinity|nan)$", re.IGNORECASE)
 
-    def make(translate):
-        def with_negative_numbers(parser, func):
-            # argparse of Python before 3.14 does not know exponents, and has no public way to say so.
-            parser._negative_number_matcher = number
-            return translate(parser, func)
-
-        return with_negative_numbers
-
-    edits.wrap(launcher, "translate_experiment_params_to_argparse", make)
+    @edits.wrap(launcher, "translate_experiment_params_to_argparse")
+    def with_negative_numbers(translate, parser, func):
+        # argparse of Python before 3.14 does not know exponents, and has no public way to say so.
+        parser._negative_number_matcher = number
+        return translate(parser, func)

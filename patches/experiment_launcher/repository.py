@@ -1,4 +1,4 @@
-"""Lets experiments run in any git repository."""
+"""Patch of saving the commit: experiments run in any git repository."""
 
 import subprocess
 import tempfile

@@ -1,4 +1,4 @@
-"""Slurm scripts run what was asked for: quoted, and with the Python that launched them."""
+"""Patches of Slurm scripts: arguments and paths are quoted, and the launcher's Python runs the experiment."""
 
 import sys
 from shlex import quote
@@ -27,17 +27,13 @@ def _probe_interpreter():
 def _interpreter(edits):
     from experiment_launcher import Launcher
 
-    def make(generate_slurm):
-        def with_own_python(self, command_line_args_list=None):
-            script = generate_slurm(self, command_line_args_list)
-            if self._conda_env or not sys.executable:
-                return script
-            command = f"\npython3  {self._exp_file_path} "
-            return script.replace(command, command.replace("python3 ", quote(sys.executable), 1))
-
-        return with_own_python
-
-    edits.wrap(Launcher, "generate_slurm", make)
+    @edits.wrap(Launcher, "generate_slurm")
+    def with_own_python(generate_slurm, self, command_line_args_list=None):
+        script = generate_slurm(self, command_line_args_list)
+        if self._conda_env or not sys.executable:
+            return script
+        command = f"\npython3  {self._exp_file_path} "
+        return script.replace(command, command.replace("python3 ", quote(sys.executable), 1))
 
 
 def _probe_quoting():
@@ -66,33 +62,28 @@ def _quoting(edits):
             return [quoted(each) for each in value]
         return value if isinstance(value, Quoted) else quote(str(value))
 
-    def make_write(function, write):
-        return lambda experiment: write({quoted(name): quoted(value) for name, value in experiment.items()})
+    def write_quoted(function, write, experiment):
+        return write({quoted(name): quoted(value) for name, value in experiment.items()})
 
-    def make_run(run_slurm):
-        def run_with_quoted_results_dir(self, test):
-            generate = self._generate_results_dir
-            with attributes(self, _generate_results_dir=lambda *given: quote(generate(*given))):
-                return run_slurm(self, test)
+    written_by(edits, write_quoted)
 
-        return run_with_quoted_results_dir
+    @edits.wrap(Launcher, "_run_slurm")
+    def run_with_quoted_results_dir(run_slurm, self, test):
+        generate = self._generate_results_dir
+        with attributes(self, _generate_results_dir=lambda *given: quote(generate(*given))):
+            return run_slurm(self, test)
 
-    def make_generate(generate_slurm):
-        def generate_quoted(self, command_line_args_list=None):
-            # sbatch reads quotes as a shell does, and % in the names of its logs as its own.
-            logs = quote(self._experiment_dir_slurm_logs.replace("%", "%%"))
-            name = quote(self._experiment_name)
-            with attributes(self, _experiment_dir_slurm_logs=logs, _experiment_name=name):
-                return generate_slurm(self, command_line_args_list)
-
-        return generate_quoted
+    @edits.wrap(Launcher, "generate_slurm")
+    def generate_quoted(generate_slurm, self, command_line_args_list=None):
+        # sbatch reads quotes as a shell does, and replaces %X in the names of its logs.
+        logs = quote(self._experiment_dir_slurm_logs.replace("%", "%%"))
+        name = quote(self._experiment_name)
+        with attributes(self, _experiment_dir_slurm_logs=logs, _experiment_name=name):
+            return generate_slurm(self, command_line_args_list)
 
     def system(command, inner=launcher.os.system):
         return inner(f"sbatch {quote(command.removeprefix('sbatch '))}")
 
     file_path = Launcher._exp_file_path.fget
-    written_by(edits, make_write)
-    edits.wrap(Launcher, "_run_slurm", make_run)
-    edits.wrap(Launcher, "generate_slurm", make_generate)
     edits.replace(Launcher, "_exp_file_path", property(lambda self: quote(file_path(self))))
     edits.replace(launcher, "os", Seen(launcher.os, system=system))

@@ -1,14 +1,15 @@
-"""A tiny experiment launched for real, with bash in the place of Slurm: for probes and tests."""
+"""A tiny experiment that is launched for real, with bash in place of Slurm, for probes and tests."""
 
 import importlib
 import os
 import pickle
 import sys
 import tempfile
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
+from unittest import mock
 
 import patches
 
@@ -44,10 +45,10 @@ echo $? >>"{codes}"
 
 @dataclass
 class Outcome:
-    """What came of a launch.
+    """Result of a launch.
 
-    received: the arguments of each experiment that started, [{name: value}], by seed and directory. exit_codes: of the Slurm
-    scripts. scripts: their texts. output: what the last one printed. error: that the launcher raised, or None.
+    received: arguments of each experiment that started, [{name: value}], sorted by seed and directory. exit_codes: those of the
+    Slurm scripts. scripts: their texts. output: printed by the last one. error: raised by the launcher, or None.
     """
 
     received: list
@@ -58,7 +59,7 @@ class Outcome:
 
     @property
     def seen(self):
-        """The last error printed, for a probe to show."""
+        """Last error that was printed, for a probe to show."""
         errors = [line for line in self.output.splitlines() if "rror" in line]
         return errors[-1] if errors else f"exit codes {self.exit_codes}"
 
@@ -78,10 +79,10 @@ def launch(
 ):
     """Launch these experiments, dictionaries as for `Launcher.add_experiment`, and return the `Outcome`.
 
-    parameters: of the experiment in source text, before seed and results_dir. body: its last statement. header: first line of
-    its file. reader: the statement that reads its command line. folder: below a temporary directory, for the results.
-    apply_in_job: whether the file of the experiment has the same patches applied as this process. refuse: whether sbatch
-    fails. options: of `Launcher`.
+    parameters: source text of the experiment's parameters, before seed and results_dir. body: its last statement. header: first
+    line of its file. reader: statement that reads its command line. folder: for the results, in a temporary directory.
+    apply_in_job: True where the experiment's file applies the patches of this process. refuse: True where sbatch is to fail.
+    options: those of `Launcher`.
     """
     from experiment_launcher import Launcher
 
@@ -125,7 +126,7 @@ def _unpickled(file):
 
 @contextmanager
 def _surroundings(directory, refuse):
-    """A directory with a space in its name for the experiment, and one with sbatch and python3 as the first on PATH."""
+    """Context with a directory for the experiment, and with our sbatch and python3 first on PATH."""
     home, received, programs = directory / "home", directory / "received", directory / "bin"
     for each in (home, received, programs):
         each.mkdir()
@@ -138,25 +139,21 @@ def _surroundings(directory, refuse):
     for name, text in scripts.items():
         (programs / name).write_text(text)
         (programs / name).chmod(0o755)
-    environment, path, here = dict(os.environ), list(sys.path), os.getcwd()
-    os.environ["PATH"] = f"{programs}{os.pathsep}{os.environ['PATH']}"
-    os.environ.pop("USER", None)  # or the library looks for a cluster's scratch directory
+    path = list(sys.path)
     sys.path.insert(0, str(home))
-    os.chdir(home)
     _end_workers()
     try:
-        yield home, received
+        with chdir(home), mock.patch.dict(os.environ, PATH=f"{programs}{os.pathsep}{os.environ['PATH']}"):
+            os.environ.pop("USER", None)  # or the library looks for a cluster's scratch directory
+            yield home, received
     finally:
-        os.chdir(here)
         sys.path[:] = path
-        os.environ.clear()
-        os.environ.update(environment)
         sys.modules.pop(_MODULE, None)
         _end_workers()
 
 
 def _end_workers():
-    """Of joblib, which keeps them for whoever comes next: they know no path and no directory but those of their time."""
+    """End joblib's workers, which it reuses, and which keep the path and directory of when they started."""
     from joblib.externals.loky import get_reusable_executor
 
     get_reusable_executor().shutdown()

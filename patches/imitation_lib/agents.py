@@ -1,5 +1,6 @@
-"""How GAIL and VAIL agents are built, rewarded and fitted."""
+"""Patches of GAIL and VAIL agents: how they are built, rewarded and fitted."""
 
+import inspect
 import warnings
 
 import numpy as np
@@ -14,22 +15,14 @@ INFO_CONSTRAINT, LR_BETA = 1.0, 1e-5  # as published for UnitreeA1.simple, loco-
 
 
 def _change_keywords(edits, change):
-    """Let change(self, keywords) see the keywords of a new agent; positional arguments are given their names."""
-    import inspect
-
+    """Build agents with the keywords that change(self, keywords) returns; positional arguments become keywords first."""
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        signature = inspect.signature(original)
-
-        def __init__(self, *arguments, **keywords):
-            keywords = dict(signature.bind(self, *arguments, **keywords).arguments)
-            del keywords["self"]
-            original(self, **change(self, keywords))
-
-        return __init__
-
-    edits.wrap(GAIL_TRPO, "__init__", make)
+    @edits.wrap(GAIL_TRPO, "__init__")
+    def __init__(original, self, *arguments, **keywords):
+        keywords = dict(inspect.signature(original).bind(self, *arguments, **keywords).arguments)
+        del keywords["self"]
+        original(self, **change(self, keywords))
 
 
 def _probe_loss():
@@ -81,7 +74,7 @@ def _probe_critic_epochs():
 def _critic_epochs(edits):
     def change(agent, keywords):
         parameters = keywords.get("critic_fit_params")
-        # Without a standardizer they are right without n_epochs too, and may ask to stop early.
+        # Without a standardizer, mushroom-rl's own fit takes them: n_epochs is optional, and others may stop it early.
         if parameters is None or keywords.get("trpo_standardizer") is None:
             return keywords
         return keywords | {"critic_fit_params": {"n_epochs": 1, **parameters}}
@@ -94,7 +87,7 @@ def _probe_without_demonstrations():
     if seen:
         return seen
     agent = small.gail()
-    agent._demonstrations = None  # as after loading one that was saved without
+    agent._demonstrations = None  # as in an agent that was saved without them
     message = crash(agent.fit, small.dataset())
     return "" if "load_demonstrations" in message else f"after loading: {message}"
 
@@ -120,27 +113,21 @@ def _without_demonstrations(edits):
     def without(agent):
         return agent._demonstrations is None or not len(agent._demonstrations["states"])
 
-    def fit(original):
-        def wrapper(self, dataset, **info):
-            if without(self) and self._env_reward_frac < 1.0:
-                raise ValueError(
-                    f"{type(self).__name__}: the agent has no demonstrations, because it was saved without; "
-                    "give it some with agent.load_demonstrations(mdp.create_dataset())"
-                )
-            original(self, dataset, **info)
+    @edits.wrap(GAIL_TRPO, "fit")
+    def fit(original, self, dataset, **info):
+        if without(self) and self._env_reward_frac < 1.0:
+            raise ValueError(
+                f"{type(self).__name__}: the agent has no demonstrations, because it was saved without; "
+                "give it some with agent.load_demonstrations(mdp.create_dataset())"
+            )
+        original(self, dataset, **info)
 
-        return wrapper
-
-    def fit_discriminator(original):
-        def wrapper(self, *arguments):
-            if not without(self):
-                original(self, *arguments)
-
-        return wrapper
+    @edits.wrap(GAIL_TRPO, "_fit_discriminator")
+    def fit_discriminator(original, self, *arguments):
+        if not without(self):
+            original(self, *arguments)
 
     _change_keywords(edits, change)
-    edits.wrap(GAIL_TRPO, "fit", fit)
-    edits.wrap(GAIL_TRPO, "_fit_discriminator", fit_discriminator)
 
 
 def _probe_few():
@@ -159,24 +146,20 @@ def _probe_few():
 def _few_demonstrations(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def _fit_discriminator(self, states, *arguments):
-            mine = self._demonstrations
-            if mine is None or not 0 < len(mine["states"]) < len(states):
-                return original(self, states, *arguments)
-            n = len(mine["states"])
-            # From numpy's global generator, as all that upstream draws.
-            rows = np.concatenate([np.arange(n), np.random.randint(n, size=len(states) - n)])  # noqa: NPY002
-            columns = [key for key in ("states", "next_states", "actions") if key in mine]
-            self._demonstrations = mine | {key: np.asarray(mine[key])[rows] for key in columns}
-            try:
-                return original(self, states, *arguments)
-            finally:
-                self._demonstrations = mine
-
-        return _fit_discriminator
-
-    edits.wrap(GAIL_TRPO, "_fit_discriminator", make)
+    @edits.wrap(GAIL_TRPO, "_fit_discriminator")
+    def _fit_discriminator(original, self, states, *arguments):
+        mine = self._demonstrations
+        if mine is None or not 0 < len(mine["states"]) < len(states):
+            return original(self, states, *arguments)
+        n = len(mine["states"])
+        # From numpy's global generator, as everything in the library.
+        rows = np.concatenate([np.arange(n), np.random.randint(n, size=len(states) - n)])  # noqa: NPY002
+        columns = [key for key in ("states", "next_states", "actions") if key in mine]
+        self._demonstrations = mine | {key: np.asarray(mine[key])[rows] for key in columns}
+        try:
+            return original(self, states, *arguments)
+        finally:
+            self._demonstrations = mine
 
 
 def _probe_reward():
@@ -235,17 +218,13 @@ def _probe_first_update():
 def _first_discriminator_update(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def _fit_discriminator(self, *arguments):
-            n = self._train_D_n_th_epoch
-            if (self._iter - 1) % n:
-                return
-            self._train_D_n_th_epoch = 1  # every iteration is one of them, this one too
-            try:
-                original(self, *arguments)
-            finally:
-                self._train_D_n_th_epoch = n
-
-        return _fit_discriminator
-
-    edits.wrap(GAIL_TRPO, "_fit_discriminator", make)
+    @edits.wrap(GAIL_TRPO, "_fit_discriminator")
+    def _fit_discriminator(original, self, *arguments):
+        n = self._train_D_n_th_epoch
+        if (self._iter - 1) % n:
+            return
+        self._train_D_n_th_epoch = 1  # so that the original does not skip this update
+        try:
+            original(self, *arguments)
+        finally:
+            self._train_D_n_th_epoch = n

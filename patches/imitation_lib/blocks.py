@@ -1,8 +1,8 @@
-"""Blocks of code in which something holds, such as that no Standardizer changes its statistics."""
+"""Contexts in which something holds, such as that no Standardizer changes its statistics."""
 
 
 class Block:
-    """A context that may be entered again within itself; true while it is entered."""
+    """Context that can be nested; true while it is entered."""
 
     def __init__(self):
         self._depth = 0

@@ -1,4 +1,4 @@
-"""What agents write to TensorBoard."""
+"""Patches of the curves that agents write to TensorBoard."""
 
 import contextlib
 
@@ -12,9 +12,9 @@ _OF_EPISODES = ("EpTrueRewMean", "EpRewMean", "EpLenMean")
 
 @contextlib.contextmanager
 def _writing_through(agent, add_scalar):
-    """While it lasts, each scalar that the agent writes goes to add_scalar(write, tag, step), in which write(step) writes it.
+    """Context in which each scalar that the agent writes goes to add_scalar(write, tag, step); write(step) writes it.
 
-    All else goes to the agent's writer: subclasses may write what they like.
+    Everything else goes to the agent's writer, as a subclass may use its other methods.
     """
     writer = agent._sw
 
@@ -49,15 +49,11 @@ def _probe_trained_loss():
 def _logged_loss(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def wrapper(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            self._loss = self._D.model._loss
-
-        return wrapper
-
-    edits.wrap(GAIL_TRPO, "__init__", make)
-    edits.wrap(GAIL_TRPO, "_post_load", make)
+    @edits.wrap(GAIL_TRPO, "_post_load")
+    @edits.wrap(GAIL_TRPO, "__init__")
+    def with_one_loss(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        self._loss = self._D.model._loss
 
 
 def _probe_no_episode():
@@ -80,18 +76,14 @@ def _no_episode(edits):
         if tag not in _OF_EPISODES:
             write(step)
 
-    def make(original):
-        def _logging_sw(self, dataset, new_data_set, *arguments):
-            if self._sw is None or any(sample[-1] for sample in dataset):
-                return original(self, dataset, new_data_set, *arguments)
-            # As if the last episode ended here; what is made of that is not logged.
-            closed = [[*samples[:-1], (*samples[-1][:-1], True)] for samples in (dataset, new_data_set)]
-            with _writing_through(self, add_scalar):
-                return original(self, *closed, *arguments)
-
-        return _logging_sw
-
-    edits.wrap(GAIL_TRPO, "_logging_sw", make)
+    @edits.wrap(GAIL_TRPO, "_logging_sw")
+    def _logging_sw(original, self, dataset, new_data_set, *arguments):
+        if self._sw is None or any(sample[-1] for sample in dataset):
+            return original(self, dataset, new_data_set, *arguments)
+        # As if the last episode ended here; the figures of episodes, wrong then, are not logged.
+        closed = [[*samples[:-1], (*samples[-1][:-1], True)] for samples in (dataset, new_data_set)]
+        with _writing_through(self, add_scalar):
+            return original(self, *closed, *arguments)
 
 
 def _probe_steps():
@@ -113,16 +105,12 @@ def _probe_steps():
 def _log_steps(edits):
     from imitation_lib.imitation import GAIL_TRPO, VAIL_TRPO
 
-    def make(original):
-        def wrapper(self, *arguments):
-            if self._sw is None:
-                return original(self, *arguments)
-            third = self._iter // 3
-            with _writing_through(self, lambda write, tag, step: write(self._iter if step == third else step)):
-                return original(self, *arguments)
-
-        return wrapper
-
-    edits.wrap(GAIL_TRPO, "_logging_sw", make)
-    for owner in (GAIL_TRPO, VAIL_TRPO):
-        edits.wrap(owner, "_discriminator_logging", make)
+    @edits.wrap(VAIL_TRPO, "_discriminator_logging")
+    @edits.wrap(GAIL_TRPO, "_discriminator_logging")
+    @edits.wrap(GAIL_TRPO, "_logging_sw")
+    def log(original, self, *arguments):
+        if self._sw is None:
+            return original(self, *arguments)
+        third = self._iter // 3
+        with _writing_through(self, lambda write, tag, step: write(self._iter if step == third else step)):
+            return original(self, *arguments)

@@ -1,4 +1,4 @@
-"""Which imitation-lib the patches are for. It is on no package index and its version never changes, so its source decides."""
+"""imitation-lib. It is on no package index, and its version number never changes, so its source tells the commit."""
 
 import hashlib
 import importlib.util
@@ -10,7 +10,7 @@ from patches.mushroom_rl.library import IMPORTS
 COMMIT = "b097abd"
 REPOSITORY = "https://github.com/robfiras/ls-iq"
 
-# What the patches reach into, and the SHA-256 of all of it at that commit, with Unix line ends.
+# The files that the patches change, and the SHA-256 of their text at that commit, with Unix line ends.
 _FILES = (
     "imitation/gail_TRPO.py",
     "imitation/vail_TRPO.py",
@@ -22,7 +22,7 @@ _DIGEST = "cd9991b4bd14985aaa3acfdee272fcdefd2b0008535e72fdbde5a45f46526028"
 
 
 def found_commit():
-    """The commit of the imitation-lib that would be imported, None where there is none; imports nothing."""
+    """Commit of the imitation-lib that would be imported, None where there is none. Imports nothing."""
     spec = importlib.util.find_spec("imitation_lib")
     if spec is None or not spec.submodule_search_locations:
         return None

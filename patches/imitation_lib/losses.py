@@ -1,4 +1,4 @@
-"""The discriminators' losses."""
+"""Patches of the discriminators' losses."""
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def _gail_loss(edits):
     reduce = {"mean": torch.mean, "sum": torch.sum, "none": lambda x: x}
 
     def forward(self, input, target):
-        # Nobody moves the loss to the networks' device, and the same one is asked for logging on the CPU.
+        # The loss stays on the CPU when the networks go to a GPU, and is used on both: for logging on the CPU.
         weight, pos_weight = (value if value is None else value.to(input.device) for value in (self.weight, self.pos_weight))
         cross_entropy = torch.nn.functional.binary_cross_entropy_with_logits(
             input, target, weight, pos_weight=pos_weight, reduction=self.reduction
@@ -89,18 +89,14 @@ def _probe_bernoulli():
 def _bernoulli_entropy(edits):
     from imitation_lib.utils import VDBLoss
 
-    def make(original):
-        def forward(self, input, target):
-            wanted, self._use_bernoulli_ent = self._use_bernoulli_ent, False
-            try:
-                loss = original(self, input, target)
-            finally:
-                self._use_bernoulli_ent = wanted
-            return loss - self.entcoeff * self.logit_bernoulli_entropy(input[0]).mean() if wanted else loss
-
-        return forward
-
-    edits.wrap(VDBLoss, "forward", make)
+    @edits.wrap(VDBLoss, "forward")
+    def forward(original, self, input, target):
+        wanted, self._use_bernoulli_ent = self._use_bernoulli_ent, False
+        try:
+            loss = original(self, input, target)
+        finally:
+            self._use_bernoulli_ent = wanted
+        return loss - self.entcoeff * self.logit_bernoulli_entropy(input[0]).mean() if wanted else loss
 
 
 def _probe_beta():

@@ -1,4 +1,4 @@
-"""Networks and their initial weights."""
+"""Patches of networks and of their initial weights."""
 
 import inspect
 
@@ -33,16 +33,12 @@ def _probe_one_column():
 def _one_observation(edits):
     from imitation_lib.utils import FullyConnectedNetwork, VariationalNet
 
-    def make(original):
-        def forward(self, *inputs, **keywords):
-            if len(inputs) == 1 and inputs[0].ndim == 2 and inputs[0].shape[1] == 1:
-                inputs = (inputs[0].unsqueeze(1),)  # the one that is squeezed
-            return original(self, *inputs, **keywords)
-
-        return forward
-
-    edits.wrap(FullyConnectedNetwork, "forward", make)
-    edits.wrap(VariationalNet, "forward", make)
+    @edits.wrap(VariationalNet, "forward")
+    @edits.wrap(FullyConnectedNetwork, "forward")
+    def forward(original, self, *inputs, **keywords):
+        if len(inputs) == 1 and inputs[0].ndim == 2 and inputs[0].shape[1] == 1:
+            inputs = (inputs[0].unsqueeze(1),)  # the original squeezes this one
+        return original(self, *inputs, **keywords)
 
 
 def _probe_normc():
@@ -75,26 +71,20 @@ def _normc(edits):
             tensor.normal_()
             return tensor.mul_(self._std / tensor.norm(dim=1, keepdim=True))
 
-    def fully_connected(original):
-        def __init__(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            if inspect.signature(original).bind(self, *arguments, **keywords).arguments.get("initializers") is not None:
-                for linear in self._linears:
-                    torch.nn.init.zeros_(linear.bias)
-
-        return __init__
-
-    def variational(original):
-        def __init__(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            for linear in (self.mu_out, self.logvar_out):
+    @edits.wrap(FullyConnectedNetwork, "__init__")
+    def fully_connected(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        if inspect.signature(original).bind(self, *arguments, **keywords).arguments.get("initializers") is not None:
+            for linear in self._linears:
                 torch.nn.init.zeros_(linear.bias)
 
-        return __init__
+    @edits.wrap(VariationalNet, "__init__")
+    def variational(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        for linear in (self.mu_out, self.logvar_out):
+            torch.nn.init.zeros_(linear.bias)
 
     edits.replace(NormcInitializer, "__call__", call)
-    edits.wrap(FullyConnectedNetwork, "__init__", fully_connected)
-    edits.wrap(VariationalNet, "__init__", variational)
 
 
 def _probe_states_only():
@@ -118,24 +108,17 @@ def _probe_states_only():
 def _states_only(edits):
     from imitation_lib.utils import DiscriminatorNetwork, VariationalNet
 
-    def make(original):
-        parameters = list(inspect.signature(original).parameters)
-        position = parameters.index("use_actions")
-
-        def __init__(self, *arguments, **keywords):
-            if len(arguments) < position:  # self is not among them
-                keywords.setdefault("use_actions", False)
-            original(self, *arguments, **keywords)
-
-        return __init__
-
-    edits.wrap(DiscriminatorNetwork, "__init__", make)
-    edits.wrap(VariationalNet, "__init__", make)
+    @edits.wrap(VariationalNet, "__init__")
+    @edits.wrap(DiscriminatorNetwork, "__init__")
+    def __init__(original, *arguments, **keywords):
+        if "use_actions" not in inspect.signature(original).bind_partial(*arguments, **keywords).arguments:
+            keywords["use_actions"] = False
+        original(*arguments, **keywords)
 
 
 def _probe_mean_code():
     agent = small.vail()
-    agent._D.model.network._stand = None  # that looking changes its statistics is another fault
+    agent._D.model.network._stand = None  # calls change its statistics, which is another fault
     rows = [np.array([sample[i] for sample in small.dataset()], np.float32) for i in (0, 1, 3)]
     first, second = agent.make_discrim_reward(*rows), agent.make_discrim_reward(*rows)
     spread = float(np.abs(first - second).max())
@@ -157,18 +140,11 @@ def _mean_code(edits):
 
     output = Block()
 
-    def code(sample):
-        def reparameterize(mu, logvar):
-            return mu if output else sample(mu, logvar)
+    @edits.wrap_everywhere(networks, "reparameterize")
+    def reparameterize(sample, mu, logvar):
+        return mu if output else sample(mu, logvar)
 
-        return reparameterize
-
-    def make(original):
-        def discrim_output(self, *inputs, **keywords):
-            with output:
-                return original(self, *inputs, **keywords)
-
-        return discrim_output
-
-    edits.wrap_everywhere(networks, "reparameterize", code)
-    edits.wrap(VAIL_TRPO, "discrim_output", make)
+    @edits.wrap(VAIL_TRPO, "discrim_output")
+    def discrim_output(original, self, *inputs, **keywords):
+        with output:
+            return original(self, *inputs, **keywords)

@@ -1,4 +1,4 @@
-"""Saved, copied and loaded agents."""
+"""Patches of saving, copying and loading agents."""
 
 import contextlib
 import os
@@ -52,20 +52,16 @@ def _probe_save_attributes():
 def _save_attributes(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def __init__(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            self._save_attributes.pop("_train_n_th_epoch", None)
-
-        return __init__
-
-    edits.wrap(GAIL_TRPO, "__init__", make)
+    @edits.wrap(GAIL_TRPO, "__init__")
+    def __init__(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        self._save_attributes.pop("_train_n_th_epoch", None)
 
 
 def _probe_one_standardizer():
     from mushroom_rl.core import Agent
 
-    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # that loading fails today is another fault
+    os.environ["TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"] = "1"  # torch 2.6 and later refuse to load agents, which is another fault
     with tempfile.TemporaryDirectory() as folder:
         small.gail().save(Path(folder) / "agent.msh")
         agent = Agent.load(Path(folder) / "agent.msh")
@@ -75,7 +71,10 @@ def _probe_one_standardizer():
 
 
 def _networks(agent):
-    found = {"policy": getattr(agent.policy, "_mu", None), "critic": agent._V}  # policies of discrete actions have no mean
+    found = {
+        "policy": getattr(agent.policy, "_mu", None),
+        "critic": agent._V,
+    }  # policies of discrete actions have no _mu
     return {name: regressor.model.network for name, regressor in found.items() if regressor is not None}
 
 
@@ -90,16 +89,12 @@ def _networks(agent):
 def _one_standardizer(edits):
     from imitation_lib.imitation import GAIL_TRPO
 
-    def make(original):
-        def _post_load(self):
-            original(self)
-            for network in _networks(self).values():
-                _share(network, self._trpo_standardizer)
-            _share(self._D.model.network, self._D_standardizer)
-
-        return _post_load
-
-    edits.wrap(GAIL_TRPO, "_post_load", make)
+    @edits.wrap(GAIL_TRPO, "_post_load")
+    def _post_load(original, self):
+        original(self)
+        for network in _networks(self).values():
+            _share(network, self._trpo_standardizer)
+        _share(self._D.model.network, self._D_standardizer)
 
 
 def _share(network, standardizer):
@@ -154,7 +149,7 @@ def _best_agent(edits):
         self.epoch_counter += 1
 
     def save_curr_best_agent(self):
-        """The best agent is written already: it stays, and others are looked for."""
+        """Leave the best agent where it is written already, and look for the next one."""
         if vars(self).get("_written") is not None:
             self._written, self.best_J_since_last_save, self.last_save = None, -np.inf, self.epoch_counter
 

@@ -1,4 +1,4 @@
-"""A small GAIL or VAIL agent and a small task, for the probes: built as the published launchers build theirs."""
+"""Small GAIL and VAIL agents and a small task, for probes and tests; built as the published launchers build theirs."""
 
 import functools
 
@@ -8,7 +8,7 @@ N_OBSERVATIONS, N_ACTIONS = 4, 2
 
 
 class Writer:
-    """What agents ask of a SummaryWriter; scalars: {tag: [(step, value), ...]}."""
+    """The part of a SummaryWriter that agents use. scalars: {tag: [(step, value), ...]}."""
 
     def __init__(self):
         self.scalars = {}
@@ -18,7 +18,7 @@ class Writer:
 
 
 def mdp_info():
-    """mushroom-rl's MDPInfo of the small task."""
+    """Return mushroom-rl's MDPInfo of the small task."""
     from mushroom_rl.core import MDPInfo
     from mushroom_rl.utils.spaces import Box
 
@@ -27,7 +27,7 @@ def mdp_info():
 
 
 def Glider():
-    """An environment in which actions are added to the first observations."""
+    """Return an environment that adds actions to the first observations."""
     from mushroom_rl.core import Environment
 
     class Gliding(Environment):
@@ -49,7 +49,7 @@ def Glider():
 
 
 def dataset(rows=16, episode=8, seed=0):
-    """mushroom-rl's list of transitions, in episodes of `episode` steps, 0 for none that ends."""
+    """Transitions as mushroom-rl lists them, in episodes of `episode` steps; 0: no episode ends."""
     generator = np.random.default_rng(seed)
     states = generator.normal(size=(rows + 1, N_OBSERVATIONS))
     actions = generator.normal(size=(rows, N_ACTIONS))
@@ -58,15 +58,15 @@ def dataset(rows=16, episode=8, seed=0):
 
 
 def demonstrations(rows=64):
-    """A dataset of the expert's, as loco-mujoco's create_dataset gives it."""
+    """Expert dataset, as loco-mujoco's create_dataset returns it."""
     states = np.random.default_rng(1).normal(1.0, 1.0, (rows + 1, N_OBSERVATIONS))
     return {"states": states[:-1], "next_states": states[1:], "absorbing": np.zeros(rows), "last": np.zeros(rows)}
 
 
 def pieces(algorithm="gail", std_0=1.0, n_observations=N_OBSERVATIONS, n_actions=N_ACTIONS, hidden=(8, 8), **discriminator):
-    """The keywords of an agent, {name: value}; networks are drawn from torch's global generator, seeded here.
+    """Keywords of an agent, {name: value}. Seeds torch's global generator, which initial weights are drawn from.
 
-    discriminator: further parameters of its network.
+    discriminator: further parameters of the discriminator's network.
     """
     import torch
     from imitation_lib.utils import DiscriminatorNetwork, FullyConnectedNetwork, NormcInitializer, Standardizer, VariationalNet
@@ -119,7 +119,7 @@ def pieces(algorithm="gail", std_0=1.0, n_observations=N_OBSERVATIONS, n_actions
 
 
 def gail(**changes):
-    """A GAIL_TRPO agent; changes: keywords of the agent's in place of those of `pieces`."""
+    """Return a GAIL_TRPO agent. changes: keywords in place of those of `pieces`."""
     from imitation_lib.imitation import GAIL_TRPO
     from imitation_lib.utils import GailDiscriminatorLoss
 
@@ -127,7 +127,7 @@ def gail(**changes):
 
 
 def vail(**changes):
-    """A VAIL_TRPO agent, likewise."""
+    """Return a VAIL_TRPO agent. changes: keywords in place of those of `pieces`."""
     from imitation_lib.imitation import VAIL_TRPO
     from imitation_lib.utils import VDBLoss
 

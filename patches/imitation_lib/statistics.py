@@ -1,4 +1,4 @@
-"""The running statistics of Standardizer: where they live, and how exactly they are kept."""
+"""Patches of the running statistics of Standardizer: their precision, device and storage."""
 
 import contextlib
 import io
@@ -40,15 +40,11 @@ def _probe_floor():
 def _standardizer_floor(edits):
     from imitation_lib.utils import Standardizer
 
-    def make(original):
-        def update_mean_std(self, x):
-            original(self, x)
-            variance = self._sumsq / self._count - self.mean**2
-            self.std = np.sqrt(np.maximum(variance, STD_FLOOR**2))
-
-        return update_mean_std
-
-    edits.wrap(Standardizer, "update_mean_std", make)
+    @edits.wrap(Standardizer, "update_mean_std")
+    def update_mean_std(original, self, x):
+        original(self, x)
+        variance = self._sumsq / self._count - self.mean**2
+        self.std = np.sqrt(np.maximum(variance, STD_FLOOR**2))
 
 
 def _probe_sums():
@@ -73,16 +69,12 @@ def _probe_sums():
 def _standardizer_sums(edits):
     from imitation_lib.utils import Standardizer
 
-    def make(original):
-        def update_mean_std(self, x):
-            for name in ("_sum", "_sumsq"):  # float32 where they come from an older file
-                if isinstance(getattr(self, name), np.ndarray):
-                    setattr(self, name, getattr(self, name).astype(np.float64))
-            original(self, np.asarray(x, np.float64))
-
-        return update_mean_std
-
-    edits.wrap(Standardizer, "update_mean_std", make)
+    @edits.wrap(Standardizer, "update_mean_std")
+    def update_mean_std(original, self, x):
+        for name in ("_sum", "_sumsq"):  # float32 in older files
+            if isinstance(getattr(self, name), np.ndarray):
+                setattr(self, name, getattr(self, name).astype(np.float64))
+        original(self, np.asarray(x, np.float64))
 
 
 def _probe_nan():
@@ -105,17 +97,13 @@ def _probe_nan():
 def _standardizer_nan(edits):
     from imitation_lib.utils import Standardizer
 
-    def make(original):
-        def update_mean_std(self, x):
-            finite = np.isfinite(x).all(axis=0)
-            if not finite.all():
-                columns = ", ".join(map(str, np.flatnonzero(~finite)))
-                raise FloatingPointError(f"Standardizer: observations are not finite in columns {columns}; nothing was changed")
-            original(self, x)
-
-        return update_mean_std
-
-    edits.wrap(Standardizer, "update_mean_std", make)
+    @edits.wrap(Standardizer, "update_mean_std")
+    def update_mean_std(original, self, x):
+        finite = np.isfinite(x).all(axis=0)
+        if not finite.all():
+            columns = ", ".join(map(str, np.flatnonzero(~finite)))
+            raise FloatingPointError(f"Standardizer: observations are not finite in columns {columns}; nothing was changed")
+        original(self, x)
 
 
 def _probe_device():
@@ -123,7 +111,7 @@ def _probe_device():
     from imitation_lib.utils import Standardizer
 
     class Elsewhere(torch.Tensor):
-        """A tensor of a device that every machine has, one without numbers, from which zeros can be read back."""
+        """Tensor on the meta device, which stands for a GPU: every machine has it. Zeros are read back from it."""
 
         def cpu(self):
             return torch.zeros(self.shape)
@@ -152,7 +140,7 @@ def _standardizer_device(edits):
         if not frozen:
             observed = inputs.detach().cpu()
             self.update_mean_std(observed.numpy())
-        # In float64 and then rounded, which gives the bits that the networks' own .float() has always given.
+        # In float64, then rounded: bit for bit what the networks' own .float() has always given.
         mean, std = (torch.as_tensor(np.asarray(value, np.float64), device=inputs.device) for value in (self.mean, self.std))
         standardized = (inputs - mean).div(std)
         return standardized.to(inputs.dtype if inputs.is_floating_point() else torch.get_default_dtype())
@@ -187,24 +175,17 @@ def _standardizer_state_dict(edits):
 
     names = ("_sum", "_sumsq", "_count", "mean", "std")
 
-    def save(original):
-        def wrapper(self, destination, prefix, keep_vars):
-            original(self, destination, prefix, keep_vars)
-            for name in names:
-                destination[prefix + name] = torch.tensor(np.asarray(getattr(self, name), np.float64))
+    @edits.wrap(Standardizer, "_save_to_state_dict")
+    def save(original, self, destination, prefix, keep_vars):
+        original(self, destination, prefix, keep_vars)
+        for name in names:
+            destination[prefix + name] = torch.tensor(np.asarray(getattr(self, name), np.float64))
 
-        return wrapper
-
-    def load(original):
-        def wrapper(self, state_dict, prefix, *arguments):
-            for name in names:
-                if prefix + name in state_dict:
-                    # Taken out, or they would be called unexpected.
-                    value = state_dict.pop(prefix + name).detach().cpu().numpy().copy()
-                    setattr(self, name, value[()])  # a number, as in a new one, where there are no columns yet to add to
-            original(self, state_dict, prefix, *arguments)
-
-        return wrapper
-
-    edits.wrap(Standardizer, "_save_to_state_dict", save)
-    edits.wrap(Standardizer, "_load_from_state_dict", load)
+    @edits.wrap(Standardizer, "_load_from_state_dict")
+    def load(original, self, state_dict, prefix, *arguments):
+        for name in names:
+            if prefix + name in state_dict:
+                # Taken out, or torch would call them unexpected.
+                value = state_dict.pop(prefix + name).detach().cpu().numpy().copy()
+                setattr(self, name, value[()])  # a number where there were no observations yet, as in a new one
+        original(self, state_dict, prefix, *arguments)

@@ -1,4 +1,4 @@
-"""When the statistics of Standardizer change, and when they stand still."""
+"""Patches of when the statistics of Standardizer change, and when they stand still."""
 
 import numpy as np
 
@@ -7,12 +7,9 @@ from patches.imitation_lib.blocks import Block, frozen
 from patches.imitation_lib.library import LIBRARY
 
 
-def _in_frozen(method):
-    def wrapper(*arguments, **keywords):
-        with frozen:
-            return method(*arguments, **keywords)
-
-    return wrapper
+def _in_frozen(method, *arguments, **keywords):
+    with frozen:
+        return method(*arguments, **keywords)
 
 
 def _probe_frozen():
@@ -57,18 +54,15 @@ def _frozen_statistics(edits):
     from imitation_lib.imitation import GAIL_TRPO, VAIL_TRPO
     from imitation_lib.utils import Standardizer
 
-    def make(original):
-        def update_mean_std(self, x):
-            if self.training and not frozen:
-                original(self, x)
+    @edits.wrap(Standardizer, "update_mean_std")
+    def update_mean_std(original, self, x):
+        if self.training and not frozen:
+            original(self, x)
 
-        return update_mean_std
-
-    edits.wrap(Standardizer, "update_mean_std", make)
-    edits.wrap(mushroom_rl.core.Core, "evaluate", _in_frozen)
+    edits.wrap(mushroom_rl.core.Core, "evaluate")(_in_frozen)
     for name in ("_conjugate_gradient", "_line_search", "_logging_sw", "_discriminator_logging"):
-        edits.wrap(GAIL_TRPO, name, _in_frozen)
-    edits.wrap(VAIL_TRPO, "_discriminator_logging", _in_frozen)
+        edits.wrap(GAIL_TRPO, name)(_in_frozen)
+    edits.wrap(VAIL_TRPO, "_discriminator_logging")(_in_frozen)
 
 
 def _probe_update_rule():
@@ -99,52 +93,39 @@ def _statistics_once_per_batch(edits):
 
     rule = _UpdateRule()
 
-    def forward(original):
-        def wrapper(self, inputs):
-            with rule.forward_pass:
-                return original(self, inputs)
+    @edits.wrap(networks.Standardizerv2, "forward")
+    @edits.wrap(Standardizer, "forward")
+    def forward(original, self, inputs):
+        with rule.forward_pass:
+            return original(self, inputs)
 
-        return wrapper
+    @edits.wrap(Standardizer, "update_mean_std")
+    def update_mean_std(original, self, x):
+        if rule.counts(self):
+            original(self, x)
 
-    def update(original):
-        def update_mean_std(self, x):
-            if rule.counts(self):
-                original(self, x)
+    @edits.wrap(GAIL_TRPO, "fit")
+    def fit(original, self, *arguments, **keywords):
+        rule.begin_fit(waiting=self._trpo_standardizer)
+        try:
+            return original(self, *arguments, **keywords)
+        finally:
+            rule.end_fit()
 
-        return update_mean_std
-
-    def fit(original):
-        def wrapper(self, *arguments, **keywords):
-            rule.begin_fit(waiting=self._trpo_standardizer)
-            try:
-                return original(self, *arguments, **keywords)
-            finally:
-                rule.end_fit()
-
-        return wrapper
-
-    def line_search(original):
-        def wrapper(self, *arguments):
-            original(self, *arguments)
-            rule.waiting = None
-
-        return wrapper
-
-    edits.wrap(Standardizer, "forward", forward)
-    edits.wrap(networks.Standardizerv2, "forward", forward)
-    edits.wrap(Standardizer, "update_mean_std", update)
-    edits.wrap(GAIL_TRPO, "fit", fit)
-    edits.wrap(GAIL_TRPO, "_line_search", line_search)
+    @edits.wrap(GAIL_TRPO, "_line_search")
+    def line_search(original, self, *arguments):
+        original(self, *arguments)
+        rule.waiting = None
 
 
 class _UpdateRule:
-    """Of the calls to update_mean_std, which count."""
+    """Rule that says which calls of update_mean_std count."""
 
     def __init__(self):
         self.forward_pass, self.seen, self.waiting = Block(), None, None
 
     def begin_fit(self, waiting):
-        """waiting: the standardizer that waits for the end of the policy step."""
+        """Begin a fit of the agent. waiting: the standardizer that is not updated before the policy step is over."""
         self.seen, self.waiting = [], waiting
 
     def end_fit(self):
@@ -153,7 +134,7 @@ class _UpdateRule:
     def counts(self, standardizer):
         if self.forward_pass or standardizer is self.waiting:
             return False
-        if self.seen is None:  # outside of fit, whoever calls it means it
+        if self.seen is None:  # an explicit call, outside of fit
             return True
         first = not any(standardizer is other for other in self.seen)
         self.seen.append(standardizer)

@@ -1,4 +1,4 @@
-"""Fetches published zip archives: resumed where they broke off, checked against what the site declares, unpacked as a whole."""
+"""Fetch published zip archives: resumed where they broke off, checked against the declared checksum, unpacked as a whole."""
 
 import hashlib
 import os
@@ -14,19 +14,19 @@ from pathlib import Path, PurePosixPath
 SITE = "https://zenodo.org"
 
 _HEADERS = {"User-Agent": "loco-mujoco-data-sets/1", "Accept-Encoding": "identity"}
-_TIMEOUT = (10.0, 60.0)  # s, to connect and between two pieces
-_ATTEMPTS = 5  # in a row that bring nothing new
+_TIMEOUT = (10.0, 60.0)  # s, to connect, and between two pieces
+_ATTEMPTS = 5  # fruitless ones in a row, after which it gives up
 _WAIT = 2.0  # s, longer with every fruitless attempt
-_PIECE = 1 << 14  # bytes; what has come of the last one is lost when a connection ends
+_PIECE = 1 << 14  # bytes; an incomplete one is lost when a connection ends
 
 
 class DownloadError(OSError):
-    """What could not be downloaded or unpacked, where, and what to do, in one line."""
+    """Raised for a failed download or unpacking; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Archive:
-    """A zip file of a Zenodo record. folder: where its contents belong, in the directory of the data sets."""
+    """A zip file of a Zenodo record. folder: where its contents go, below the directory of the data sets."""
 
     record: str
     name: str
@@ -40,8 +40,8 @@ class Archive:
 def install(archives, data_sets):
     """Download and unpack archives into the directory data_sets.
 
-    An interrupted download goes on where it broke off when this is called again. Nothing is put in place before all of an
-    archive has been checked. Raises DownloadError, and OSError where the directory cannot be written.
+    An interrupted download goes on where it broke off when this is called again. Files of an archive appear in their place
+    after all of it has been checked. Raises DownloadError, and OSError where the directory cannot be written.
     """
     incoming = Path(data_sets) / ".incoming"  # on the same disk, so that files are put in place by renaming
     incoming.mkdir(parents=True, exist_ok=True)
@@ -57,7 +57,7 @@ def install(archives, data_sets):
 
 
 def fetch(archive, directory):
-    """Download one archive into a directory, or the rest of it, and check size and checksum; returns its path."""
+    """Download an archive, or what is missing of it, into a directory; check size and checksum; return its path."""
     from tqdm import tqdm
 
     size, checksum = declared(archive)
@@ -88,7 +88,7 @@ def fetch(archive, directory):
 
 
 def declared(archive):
-    """Size in bytes and checksum ("md5:...") that the site declares for an archive."""
+    """Ask the site for the size of an archive in bytes, and its checksum, "md5:..."."""
     import requests
 
     url = f"{SITE}/api/records/{archive.record}"
@@ -113,7 +113,7 @@ def declared(archive):
 
 
 def unpack(path, folder, staging):
-    """Unpack a zip file into folder, by way of the directory staging: each file appears there complete or not at all."""
+    """Unpack a zip file into folder by way of the directory staging, so that each file appears complete or not at all."""
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=staging) as directory:
             for member in archive.infolist():
@@ -134,7 +134,7 @@ def unpack(path, folder, staging):
 
 
 def _transfer(url, path, have, progress):
-    """Append to the file what is missing; returns what went wrong, "" for nothing that was noticed."""
+    """Append the missing bytes to the file; return the error that ended the transfer, "" for none that was noticed."""
     import requests
 
     try:

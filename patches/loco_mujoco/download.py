@@ -1,7 +1,6 @@
-"""Downloads loco-mujoco's data sets safely."""
+"""Patch of downloading loco-mujoco's data sets."""
 
 import contextlib
-import os
 from pathlib import Path
 
 from patches.library import Edits, crash
@@ -22,17 +21,6 @@ PERFECT = (
 RAW_MOCAP = (Archive("10625721", "raw_motion_capture_v0.1.zip", "data_generation/00_raw_mocap_data"),)
 
 
-@contextlib.contextmanager
-def _in_directory(directory):
-    """wget leaves files in the directory it is called from."""
-    before = os.getcwd()
-    os.chdir(directory)
-    try:
-        yield
-    finally:
-        os.chdir(before)
-
-
 def _probe():
     quiet()
     import wget
@@ -40,7 +28,8 @@ def _probe():
 
     files = {archive.name: zipped({"walk.npz": bytes(100_000)}) for archive in REAL}
     original = wget.download
-    with data_sets() as package, _in_directory(package), local_site(files, cuts=[60], refuses="Python-urllib") as site:
+    # wget leaves files in the working directory.
+    with data_sets() as package, contextlib.chdir(package), local_site(files, cuts=[60], refuses="Python-urllib") as site:
 
         def from_site(url, out=None, bar=None):
             return original(url.replace("https://zenodo.org", site.url), out=out, bar=None)

@@ -1,4 +1,4 @@
-"""Each environment draws its random numbers from a generator of its own."""
+"""Patch of random numbers: each environment has a generator of its own."""
 
 from contextlib import contextmanager
 
@@ -11,15 +11,15 @@ _ATTRIBUTE = "_own_random_numbers"
 
 
 class _Stream:
-    """A state of numpy's legacy generator, which stands in for the global one while it is drawn from."""
+    """State of a generator, which takes the place of that of numpy's global one while it is drawn from."""
 
     def __init__(self):
         self._state = None
         self._open = False
 
     def seed(self, seed):
-        """Takes what np.random.seed takes, and raises what it raises."""
-        if self._open:  # an environment that seeds itself in its reset
+        """Seed it, as np.random.seed seeds the global generator, with the same errors."""
+        if self._open:  # the environment seeds itself in its reset
             np.random.seed(seed)  # noqa: NPY002
         else:
             self._state = np.random.RandomState(seed).get_state()  # noqa: NPY002
@@ -30,7 +30,7 @@ class _Stream:
             yield
             return
         if self._state is None:
-            # As late as can be: np.random.seed() anywhere before the first episode decides it, as it would without the patch.
+            # As late as possible: np.random.seed() anywhere before the first episode decides it, as it does without the patch.
             self.seed(np.random.randint(2**32, dtype=np.uint32))  # noqa: NPY002
         outside = np.random.get_state()  # noqa: NPY002
         np.random.set_state(self._state)  # noqa: NPY002
@@ -88,39 +88,26 @@ def _install(edits):
     from loco_mujoco.environments.base import LocoEnv
     from loco_mujoco.utils.trajectory import Trajectory
 
-    def reset(original):
-        def reset(self, *arguments, **keywords):
-            if type(self).seed is not LocoEnv.seed:  # its class has a generator of its own already
-                return original(self, *arguments, **keywords)
-            with _stream(self).drawn_from():
-                return original(self, *arguments, **keywords)
+    @edits.wrap(LocoEnv, "reset")
+    def reset(original, self, *arguments, **keywords):
+        if type(self).seed is not LocoEnv.seed:  # its class has a generator of its own already
+            return original(self, *arguments, **keywords)
+        with _stream(self).drawn_from():
+            return original(self, *arguments, **keywords)
 
-        return reset
+    @edits.wrap(LocoEnv, "seed")
+    def seed(original, self, seed):
+        _stream(self).seed(seed)
 
-    def seed(original):
-        def seed(self, seed):
-            _stream(self).seed(seed)
+    @edits.wrap(LocoEnv, "load_trajectory")
+    def load_trajectory(original, self, *arguments, **keywords):
+        original(self, *arguments, **keywords)
+        # A trajectory may be reset by itself, and then draws from its environment's generator.
+        setattr(self.trajectories, _ATTRIBUTE, _stream(self))
 
-        return seed
-
-    def load_trajectory(original):
-        def load_trajectory(self, *arguments, **keywords):
-            original(self, *arguments, **keywords)
-            # A trajectory may be reset by itself, and then draws from its environment's generator.
-            setattr(self.trajectories, _ATTRIBUTE, _stream(self))
-
-        return load_trajectory
-
-    def reset_trajectory(original):
-        def reset_trajectory(self, *arguments, **keywords):
-            if _ATTRIBUTE not in vars(self):  # of no environment, and so with no seed() of its own
-                return original(self, *arguments, **keywords)
-            with _stream(self).drawn_from():
-                return original(self, *arguments, **keywords)
-
-        return reset_trajectory
-
-    edits.wrap(LocoEnv, "reset", reset)
-    edits.wrap(LocoEnv, "seed", seed)
-    edits.wrap(LocoEnv, "load_trajectory", load_trajectory)
-    edits.wrap(Trajectory, "reset_trajectory", reset_trajectory)
+    @edits.wrap(Trajectory, "reset_trajectory")
+    def reset_trajectory(original, self, *arguments, **keywords):
+        if _ATTRIBUTE not in vars(self):  # it belongs to no environment
+            return original(self, *arguments, **keywords)
+        with _stream(self).drawn_from():
+            return original(self, *arguments, **keywords)

@@ -1,4 +1,4 @@
-"""Makes loco-mujoco's Gymnasium wrapper keep Gymnasium's promises: seeds, ends of episodes, `unwrapped`, `spec`."""
+"""Patches of loco-mujoco's Gymnasium wrapper: seeds, ends of episodes, `unwrapped`, and `spec`."""
 
 from patches.library import crash
 from patches.loco_mujoco.library import LIBRARY
@@ -49,32 +49,24 @@ def _install_interface(edits):
     from gymnasium.utils import seeding
     from loco_mujoco.environments.gymnasium import GymnasiumWrapper
 
-    def init(original):
-        def __init__(self, env_name, render_mode=None, **kwargs):
-            original(self, env_name, render_mode, **kwargs)
-            module = f"{GymnasiumWrapper.__module__}:{GymnasiumWrapper.__qualname__}"
-            self.spec = EnvSpec(
-                env_name, entry_point=module, kwargs={"env_name": env_name, "render_mode": render_mode, **kwargs}
-            )
+    @edits.wrap(GymnasiumWrapper, "__init__")
+    def __init__(original, self, env_name, render_mode=None, **kwargs):
+        original(self, env_name, render_mode, **kwargs)
+        module = f"{GymnasiumWrapper.__module__}:{GymnasiumWrapper.__qualname__}"
+        self.spec = EnvSpec(env_name, entry_point=module, kwargs={"env_name": env_name, "render_mode": render_mode, **kwargs})
 
-        return __init__
-
-    def reset(original):
-        def reset(self, *, seed=None, options=None):
-            if seed is not None:
-                # Gymnasium's seeds have no upper bound, those of numpy's legacy generators have.
-                self._env.seed(int(seeding.np_random(seed)[0].integers(2**32)))
-            return original(self, seed=seed, options=options)
-
-        return reset
+    @edits.wrap(GymnasiumWrapper, "reset")
+    def reset(original, self, *, seed=None, options=None):
+        if seed is not None:
+            # Gymnasium's seeds have no upper bound, those of numpy's global generator have.
+            self._env.seed(int(seeding.np_random(seed)[0].integers(2**32)))
+        return original(self, seed=seed, options=options)
 
     def __getattr__(self, name):
         if name == "_env" or name.startswith("__"):
             raise AttributeError(f"{type(self).__name__} has no attribute {name}")
         return getattr(self._env, name)
 
-    edits.wrap(GymnasiumWrapper, "__init__", init)
-    edits.wrap(GymnasiumWrapper, "reset", reset)
     edits.replace(GymnasiumWrapper, "unwrapped", property(lambda self: self))
     edits.replace(GymnasiumWrapper, "__getattr__", __getattr__)
 
@@ -90,20 +82,13 @@ def _install_interface(edits):
 def _install_horizon(edits):
     from loco_mujoco.environments.gymnasium import GymnasiumWrapper
 
-    def reset(original):
-        def reset(self, **keywords):
-            self._steps = 0
-            return original(self, **keywords)
+    @edits.wrap(GymnasiumWrapper, "reset")
+    def reset(original, self, **keywords):
+        self._steps = 0
+        return original(self, **keywords)
 
-        return reset
-
-    def step(original):
-        def step(self, action):
-            observation, reward, terminated, truncated, info = original(self, action)
-            self._steps = vars(self).get("_steps", 0) + 1
-            return observation, reward, bool(terminated), truncated or self._steps >= self._env.info.horizon, info
-
-        return step
-
-    edits.wrap(GymnasiumWrapper, "reset", reset)
-    edits.wrap(GymnasiumWrapper, "step", step)
+    @edits.wrap(GymnasiumWrapper, "step")
+    def step(original, self, action):
+        observation, reward, terminated, truncated, info = original(self, action)
+        self._steps = vars(self).get("_steps", 0) + 1
+        return observation, reward, bool(terminated), truncated or self._steps >= self._env.info.horizon, info

@@ -1,4 +1,4 @@
-"""The library that these patches are for; a module of its own so that each of them can name it."""
+"""loco-mujoco, the library that the modules beside this one register their patches with."""
 
 from patches.library import Library
 from patches.mushroom_rl.library import IMPORTS

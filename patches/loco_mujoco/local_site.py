@@ -1,4 +1,4 @@
-"""A web site of data sets on this machine, with the faults of real ones, for probes and tests."""
+"""A local web site of data sets, with the faults of real ones, for probes and tests."""
 
 import contextlib
 import hashlib
@@ -8,10 +8,11 @@ import os
 import threading
 import zipfile
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 
 
 def zipped(members):
-    """Bytes of a zip file. members: {name: bytes}."""
+    """Return the bytes of a zip file. members: {name: bytes}."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in members.items():
@@ -21,11 +22,11 @@ def zipped(members):
 
 @contextlib.contextmanager
 def local_site(files, *, cuts=(), ranges=True, refuses=None, checksums=None, status=None):
-    """Serves files, {name: bytes}, as Zenodo does; yields an object with `url` and `requests`, [(path, headers)].
+    """Serve files, {name: bytes}, as Zenodo does; yields an object with `url` and `requests`, [(path, headers)].
 
-    cuts: bytes after which the first, second, ... transfer of a file breaks off. ranges: whether parts can be asked for.
-    refuses: user agents that begin so get 403. checksums: {name: what is declared}, where that is not true. status: an HTTP
-    error, in place of the files.
+    cuts: bytes after which the first, second, ... transfer of a file breaks off. ranges: True where parts of files can be
+    requested. refuses: beginnings of user agents that get 403. checksums: false ones to declare, {name: checksum}. status: an
+    HTTP error to answer with in place of the files.
     """
     cuts = list(cuts)
     seen = []
@@ -65,21 +66,16 @@ def local_site(files, *, cuts=(), ranges=True, refuses=None, checksums=None, sta
             pass
 
     # A proxy would not find this machine.
-    before = {name: os.environ.get(name) for name in ("NO_PROXY", "no_proxy")}
-    os.environ.update(dict.fromkeys(before, "127.0.0.1"))
+    direct = mock.patch.dict(os.environ, NO_PROXY="127.0.0.1", no_proxy="127.0.0.1")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.requests = seen
     server.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
-        yield server
+        with direct:
+            yield server
     finally:
         server.shutdown()
         server.server_close()
         thread.join()
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value

@@ -1,4 +1,4 @@
-"""Says what is missing, and how to come by it, where a data set is not installed."""
+"""Patch of the error where a data set is not installed: it says which, and how to download it."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _package():
 
 
 def _need(path):
-    """Raise FileNotFoundError where `path` is that of a data set of loco-mujoco's, but missing."""
+    """Raise FileNotFoundError where `path` is that of a data set of loco-mujoco, and missing."""
     package = _package()
     path = Path(path).absolute()
     if path.exists() or not path.is_relative_to(package / "datasets"):
@@ -57,21 +57,14 @@ def _install(edits):
     from loco_mujoco.environments import UnitreeA1
     from loco_mujoco.environments.base import LocoEnv
 
-    def load_trajectory(original):
-        def load_trajectory(self, traj_params, *arguments, **keywords):
-            if traj_params.get("traj_path") is not None:
-                _need(traj_params["traj_path"])
-            return original(self, traj_params, *arguments, **keywords)
+    @edits.wrap(LocoEnv, "load_trajectory")
+    def load_trajectory(original, self, traj_params, *arguments, **keywords):
+        if traj_params.get("traj_path") is not None:
+            _need(traj_params["traj_path"])
+        return original(self, traj_params, *arguments, **keywords)
 
-        return load_trajectory
-
-    def load_dataset(original):
-        def load_dataset(self, dataset_path, *arguments, **keywords):
-            _need(_package() / dataset_path)
-            return original(self, dataset_path, *arguments, **keywords)
-
-        return load_dataset
-
-    edits.wrap(LocoEnv, "load_trajectory", load_trajectory)
-    for owner in (LocoEnv, UnitreeA1):
-        edits.wrap(owner, "load_dataset_and_get_traj_files", load_dataset)
+    @edits.wrap(UnitreeA1, "load_dataset_and_get_traj_files")
+    @edits.wrap(LocoEnv, "load_dataset_and_get_traj_files")
+    def load_dataset(original, self, dataset_path, *arguments, **keywords):
+        _need(_package() / dataset_path)
+        return original(self, dataset_path, *arguments, **keywords)

@@ -1,4 +1,4 @@
-"""Lets loco-mujoco run with numpy 1.24 and later, where ragged arrays, np.Inf and arrays in "%f" are gone."""
+"""Patches for numpy 1.24 and later, which have no ragged arrays, np.Inf or arrays in "%f"."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def _probe_fallen():
 
 
 class _Numbers(np.ndarray):
-    """An array that is a number where one is asked for, if it holds one: numpy allowed that of any array until 2.4."""
+    """Array that converts to a float where it holds one number; any array did until numpy 2.4."""
 
     def __float__(self):
         return float(self.item())
@@ -31,13 +31,9 @@ class _Numbers(np.ndarray):
 def _install_fallen(edits):
     from loco_mujoco.environments import UnitreeA1
 
-    def get_from_obs(original):
-        def get_from_obs(self, obs, keys):
-            return original(self, obs, keys).view(_Numbers)
-
-        return get_from_obs
-
-    edits.wrap(UnitreeA1, "_get_from_obs", get_from_obs)
+    @edits.wrap(UnitreeA1, "_get_from_obs")
+    def get_from_obs(original, self, obs, keys):
+        return original(self, obs, keys).view(_Numbers)
 
 
 def _probe_rotation():
@@ -55,18 +51,14 @@ def _install_rotation(edits):
     import loco_mujoco.environments  # noqa: F401  (imports the function by name)
     from loco_mujoco.utils import math
 
-    def make(original):
-        def rotate_obs(state, *arguments, **keywords):
-            if len({np.shape(entry) for entry in state}) > 1:
-                entries = list(state)
-                state = np.empty(len(entries), dtype=object)
-                for i, entry in enumerate(entries):
-                    state[i] = entry
-            return original(state, *arguments, **keywords)
-
-        return rotate_obs
-
-    edits.wrap_everywhere(math, "rotate_obs", make)
+    @edits.wrap_everywhere(math, "rotate_obs")
+    def rotate_obs(original, state, *arguments, **keywords):
+        if len({np.shape(entry) for entry in state}) > 1:
+            entries = list(state)
+            state = np.empty(len(entries), dtype=object)
+            for i, entry in enumerate(entries):
+                state[i] = entry
+        return original(state, *arguments, **keywords)
 
 
 def _probe_infinity():

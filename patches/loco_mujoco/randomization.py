@@ -1,4 +1,4 @@
-"""Makes domain randomization draw from the distributions that are asked for, about the model's own parameters."""
+"""Patches of domain randomization: its distributions, errors and workers."""
 
 import multiprocessing
 import tempfile
@@ -24,7 +24,7 @@ def _module():
 
 
 def _knee():
-    """A model of one joint, with damping, stiffness, armature and friction of 1."""
+    """Model of one joint, with damping, stiffness, armature and friction of 1."""
     from dm_control import mjcf
 
     model = mjcf.RootElement()
@@ -35,7 +35,7 @@ def _knee():
 
 
 def _randomized(model, asked, n):
-    """Damping of n models. asked: how damping is to be drawn, as in the configuration file."""
+    """Damping of n models, (n,). asked: its distribution, as the configuration file has it."""
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "randomization.yaml"
         path.write_text(f"Joints: {{knee: {{damping: {asked}}}}}\n")
@@ -59,13 +59,9 @@ def _probe_drift():
     probe=_probe_drift,
 )
 def _install_drift(edits):
-    def make(original):
-        def build_MjModel_from_xml_handle(xml_handle, path_domain_rand_conf):
-            return original(deepcopy(xml_handle), path_domain_rand_conf)
-
-        return build_MjModel_from_xml_handle
-
-    edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle", make)
+    @edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle")
+    def build_MjModel_from_xml_handle(original, xml_handle, path_domain_rand_conf):
+        return original(deepcopy(xml_handle), path_domain_rand_conf)
 
 
 _DRAWN_FROM_NORMAL = ("frictionloss", "armature", "stiffness")
@@ -95,35 +91,31 @@ def _probe_uniform():
     probe=_probe_uniform,
 )
 def _install_uniform(edits):
-    def make(original):
-        def set_joint_conf(conf, jh):
-            before = {name: getattr(jh, name) for name in _DRAWN_FROM_NORMAL}
-            result = original(conf, jh)
-            for name, asked in conf.items():
-                if name not in before or "sigma" in asked:
-                    continue
-                if "uniform_range" in asked:
-                    low, high = asked["uniform_range"]
-                else:
-                    low, high = before[name] - asked["uniform_range_delta"], before[name] + asked["uniform_range_delta"]
-                setattr(jh, name, np.random.uniform(low, high))  # noqa: NPY002
-            return result
-
-        return set_joint_conf
-
-    edits.wrap_everywhere(_module(), "set_joint_conf", make)
+    @edits.wrap_everywhere(_module(), "set_joint_conf")
+    def set_joint_conf(original, conf, jh):
+        before = {name: getattr(jh, name) for name in _DRAWN_FROM_NORMAL}
+        result = original(conf, jh)
+        for name, asked in conf.items():
+            if name not in before or "sigma" in asked:
+                continue
+            if "uniform_range" in asked:
+                low, high = asked["uniform_range"]
+            else:
+                low, high = before[name] - asked["uniform_range_delta"], before[name] + asked["uniform_range_delta"]
+            setattr(jh, name, np.random.uniform(low, high))  # noqa: NPY002
+        return result
 
 
 @dataclass(frozen=True)
 class _Failure:
-    """What a worker sends in place of a model that it could not make."""
+    """Error that a worker sends in place of a model that it could not make."""
 
     text: str
 
 
 @contextmanager
 def _asked(path):
-    """A worker that was asked for a model, and the queue that it puts it in. path: of its configuration file."""
+    """Context with a worker that was asked for a model, and the queue of its answers. path: of its configuration file."""
     fork = multiprocessing.get_context("fork")
     models, orders = fork.Queue(), fork.Queue()
     worker = fork.Process(target=_module().build_MjModel_from_xml_handle_job, args=(_knee(), str(path), models, orders))
@@ -158,28 +150,21 @@ def _probe_errors():
 def _install_errors(edits):
     module = _module()
 
-    def job(original):
-        def build_MjModel_from_xml_handle_job(xml_handle, path_domain_rand_conf, sq, rq):
-            while True:  # it goes on, as the environment may ask again; what ends it is no Exception
-                try:
-                    original(xml_handle, path_domain_rand_conf, sq, rq)
-                except Exception as error:
-                    where = f"domain randomization, {path_domain_rand_conf}"
-                    sq.put(_Failure(f"patches: {where}: {type(error).__name__}: {error}"))
+    @edits.wrap_everywhere(module, "build_MjModel_from_xml_handle_job")
+    def build_MjModel_from_xml_handle_job(original, xml_handle, path_domain_rand_conf, sq, rq):
+        while True:  # the environment may ask again; SystemExit and signals end it
+            try:
+                original(xml_handle, path_domain_rand_conf, sq, rq)
+            except Exception as error:
+                where = f"domain randomization, {path_domain_rand_conf}"
+                sq.put(_Failure(f"patches: {where}: {type(error).__name__}: {error}"))
 
-        return build_MjModel_from_xml_handle_job
-
-    def get_randomized_model(original):
-        def get_randomized_model(self, model_id):
-            model = original(self, model_id)
-            if isinstance(model, _Failure):
-                raise RuntimeError(model.text)
-            return model
-
-        return get_randomized_model
-
-    edits.wrap_everywhere(module, "build_MjModel_from_xml_handle_job", job)
-    edits.wrap(module.DomainRandomizationHandler, "get_randomized_model", get_randomized_model)
+    @edits.wrap(module.DomainRandomizationHandler, "get_randomized_model")
+    def get_randomized_model(original, self, model_id):
+        model = original(self, model_id)
+        if isinstance(model, _Failure):
+            raise RuntimeError(model.text)
+        return model
 
 
 def _probe_workers():
@@ -202,13 +187,9 @@ def _probe_workers():
     probe=_probe_workers,
 )
 def _install_workers(edits):
-    def make(original):
-        def build_MjModel_from_xml_handle_job(*arguments):
-            inherited = np.random.randint(2**32, dtype=np.uint32)  # noqa: NPY002
-            name = multiprocessing.current_process().name
-            np.random.seed([inherited, zlib.crc32(name.encode())])  # noqa: NPY002
-            original(*arguments)
-
-        return build_MjModel_from_xml_handle_job
-
-    edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle_job", make)
+    @edits.wrap_everywhere(_module(), "build_MjModel_from_xml_handle_job")
+    def build_MjModel_from_xml_handle_job(original, *arguments):
+        inherited = np.random.randint(2**32, dtype=np.uint32)  # noqa: NPY002
+        name = multiprocessing.current_process().name
+        np.random.seed([inherited, zlib.crc32(name.encode())])  # noqa: NPY002
+        original(*arguments)

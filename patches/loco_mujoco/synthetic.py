@@ -1,4 +1,4 @@
-"""Made-up motions of the A1 in loco-mujoco's two formats, for probes and tests: no data set has to be installed."""
+"""Synthetic motions of the A1 in loco-mujoco's two formats, for probes and tests; no data set has to be installed."""
 
 import contextlib
 import tempfile
@@ -12,7 +12,7 @@ SPEED = 0.5  # m/s, commanded and walked
 
 
 def real_set(n_trajectories=2, n_samples=100, direction=0.0):
-    """loco-mujoco's real format, 500 Hz: a trunk that glides, legs that swing. direction: rad, walked and commanded.
+    """Motion in loco-mujoco's real format, 500 Hz: the trunk glides, the legs swing. direction: rad, walked and commanded.
 
     Returns {key: (n_trajectories * n_samples,) array, `dir_arrow` (..., 9)}.
     """
@@ -38,7 +38,7 @@ def real_set(n_trajectories=2, n_samples=100, direction=0.0):
 
 
 def perfect_set(n_trajectories=2, n_samples=50, direction=0.0, speed=SPEED):
-    """loco-mujoco's perfect format, 100 Hz: (N, 37) states and (N, 12) actions. speed: m/s, commanded; it walks at `SPEED`."""
+    """Motion in the perfect format, 100 Hz: (N, 37) states, (N, 12) actions. speed: m/s, commanded; it walks at `SPEED`."""
     n = n_trajectories * n_samples
     states = np.zeros((n, 37))
     states[:, 0] = -0.17
@@ -57,7 +57,7 @@ def perfect_set(n_trajectories=2, n_samples=50, direction=0.0, speed=SPEED):
 
 @contextlib.contextmanager
 def data_sets(files=()):
-    """A temporary directory in which loco-mujoco looks for its data sets meanwhile. files: {path in the package: arrays}."""
+    """Context in which loco-mujoco looks for its data sets in a temporary directory. files: {path in the package: arrays}."""
     import loco_mujoco
 
     with tempfile.TemporaryDirectory() as directory:
@@ -74,14 +74,14 @@ def data_sets(files=()):
 
 
 def quiet():
-    """Without a screen, MuJoCo's window library warns as it is imported."""
+    """Silence MuJoCo's window library, which warns where there is no screen."""
     import warnings
 
     warnings.filterwarnings("ignore", message=".*DISPLAY environment variable is missing")
 
 
 def a1(n_trajectories=2, n_samples=100, direction=0.0, **keywords):
-    """An A1 with the real set of that many trajectories, resampled to the control frequency; no file is read."""
+    """Return an A1 with `real_set` of that many trajectories, resampled to the control frequency; no file is read."""
     quiet()
     from loco_mujoco.environments import UnitreeA1
 

@@ -1,4 +1,4 @@
-"""Mends the A1's demonstrations: velocities and directions that are not those of the recording."""
+"""Patches of the A1's demonstrations: velocities, directions and speeds are those of the recording."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ _QUARTER_TURN = np.array([[0.0, -1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
 
 
 def _direction(observation):
-    """deg, of the goal in an A1 observation."""
+    """Direction of the goal in an A1 observation, deg."""
     return float(np.degrees(np.arctan2(observation[35], observation[34])))
 
 
@@ -31,17 +31,13 @@ def _probe_first_velocity():
 def _install_first_velocity(edits):
     from loco_mujoco.environments import UnitreeA1
 
-    def interpolate_remap(original):
-        def interpolate_remap(traj, **params):
-            trajectory = original(traj, **params)
-            for i in params["velocity_indices"]:
-                if len(trajectory[i]) > 1:
-                    trajectory[i][0] = trajectory[i][1]
-            return trajectory
-
-        return interpolate_remap
-
-    edits.wrap(UnitreeA1, "_interpolate_remap", interpolate_remap)
+    @edits.wrap(UnitreeA1, "_interpolate_remap")
+    def interpolate_remap(original, traj, **params):
+        trajectory = original(traj, **params)
+        for i in params["velocity_indices"]:
+            if len(trajectory[i]) > 1:
+                trajectory[i][0] = trajectory[i][1]
+        return trajectory
 
 
 def _probe_arrow():
@@ -71,19 +67,15 @@ def _probe_arrow():
 def _install_arrow(edits):
     from loco_mujoco.environments import UnitreeA1
 
-    def interpolate_map(original):
-        def interpolate_map(traj, **params):
-            mapped = original(traj, **params)
-            mapped[params["rot_mat_idx"]] = np.unwrap(mapped[params["rot_mat_idx"]])
-            return mapped
-
-        return interpolate_map
-
-    edits.wrap(UnitreeA1, "_interpolate_map", interpolate_map)
+    @edits.wrap(UnitreeA1, "_interpolate_map")
+    def interpolate_map(original, traj, **params):
+        mapped = original(traj, **params)
+        mapped[params["rot_mat_idx"]] = np.unwrap(mapped[params["rot_mat_idx"]])
+        return mapped
 
 
 def _perfect_episode(**keywords):
-    """First observation of an episode that starts in a perfect set."""
+    """First observation of an episode that starts in `perfect_set` of these keywords."""
     quiet()
     from loco_mujoco import LocoEnv
 
@@ -108,16 +100,12 @@ def _probe_heading():
 def _install_heading(edits):
     from loco_mujoco.environments import UnitreeA1
 
-    def load_dataset(original):
-        def load_dataset(self, *arguments, **keywords):
-            files = original(self, *arguments, **keywords)
-            arrows = np.asarray(files["dir_arrow"])
-            files["dir_arrow"] = (_QUARTER_TURN @ arrows.reshape(-1, 3, 3)).reshape(arrows.shape)
-            return files
-
-        return load_dataset
-
-    edits.wrap(UnitreeA1, "load_dataset_and_get_traj_files", load_dataset)
+    @edits.wrap(UnitreeA1, "load_dataset_and_get_traj_files")
+    def load_dataset(original, self, *arguments, **keywords):
+        files = original(self, *arguments, **keywords)
+        arrows = np.asarray(files["dir_arrow"])
+        files["dir_arrow"] = (_QUARTER_TURN @ arrows.reshape(-1, 3, 3)).reshape(arrows.shape)
+        return files
 
 
 def _probe_goal_speed():
@@ -138,19 +126,15 @@ def _probe_goal_speed():
 def _install_goal_speed(edits):
     from loco_mujoco.environments import UnitreeA1
 
-    def load_dataset(original):
-        def load_dataset(self, *arguments, **keywords):
-            files = original(self, *arguments, **keywords)
-            states = np.atleast_2d(self._dataset["states"])
-            # The arrow stands for two columns, and the x and y before it for none.
-            column = [key for key, *_ in self.obs_helper.observation_spec].index("dir_arrow")
-            if states.shape[1] > column:
-                files["goal_speed"] = states[:, column].copy()
-            return files
-
-        return load_dataset
-
-    edits.wrap(UnitreeA1, "load_dataset_and_get_traj_files", load_dataset)
+    @edits.wrap(UnitreeA1, "load_dataset_and_get_traj_files")
+    def load_dataset(original, self, *arguments, **keywords):
+        files = original(self, *arguments, **keywords)
+        states = np.atleast_2d(self._dataset["states"])
+        # The arrow has two columns, and the x and y before it have none.
+        column = [key for key, *_ in self.obs_helper.observation_spec].index("dir_arrow")
+        if states.shape[1] > column:
+            files["goal_speed"] = states[:, column].copy()
+        return files
 
 
 def _probe_single():

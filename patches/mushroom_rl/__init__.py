@@ -1,4 +1,4 @@
-"""Patches of mushroom-rl 1.10.1: saved agents that load, anywhere; TRPO's solver; rollouts that do not leak; no idle graphs."""
+"""Patches of mushroom-rl 1.10.1."""
 
 from patches.mushroom_rl import advantage, graphs, loading, sharing, solver  # noqa: F401  (each registers its patches)
 from patches.mushroom_rl.library import LIBRARY

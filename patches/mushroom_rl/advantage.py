@@ -1,4 +1,4 @@
-"""Patch: generalized advantages of one rollout take nothing from another that stands behind it in the batch."""
+"""Patch of generalized advantages: those of one rollout do not depend on the rollout behind it in the batch."""
 
 from patches.mushroom_rl.library import LIBRARY
 
@@ -12,7 +12,7 @@ def _probe_gae():
         n = len(states)
         return compute_gae(lambda x: x[:, :1], states, reached, rewards, np.zeros(n), np.zeros(n), 0.99, 0.95)[1]
 
-    # Two rollouts of four steps of one world, one behind the other, neither at its end.
+    # Two rollouts of four steps each, one behind the other in the batch, neither ended.
     path = np.random.default_rng(0).standard_normal((2, 5, 2))
     s, ss, r = path[:, :-1].reshape(-1, 2), path[:, 1:].reshape(-1, 2), np.ones(8)
     joined, apart = gae(slice(0, 8)), np.concatenate([gae(slice(0, 4)), gae(slice(4, 8))])
@@ -32,13 +32,9 @@ def _gae_boundaries(edits):
     import numpy as np
     from mushroom_rl.utils import value_functions
 
-    def make(original):
-        def compute_gae(V, s, ss, r, absorbing, last, gamma, lam):
-            last = np.array(last, dtype=bool)
-            leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
-            last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
-            return original(V, s, ss, r, absorbing, last, gamma, lam)
-
-        return compute_gae
-
-    edits.wrap_everywhere(value_functions, "compute_gae", make)
+    @edits.wrap_everywhere(value_functions, "compute_gae")
+    def compute_gae(original, V, s, ss, r, absorbing, last, gamma, lam):
+        last = np.array(last, dtype=bool)
+        leaps = np.asarray(ss)[:-1] != np.asarray(s)[1:]
+        last[:-1] |= leaps.any(axis=tuple(range(1, leaps.ndim))).reshape(last[:-1].shape)
+        return original(V, s, ss, r, absorbing, last, gamma, lam)

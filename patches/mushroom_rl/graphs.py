@@ -1,4 +1,4 @@
-"""Patch: no graph for a backward pass is recorded where none comes."""
+"""Patch of what is computed without a backward pass: no graph is recorded for one."""
 
 from patches.mushroom_rl.library import LIBRARY
 from patches.mushroom_rl.samples import small_agent, small_dataset
@@ -46,39 +46,35 @@ def _no_grad(edits):
     from mushroom_rl.approximators.parametric import TorchApproximator
     from mushroom_rl.policy import TorchPolicy
 
-    edits.wrap(TorchApproximator, "predict", _predicting)
-    for owner, name in ((TRPO, "_log_info"), (PPO, "_log_info"), (TorchPolicy, "entropy")):
-        edits.wrap(owner, name, torch.no_grad())
-    # The line search runs without gradients, but for this product, which is made of them.
-    edits.wrap(TRPO, "_fisher_vector_product", torch.enable_grad())
-    edits.wrap(TRPO, "_line_search", _searching)
-    edits.replace(trpo, "deepcopy", _frozen_copy)
-
-
-def _predicting(original):
-    import torch
-
-    def predict(self, *arguments, output_tensor=False, **keywords):
+    @edits.wrap(TorchApproximator, "predict")
+    def predict(original, self, *arguments, output_tensor=False, **keywords):
         if output_tensor:
             return original(self, *arguments, output_tensor=True, **keywords)
         try:
             with torch.no_grad():
                 return original(self, *arguments, **keywords)
         except RuntimeError as error:
-            # A network may differentiate by itself on the way.
+            # The network differentiates in its own forward pass.
             if "does not require grad" not in str(error):
                 raise
         return original(self, *arguments, **keywords)
 
-    return predict
+    @edits.wrap(TRPO, "_log_info")
+    @edits.wrap(PPO, "_log_info")
+    @edits.wrap(TorchPolicy, "entropy")
+    def without_gradients(original, *arguments, **keywords):
+        with torch.no_grad():
+            return original(*arguments, **keywords)
 
+    # The line search runs without gradients, except in this product, which is a derivative.
+    @edits.wrap(TRPO, "_fisher_vector_product")
+    def with_gradients(original, *arguments, **keywords):
+        with torch.enable_grad():
+            return original(*arguments, **keywords)
 
-def _searching(original):
-    import torch
-    from mushroom_rl.algorithms.actor_critic import TRPO
-
-    def line_search(self, *arguments, **keywords):
-        # What a subclass computes may need gradients.
+    @edits.wrap(TRPO, "_line_search")
+    def line_search(original, self, *arguments, **keywords):
+        # A subclass may need gradients in its own loss.
         parts = ("_compute_loss", "_compute_kl", "_fisher_vector_product")
         plain = all(getattr(type(self), name) is getattr(TRPO, name) for name in parts)
         try:
@@ -87,11 +83,11 @@ def _searching(original):
         finally:
             _thaw(self)
 
-    return line_search
+    edits.replace(trpo, "deepcopy", _frozen_copy)
 
 
 def _frozen_copy(policy):
-    """TRPO's copy of its policy; until the line search is over nothing is to be differentiated by its parameters."""
+    """Copy of TRPO's policy, without gradients until the line search is over."""
     from copy import deepcopy
 
     old = deepcopy(policy)

@@ -1,4 +1,4 @@
-"""The classes and functions that agents saved by mushroom-rl may hold."""
+"""List of the classes and functions that agents saved by mushroom-rl may hold."""
 
 import collections
 import importlib
@@ -25,16 +25,17 @@ _MODULES = (
 
 
 class SavedAgents(Names):
-    """Known are: the classes of mushroom-rl and imitation-lib that agents consist of, by the module that defines them; modules
-    and optimizers of torch; losses of torch.nn.functional; arrays and containers; what torch.serialization.add_safe_globals
-    was given."""
+    """List of: the classes of mushroom-rl and imitation-lib that agents consist of, by the module that defines them; modules
+    and optimizers of torch; losses and activations of torch.nn.functional; arrays and containers; and the classes that
+    torch.serialization.add_safe_globals was given.
+    """
 
     def find(self, full_name):
         found = _added().get(full_name, _fixed().get(full_name))
         return _of_libraries(full_name) if found is None else found
 
     def may_call(self, found):
-        """An agent's constructor would build and run what it is given, so agents and their parts are made, never called."""
+        """Refuse constructors of agents and their parts, which would build and run what the file gives them."""
         import torch
 
         ours = isinstance(found, type) and f"{found.__module__}.".startswith(_MODULES)
@@ -69,7 +70,7 @@ def _fixed():
 
 
 def _of_libraries(full_name):
-    """A class that a module of the libraries defines itself; what it has imported from elsewhere is not found through it."""
+    """Class that a module of the libraries defines itself, None for anything that the module has imported."""
     module, _, name = full_name.rpartition(".")
     if not f"{module}.".startswith(_MODULES):
         return None
@@ -83,10 +84,10 @@ def _of_libraries(full_name):
 
 
 def _dictionary(*_factory):
-    """In place of a defaultdict, which torch refuses to fill and whose factory the file would choose."""
+    """Replacement of defaultdict, which torch refuses to fill, and whose factory the file would choose."""
     return {}
 
 
 def _storage(data):
-    """In place of torch.storage._load_from_bytes, which lets the nested file run code."""
+    """Replacement of torch.storage._load_from_bytes, which lets a nested file run code."""
     return load_torch(data, SavedAgents(), "tensor in a pickle")

@@ -1,4 +1,4 @@
-"""The library that the modules beside this one register their patches with."""
+"""mushroom-rl, the library that the modules beside this one register their patches with."""
 
 from patches.library import Library
 

@@ -1,4 +1,4 @@
-"""Patch: saved agents load with torch 2.6 and later, and run no code that the file brings."""
+"""Patch of loading: saved agents load with torch 2.6 and later, and no code in the file is run."""
 
 import tempfile
 from collections import defaultdict
@@ -50,7 +50,7 @@ def _read_torch(zip_file, name):
 
     value = load_torch(zip_file.read(name), SavedAgents(), _where(zip_file, name))
     if isinstance(value, torch.optim.Optimizer):
-        # Optimizers count on an entry for every parameter; see `_dictionary` of known.py.
+        # Optimizers rely on a defaultdict; see `_dictionary` in known.py.
         value.state = defaultdict(dict, value.state)
     return value
 

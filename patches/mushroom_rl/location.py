@@ -1,4 +1,4 @@
-"""Patch: agents load on a machine that lacks the device they were saved on, or on the device that is asked for."""
+"""Patch of loading: agents load on a machine that lacks the device they were saved on, or on the device that is asked for."""
 
 import tempfile
 from contextlib import contextmanager
@@ -17,7 +17,7 @@ _saving_as = ContextVar("saving_as", default=None)
 
 @contextmanager
 def map_location(device):
-    """Agents loaded within the block come to `device`: "cpu", "cuda" or "cuda:N".
+    """Context in which agents that are loaded come to `device`: "cpu", "cuda" or "cuda:N".
 
     Without it they come to the device they were saved on, or to the CPU where there is no CUDA. Raises ValueError for a device
     that is not here, RuntimeError where the patch mushroom_rl/map-location is not applied.
@@ -32,11 +32,18 @@ def map_location(device):
         raise ValueError(f"map_location: {device!r} is not a device; choose cpu, cuda or cuda:N") from error
     if chosen.type not in ("cpu", "cuda") or (chosen.type == "cuda" and (chosen.index or 0) >= torch.cuda.device_count()):
         raise ValueError(f"map_location: there is no device {device} here; choose cpu or one of torch.cuda's")
-    token = _chosen.set(str(chosen))
+    with holding(_chosen, str(chosen)):
+        yield
+
+
+@contextmanager
+def holding(variable, value):
+    """Context in which a `ContextVar` has this value."""
+    token = variable.set(value)
     try:
         yield
     finally:
-        _chosen.reset(token)
+        variable.reset(token)
 
 
 def _probe_map_location():
@@ -49,11 +56,8 @@ def _probe_map_location():
     approximator._use_cuda = True
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "approximator.msh"
-        token = _saving_as.set("cuda:99")  # a device that no machine has
-        try:
+        with holding(_saving_as, "cuda:99"):  # a device that no machine has
             approximator.save(path)
-        finally:
-            _saving_as.reset(token)
         loaded = []
         seen = crash(lambda: loaded.append(TorchApproximator.load(path)))
     if seen:
@@ -61,9 +65,8 @@ def _probe_map_location():
     network, flag = loaded[0].network, loaded[0].use_cuda
     if not torch.equal(network.cpu(), torch.arange(3.0)):
         return f"loaded {network.tolist()} in place of [0, 1, 2]"
-    return (
-        "" if flag == network.is_cuda == torch.cuda.is_available() else f"use_cuda is {flag}, tensors are on {network.device}"
-    )
+    right = flag == network.is_cuda == torch.cuda.is_available()
+    return "" if right else f"use_cuda is {flag}, tensors are on {network.device}"
 
 
 @LIBRARY.patch(
@@ -80,28 +83,20 @@ def _map_location(edits):
 
     _register()
 
-    def make(original):
-        def load_zip(cls, *arguments, **keywords):
-            token = _loading.set(True)
-            try:
-                loaded = original(cls, *arguments, **keywords)
-            finally:
-                _loading.reset(token)
-            _correct_flags(loaded)
-            return loaded
-
-        return load_zip
-
-    edits.wrap(Serializable, "load_zip", make)
+    @edits.wrap(Serializable, "load_zip")
+    def load_zip(original, cls, *arguments, **keywords):
+        with holding(_loading, True):
+            loaded = original(cls, *arguments, **keywords)
+        _correct_flags(loaded)
+        return loaded
 
 
 @cache
 def _register():
-    """Answer torch's question where a storage goes. torch has no way to take an answer back, so it is once for ever, and says
-    nothing outside of mushroom-rl's loads."""
+    """Tell torch where storages go. It has no way to undo that, so it is done once, and has no effect but in our loads."""
     import torch
 
-    torch.serialization.register_package(5, lambda storage: _saving_as.get(), _place)  # before those of torch, at 10 and 20
+    torch.serialization.register_package(5, lambda storage: _saving_as.get(), _place)  # before torch's own, at 10 and 20
 
 
 def _place(storage, location):
@@ -119,7 +114,7 @@ def _place(storage, location):
 
 
 def _correct_flags(loaded):
-    """Set `_use_cuda` of an object and of the modules that it holds; the parts that it consists of had their turn before."""
+    """Set `_use_cuda` of an object and of the modules that it holds; its parts were loaded, and corrected, before it."""
     import torch
     from mushroom_rl.core import Serializable
 

@@ -1,4 +1,4 @@
-"""Patch: a module that several parts of an agent share is one module again after loading."""
+"""Patch of saving and loading: a module that several parts of an agent share is one module again after loading."""
 
 import json
 import tempfile
@@ -44,39 +44,32 @@ def _probe_shared_modules():
 def _shared_modules(edits):
     from mushroom_rl.core import Serializable
 
-    def saving(original):
-        def save(self, path, *arguments, **keywords):
-            original(self, path, *arguments, **keywords)
-            groups = _shared(self)
-            if groups:
-                # `open`, as for the other entries, writes no time of day: the same agent is the same file.
-                with ZipFile(path, "a") as zip_file, zip_file.open(ENTRY, "w") as file:
-                    file.write(json.dumps(groups).encode())
+    @edits.wrap(Serializable, "save")
+    def save(original, self, path, *arguments, **keywords):
+        original(self, path, *arguments, **keywords)
+        groups = _shared(self)
+        if groups:
+            # `open`, as for the other entries, stores no time: the same agent gives the same file.
+            with ZipFile(path, "a") as zip_file, zip_file.open(ENTRY, "w") as file:
+                file.write(json.dumps(groups).encode())
 
-        return save
-
-    def loading(original):
-        def load(cls, path):
-            loaded = original(cls, path)
-            with ZipFile(path) as zip_file:
-                groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
-            try:
-                _tie(loaded, groups)
-            except (TypeError, AttributeError) as error:
-                raise ValueError(
-                    f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
-                ) from None
-            return loaded
-
-        return load
-
-    edits.wrap(Serializable, "save", saving)
-    edits.wrap(Serializable, "load", loading)
+    @edits.wrap(Serializable, "load")
+    def load(original, cls, path):
+        loaded = original(cls, path)
+        with ZipFile(path) as zip_file:
+            groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
+        try:
+            _tie(loaded, groups)
+        except (TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
+            ) from None
+        return loaded
 
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a module stands: `name` of `owner`, a module or a part of the agent."""
+    """Attribute that holds a module: `name` of `owner`, which is a module or a part of the agent."""
 
     owner: object
     name: str
@@ -91,9 +84,9 @@ def _shared(agent):
 
 
 def _tie(agent, groups):
-    """Put the first of each group in the place of the others. Places that were not saved are passed over."""
+    """Put the first module of each group in the place of the others. Places that were not saved are passed over."""
     places = dict(_places(agent))
-    successors = {}  # {id of a parameter: the one in its place}
+    successors = {}  # {id of a parameter: the parameter that replaces it}
     for paths in groups:
         first, *others = [places[path] for path in paths if path in places] or [None]
         for place in others:
@@ -110,7 +103,7 @@ def _tie(agent, groups):
 
 
 def _places(agent):
-    """(path, `_Place`) of every module that is saved, in that order. A path: "/policy/_mu/_impl/model/network:encoder.0"."""
+    """Yield (path, `_Place`) of every module that is saved. A path is like "/policy/_mu/_impl/model/network:encoder.0"."""
     import torch
 
     for part, path in _parts(agent, ""):
@@ -133,7 +126,7 @@ def _optimizers(agent):
 
 
 def _parts(part, path):
-    """The agent's objects that mushroom-rl saves one by one, with their paths."""
+    """Yield (part, path) of the agent and of its parts that mushroom-rl saves one by one."""
     if not hasattr(part, "_save_attributes"):
         return
     yield part, path

@@ -1,4 +1,4 @@
-"""Patch: TRPO's conjugate gradient on the CPU keeps search direction and residual apart."""
+"""Patch of TRPO's conjugate gradient: on the CPU, search direction and residual do not share memory."""
 
 from patches.mushroom_rl.library import LIBRARY
 
@@ -39,17 +39,13 @@ def _probe_cg():
 def _cg_aliasing(edits):
     from mushroom_rl.algorithms.actor_critic import TRPO
 
-    def make(original):
-        def conjugate_gradient(self, b, *arguments, **keywords):
-            return original(self, _Copied(b), *arguments, **keywords)
-
-        return conjugate_gradient
-
-    edits.wrap(TRPO, "_conjugate_gradient", make)
+    @edits.wrap(TRPO, "_conjugate_gradient")
+    def conjugate_gradient(original, self, b, *arguments, **keywords):
+        return original(self, _Copied(b), *arguments, **keywords)
 
 
 class _Copied:
-    """A tensor to whoever takes it to numpy; each time it is new memory."""
+    """Tensor whose `detach().cpu().numpy()` is a copy each time."""
 
     def __init__(self, tensor):
         self._tensor = tensor

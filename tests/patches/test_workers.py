@@ -14,6 +14,8 @@ from mushroom_rl.environments import LQR
 import patches
 from qi_ext.sampling import ParallelCore
 
+pytestmark = pytest.mark.extensive
+
 # Workers cannot import a test; what stands here goes to them as what stands in a user's script does.
 cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
@@ -21,7 +23,7 @@ SOLVER, BOUNDARIES = "mushroom_rl/cg-aliasing", "mushroom_rl/gae-boundaries"
 
 
 class Telling(LQR):
-    """Episodes of 2 steps that tell what holds in the process of the environment."""
+    """An environment whose steps tell which patches hold in its process, and held when it was built."""
 
     def __init__(self):
         super().__init__(A=np.eye(2), B=np.eye(2), Q=np.eye(2), R=np.eye(2), random_init=True, horizon=2)
@@ -36,11 +38,11 @@ class Telling(LQR):
 
 
 def _held():
-    return sys.modules["patches"].applied() if "patches" in sys.modules else None
+    return sys.modules["patches"].applied() if "patches" in sys.modules else ()
 
 
 def _leak(compute_gae):
-    """How much the advantage of one step takes from another rollout behind it: that of gae-boundaries, 0 where it holds."""
+    """Share of another rollout behind it in the advantage of one step: 1 without gae-boundaries, 0 with it."""
     states, reached, rewards = np.array([[0.0], [10.0]]), np.array([[1.0], [11.0]]), np.array([0.0, 1.0])
     none = np.zeros(2)
     advantages = compute_gae(lambda x: np.zeros((len(x), 1)), states, reached, rewards, none, none, 1.0, 1.0)[1]
@@ -68,58 +70,34 @@ class Listener(Agent):
         self.told = info
 
 
-@pytest.fixture(autouse=True)
-def nothing_patched():
+@pytest.fixture
+def told():
+    """told(): {name: set of the values that the steps of four episodes told}, from workers that stay the same."""
     patches.revert()
-    yield
-    patches.revert()
-
-
-@pytest.fixture(scope="module")
-def pool():
-    """A core with two workers."""
     environment = Telling()
     core = ParallelCore(Listener(environment.info), environment, make_environment=Telling, n_envs=4, pool="loky", n_workers=2)
-    yield core
-    core.close()
-
-
-@pytest.fixture
-def told(pool):
-    """told(): {what the environments of four episodes told: the values of all steps}, and in other processes than this."""
 
     def gather():
-        pool.learn(n_episodes=4, n_episodes_per_fit=4, quiet=True)
-        result = {name: set(values) for name, values in pool.agent.told.items()}
+        core.learn(n_episodes=4, n_episodes_per_fit=4, quiet=True)
+        result = {name: set(values) for name, values in core.agent.told.items()}
         assert os.getpid() not in result.pop("process")
         return result
 
-    return gather
+    yield gather
+    core.close()
+    patches.revert()
 
 
 def test_what_is_applied_and_reverted_here_is_in_workers_that_go_on(told):
-    without = told()
-    assert without["leak"] == {1.0}
-    assert without["held"] <= {(), None}
+    """An environment that was built under some patches is not used under others."""
+    assert told() == {"held": {()}, "built": {()}, "leak": {1.0}}
     patches.apply(only=[BOUNDARIES])
     assert told() == {"held": {(BOUNDARIES,)}, "built": {(BOUNDARIES,)}, "leak": {0.0}}
     patches.apply(only=[SOLVER])
     both = (SOLVER, BOUNDARIES)
     assert told() == {"held": {both}, "built": {both}, "leak": {0.0}}
     patches.revert()
-    after = told()
-    assert after["leak"] == {1.0}
-    assert after["held"] <= {(), None}
-
-
-def test_an_environment_that_was_built_under_some_patches_is_not_used_under_others(told):
-    patches.apply(only=[BOUNDARIES])
-    assert told()["built"] == {(BOUNDARIES,)}
-    patches.revert()
-    assert (BOUNDARIES,) not in told()["built"]
-
-
-def test_all_patches_of_a_library_hold_in_the_workers(told):
+    assert told() == {"held": {()}, "built": {()}, "leak": {1.0}}
     patches.apply("mushroom_rl")
     assert len(patches.applied()) > 2
     assert told()["held"] == {patches.applied()}

@@ -55,19 +55,9 @@ def rows(directory):
 
 @both
 def test_one_command_trains_the_published_agent_and_evaluates_it(algorithm, tmp_path):
-    options = [
-        str(word) for name, value in TINY.items() for word in (f"--{name}", *(value if type(value) is list else [value]))
-    ]
-    command = [
-        sys.executable,
-        ROOT / "launchers" / "run_gail.py",
-        *options,
-        "--algorithm",
-        algorithm,
-        "--results_dir",
-        tmp_path,
-    ]
-    command += ["--evaluation_episodes", "1", "--pool", "loky"]
+    settings = TINY | {"algorithm": algorithm, "results_dir": tmp_path, "evaluation_episodes": 1, "pool": "loky"}
+    options = [(f"--{name}", *(value if type(value) is list else [value])) for name, value in settings.items()]
+    command = [sys.executable, ROOT / "launchers" / "run_gail.py", *(str(word) for option in options for word in option)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     directory = tmp_path / "0"
