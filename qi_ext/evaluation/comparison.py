@@ -13,7 +13,7 @@ from qi_ext.utils.display import Display
 def evaluate_agent(source, actor, episodes, seed, step=0, beside=None):
     """Evaluate an agent as a training run does at its end: `compare` with `gait_measures`, its progress shown.
 
-    source: a `BatchedSampler` of the `QuadrupedDirection` that the agent was trained in. actor: the agent, an `Actor`.
+    source: a `PoolSource` of the `QuadrupedDirection` that the agent was trained in. actor: the agent, an `Actor`.
     episodes: per direction and policy, at least 1. seed, step: of the training run; they key the episodes.
     beside: another `Actor`, or None. Returns plain data, as `compare` does. Raises SamplingError.
     """

@@ -9,12 +9,12 @@ from qi_ext.sampling.envs import episode_seed
 def run_episodes(source, controller, commands, seeds):
     """Run one episode under each of `commands`; yield (index of the command, `Rollouts` of its episode) in any order.
 
-    source: a `BatchedSampler` of a `QuadrupedDirection`. controller: of `qi_ext.sampling.controllers`.
+    source: a `PoolSource` of a `QuadrupedDirection`. controller: of `qi_ext.sampling.controllers`.
     seeds: a `numpy.random.SeedSequence` for each command. Raises SamplingError.
     """
-    envs = source.lanes(seeds)
-    source.command(envs, commands)
-    yield from source.episodes(envs, controller)
+    envs = source.envs(seeds)
+    source.tell(envs, commands)
+    yield from source.run_episodes(envs, controller)
 
 
 def evaluate(source, controller, episodes, seed, step=0, progress=lambda n: None, commands=None, measures=()):

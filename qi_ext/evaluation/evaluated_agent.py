@@ -6,7 +6,7 @@ from qi_ext import load_agent
 from qi_ext.agents.acting import Actor
 from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController, PolicyController
-from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.errors import UserError
 
 EXPERT = "expert"
@@ -66,9 +66,11 @@ class EvaluatedAgent:
     def source(self, environment, pool="loky", n_workers="auto", scheduler=""):
         """The source of episodes in `environment`, in blocks of as many envs as in training; to be closed.
 
-        pool, n_workers, scheduler: as `Pool` takes them.
+        pool, n_workers, scheduler: as `PoolSource` takes them.
         """
-        return BatchedSampler(environment, self.lanes_per_block, pool, n_workers, scheduler)
+        return PoolSource(
+            environment, lanes_per_block=self.lanes_per_block, pool=pool, n_workers=n_workers, scheduler=scheduler
+        )
 
     def notes(self, environment, demonstrations=""):
         """Remarks for the user about the demonstrations, a list of lines. demonstrations: as `environment` took it."""
