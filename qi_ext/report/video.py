@@ -180,6 +180,7 @@ def write_video(path, model, layout, n_steps, progress=lambda n: None):
 
     Raises UserError, and OSError where the encoder stops early; nothing is written then.
     """
+    rendering_backend()  # before an encoder runs that would complain of no frames
     path = Path(path)
     codec, parameters = CODECS[path.suffix]
     with tempfile.TemporaryDirectory() as folder:
