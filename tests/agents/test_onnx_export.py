@@ -1,11 +1,7 @@
 """The ONNX file beside the agent it was made from, both run."""
 
-import builtins
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -18,8 +14,6 @@ from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
 from qi_ext.robot.commands import task_commands
 from qi_ext.utils.errors import UserError
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -61,18 +55,6 @@ def exported(tmp_path):
     return run
 
 
-def without(monkeypatch, library):
-    """Make `import library` fail, as where it is not installed."""
-    find = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name.split(".")[0] == library:
-            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
-        return find(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
-
-
 @pytest.mark.parametrize(("hidden", "symmetry"), [((), "none"), ((512, 256), "none"), ((16,), "mirror")], ids=str)
 def test_demonstrated_observations_give_the_agents_actions(make_actor, exported, demonstrated, hidden, symmetry):
     actor = make_actor(*hidden, symmetry=symmetry)
@@ -99,13 +81,6 @@ def test_an_observation_that_is_not_a_number_does_not_become_a_torque(make_actor
     assert np.all(np.isnan(actions[1]))
 
 
-def test_the_input_and_the_output_are_those_that_were_promised(make_actor, exported, tmp_path):
-    exported(make_actor(16))
-    session = onnxruntime.InferenceSession(tmp_path / "walk.onnx", providers=["CPUExecutionProvider"])
-    ports = [(port.name, port.type, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
-    assert ports == [("observation", "tensor(float)", ["batch", 37]), ("action", "tensor(float)", ["batch", 12])]
-
-
 def test_the_file_stands_alone_and_runtimes_of_2020_read_it(make_actor, tmp_path):
     export_onnx(make_actor(512, 256), tmp_path / "walk.onnx")
     assert [path.name for path in tmp_path.iterdir()] == ["walk.onnx"]
@@ -116,18 +91,18 @@ def test_the_file_stands_alone_and_runtimes_of_2020_read_it(make_actor, tmp_path
     assert (tmp_path / "walk.onnx").stat().st_size < 1_000_000
 
 
-def test_the_metadata_say_where_the_agent_is_from_and_what_its_numbers_mean(make_actor, exported, tmp_path):
+def test_names_units_and_origin_are_in_the_file(make_actor, exported, tmp_path):
     exported(make_actor(16, task="hard", algorithm="vail", step="200000"))
     session = onnxruntime.InferenceSession(tmp_path / "walk.onnx", providers=["CPUExecutionProvider"])
+    ports = [(port.name, port.type, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
+    assert ports == [("observation", "tensor(float)", ["batch", 37]), ("action", "tensor(float)", ["batch", 12])]
     metadata = session.get_modelmeta().custom_metadata_map
     assert (metadata["task"], metadata["algorithm"], metadata["step"]) == ("hard", "vail", "200000")
     assert metadata["control_rate_hz"] == "100"
     assert metadata["action_clip"].startswith("[-1, 1]")
     lists = {name: json.loads(value) for name, value in metadata.items() if name.endswith(("_names", "_units"))}
-    assert {name: len(value) for name, value in lists.items()} == {
-        **{"observation_names": 37, "observation_units": 37},
-        **{"action_names": 12, "action_units": 12},
-    }
+    lengths = {"observation_names": 37, "observation_units": 37, "action_names": 12, "action_units": 12}
+    assert {name: len(value) for name, value in lists.items()} == lengths
     assert lists["observation_names"][a1.YAW] == "position trunk_rotation"
     assert lists["observation_names"][a1.TRUNK_VX] == "velocity trunk_tx"
     assert lists["observation_names"][36] == "commanded speed"
@@ -159,14 +134,8 @@ def test_a_file_that_would_not_act_as_the_agent_is_not_written(make_actor, tmp_p
     assert (tmp_path / "walk.onnx").read_bytes() == b"older"
 
 
-def test_without_onnxruntime_the_file_is_written_and_not_compared(make_actor, tmp_path, monkeypatch):
-    without(monkeypatch, "onnxruntime")
-    assert export_onnx(make_actor(16), tmp_path / "walk.onnx") is None
-    assert (tmp_path / "walk.onnx").is_file()
-
-
 def test_without_onnx_it_says_what_to_install_and_writes_nothing(make_actor, tmp_path, monkeypatch):
-    without(monkeypatch, "onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # makes an import fail
     with pytest.raises(UserError, match="pip install onnx"):
         export_onnx(make_actor(16), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -176,12 +145,3 @@ def test_an_agent_of_another_robot_is_refused(make_actor, tmp_path):
     with pytest.raises(UserError, match="36 observations and 12 actions"):
         export_onnx(make_actor(16, n_observations=36), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_importing_it_needs_neither_onnx_nor_torch_nor_the_simulator():
-    program = (
-        "import sys\n"
-        "sys.modules |= dict.fromkeys(['onnx', 'onnxruntime', 'torch', 'loco_mujoco', 'mujoco'])\n"  # None fails an import
-        "import qi_ext.agents.onnx_export\n"
-    )
-    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)

@@ -105,7 +105,7 @@ class TestEach:
         agent = load_agent(f"pretrained/{name}")
         demonstrations = load_demonstrations("trot", task_commands(name))
         assert agent.metadata["demonstrations_hash"] == demonstrations.content_hash()
-        actions = agent.act(demonstrations.states)
+        actions = agent.act(demonstrations.states[::10])
         assert np.isfinite(actions).all()
         assert np.mean(np.abs(actions) >= 1.0) < 0.05
-        assert np.sqrt(np.mean((actions - demonstrations.actions) ** 2)) < 0.5
+        assert np.sqrt(np.mean((actions - demonstrations.actions[::10]) ** 2)) < 0.5

@@ -53,14 +53,6 @@ def test_the_floor_bears_the_weight_of_a_robot_that_walks(contacts, trot):
     assert forces.sum(axis=1).mean() == pytest.approx(weight, rel=0.02)
 
 
-def test_diagonal_legs_step_together(contacts, trot):
-    stance = stances(contacts(trot.observations[0], trot.actions[0])[0])
-    front_right, front_left, rear_right, rear_left = stance.T
-    assert np.mean(front_right == rear_left) > 0.9
-    assert np.mean(front_left == rear_right) > 0.9
-    assert np.mean(front_right == front_left) < 0.4
-
-
 def test_a_robot_in_the_air_has_no_contacts(contacts, trot):
     observations = trot.observations[0].copy()
     observations[:, a1.TRUNK_Z] += 0.2

@@ -2,15 +2,12 @@
 
 import os
 import resource
-from contextlib import closing
 
 import numpy as np
 import pytest
-from scipy.ndimage import binary_closing, label
 
 from qi_ext.evaluation import RecordedEpisode
 from qi_ext.report import video
-from qi_ext.report.rendering import Renderer
 from qi_ext.robot.commands import Command, task_commands
 from qi_ext.utils.errors import UserError
 
@@ -88,17 +85,6 @@ def test_the_camera_keeps_to_the_robot_and_the_map_to_all_of_them():
     _, far = video.Map(found, "").at(999)
     assert len(robots) == 8
     assert far.distance > near.distance
-
-
-@pytest.mark.extensive
-@pytest.mark.usefixtures("drawing")
-def test_the_map_holds_the_arrows_of_all_robots(simple):
-    with closing(Renderer(simple.model, 960, 720)) as renderer:
-        image = renderer.draw(*video.Map([episode(command) for command in task_commands("hard")], "").at(300)).astype(int)
-    arrows = (image[..., 0] > 150) & (image[..., 2] < 110) & (image[..., 0] > image[..., 1] + 40)
-    whole, _ = label(binary_closing(arrows, iterations=5), np.ones((3, 3)))
-    assert np.sum(np.bincount(whole.ravel())[1:] > 50) == 8
-    assert not arrows[[0, -1]].any() and not arrows[:, [0, -1]].any()
 
 
 def test_one_that_fell_stays_where_it_fell_and_is_labelled():
