@@ -20,7 +20,7 @@ POOL_SETTINGS = {name: SimpleGail.__dataclass_fields__[name] for name in ("n_wor
 
 def main(arguments=None):
     """Parse, evaluate, print, write. Returns None; raises UserError for the user's mistakes."""
-    options = _parse(arguments)
+    options, sampling = _parse(arguments)
 
     from qi_ext.evaluation import load_evaluated_agent
     from qi_ext.training.run_directory import write_json
@@ -40,13 +40,13 @@ def main(arguments=None):
     if options.env == "stock":
         results = _evaluate_stock(agent, environment, options.episodes, seed)
     else:
-        results = _evaluate(agent, beside, environment, seed, options)
+        results = _evaluate(agent, beside, environment, seed, options, sampling)
     if options.json:
         write_json(options.json, results)
 
 
 def _parse(arguments):
-    """The options, checked before anything is loaded."""
+    """Parse the options and the settings of the pool; check them before anything is loaded."""
     parser = Parser("evaluate.py", __doc__)
     text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
@@ -65,7 +65,7 @@ def _parse(arguments):
         text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
-    SimpleGail(**{name: getattr(options, name) for name in POOL_SETTINGS})  # which checks them
+    sampling = SimpleGail(**{name: getattr(options, name) for name in POOL_SETTINGS})
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
@@ -78,17 +78,17 @@ def _parse(arguments):
         raise UserError(f"{asked[0]}: not with --env stock, which runs one episode at a time in this process; leave it out")
     if options.json:
         require_output(options.json, "--json")
-    return options
+    return options, sampling
 
 
-def _evaluate(agent, beside, environment, seed, options):
-    """Evaluate in our environment and print the tables; returns what --json holds."""
+def _evaluate(agent, beside, environment, seed, options, sampling):
+    """Evaluate in our environment and print the tables; return what --json holds."""
     from qi_ext.evaluation import evaluate_agent, evaluate_robustness
     from qi_ext.report.tables import gait_table, robustness_table, table
     from qi_ext.utils.display import make_console
 
     console = make_console()
-    with closing(agent.source(environment, options.pool, options.n_workers, options.scheduler)) as source:
+    with closing(agent.source(environment, sampling.pool, sampling.n_workers, sampling.scheduler)) as source:
         arguments = (source, agent.actor, options.episodes, seed, agent.step, beside and beside.actor)
         results = evaluate_agent(*arguments)
         console.print(table(results, environment.demonstrations.source))
@@ -100,7 +100,7 @@ def _evaluate(agent, beside, environment, seed, options):
 
 
 def _evaluate_stock(agent, environment, episodes, seed):
-    """Evaluate in the stock environment, with the commands and demonstrations of ours, and print the table."""
+    """Evaluate in the stock environment with our commands and demonstrations, print the table, return what --json holds."""
     from qi_ext.evaluation.stock import compare_stock, stock_versions
     from qi_ext.report.tables import table
     from qi_ext.utils.display import Display
