@@ -20,8 +20,8 @@ PRETRAINED = Path(__file__).with_name("pretrained")
 class Actor:
     """A Gaussian policy as numpy arrays, float32: normalizer, hidden layers with their activation, linear mean, constant std.
 
-    With the symmetry `mirror`, its action in a mirrored state is the mirror image of its action in the state: the mean action
-    is the mean of the network's output for the observation, and the mirrored output for the mirrored observation.
+    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
+    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
     """
 
     def __init__(
