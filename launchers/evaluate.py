@@ -15,9 +15,38 @@ from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 
+POOL_SETTINGS = {name: SimpleGail.__dataclass_fields__[name] for name in ("n_workers", "pool", "scheduler")}
+
 
 def main(arguments=None):
     """Parse, evaluate, print, write. Returns None; raises UserError for the user's mistakes."""
+    options, sampling = _parse(arguments)
+
+    from qi_ext.evaluation import load_evaluated_agent
+    from qi_ext.training.run_directory import write_json
+    from qi_ext.utils.display import say
+
+    agent = load_evaluated_agent(options.agent)
+    beside = load_evaluated_agent(options.beside) if options.beside else None
+    seed = agent.seed if options.seed is None else options.seed
+    environment = agent.environment(options.demonstrations)
+    say(f"{options.agent}: {agent.title}")
+    notes = agent.notes(environment, options.demonstrations)
+    if beside:
+        say(f"agent beside: {options.beside}: {beside.title}")
+        notes += [f"agent beside: {note}" for note in beside.notes(environment, options.demonstrations)]
+    for note in notes:
+        say(note)
+    if options.env == "stock":
+        results = _evaluate_stock(agent, environment, options.episodes, seed)
+    else:
+        results = _evaluate(agent, beside, environment, seed, options, sampling)
+    if options.json:
+        write_json(options.json, results)
+
+
+def _parse(arguments):
+    """Parse the options and the settings of the pool; check them before anything is loaded."""
     parser = Parser("evaluate.py", __doc__)
     text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
@@ -32,85 +61,54 @@ def main(arguments=None):
     text = "ours, or stock: loco-mujoco's UnitreeA1 in mushroom-rl's Core [ours]"
     parser.add_argument("--env", type=str, default="ours", help=text, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
-    for name in ("n_workers", "pool", "scheduler"):
-        setting = Sampling.model_fields[name]
-        text = setting.description + (f" [{setting.default}]" if setting.default else "")
+    for name, setting in POOL_SETTINGS.items():
+        text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
-    config = Sampling(n_workers=options.n_workers, pool=options.pool, scheduler=options.scheduler)
+    sampling = SimpleGail(**{name: getattr(options, name) for name in POOL_SETTINGS})
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    _check_env(options)
-    if options.json:
-        require_output(options.json, "--json")
-
-    from qi_ext.evaluation.walker import load_subject
-
-    subject = load_subject(options.agent)
-    beside = load_subject(options.beside) if options.beside else None
-    seed = subject.seed if options.seed is None else options.seed
-
-    from qi_ext.evaluation import compare, compare_robustness, conditions, gait_measures
-    from qi_ext.report.tables import gait_table, robustness_table, table
-    from qi_ext.sampling.pool_source import BatchedSampler
-    from qi_ext.training.run_directory import write_json
-    from qi_ext.utils.display import Display
-
-    environment = subject.environment(options.demonstrations)
-    notes = subject.notes(environment, options.demonstrations)
-    if options.env == "stock":
-        results = _evaluate_stock(subject.actor, environment, options.episodes, seed, subject.step, notes)
-        if options.json:
-            write_json(options.json, results)
-        return
-    sampler = BatchedSampler(environment, subject.lanes_per_block, config.pool, config.n_workers, config.scheduler)
-    per_policy = options.episodes * len(environment.commands)
-    n_episodes = (5 if beside else 4) * per_policy
-    if options.robustness:
-        n_episodes += len(conditions(environment.commands)) * (3 if beside else 2) * per_policy
-    with closing(sampler), Display("evaluating", n_episodes, "episodes") as display:
-        display.say(f"{options.agent}: {subject.title}")
-        if beside:
-            display.say(f"agent beside: {options.beside}: {beside.title}")
-            notes += [f"agent beside: {note}" for note in beside.notes(environment, options.demonstrations)]
-        for note in notes:
-            display.say(note)
-        evaluated = (sampler, subject.actor, options.episodes, seed, subject.step, display.advance, beside and beside.actor)
-        results = compare(*evaluated, gait_measures(environment, seed, subject.step))
-        display.console.print(table(results, environment.demonstrations.source))
-        display.console.print(gait_table(results))
-        if options.robustness:
-            results["robustness"] = compare_robustness(*evaluated)
-            display.console.print(robustness_table(results["robustness"]))
-    if options.json:
-        write_json(options.json, results)
-
-
-def _check_env(options):
-    """Refuse what only our environment can do, rather than leave it undone."""
     if options.env not in ("ours", "stock"):
         raise UserError(f"--env: must be ours or stock, not {options.env!r}")
-    defaults = {"beside": "", "robustness": False}
-    defaults |= {name: Sampling.model_fields[name].default for name in ("n_workers", "pool", "scheduler")}
+    defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]
     if options.env == "stock" and asked:
         raise UserError(f"{asked[0]}: not with --env stock, which runs one episode at a time in this process; leave it out")
+    if options.json:
+        require_output(options.json, "--json")
+    return options, sampling
 
 
-def _evaluate_stock(agent, environment, episodes, seed, step, notes):
-    """Evaluate in the stock environment, with the commands and demonstrations of ours, and print the table."""
+def _evaluate(agent, beside, environment, seed, options, sampling):
+    """Evaluate in our environment and print the tables; return what --json holds."""
+    from qi_ext.evaluation import evaluate_agent, evaluate_robustness
+    from qi_ext.report.tables import gait_table, robustness_table, table
+    from qi_ext.utils.display import make_console
+
+    console = make_console()
+    with closing(agent.source(environment, sampling.pool, sampling.n_workers, sampling.scheduler)) as source:
+        arguments = (source, agent.actor, options.episodes, seed, agent.step, beside and beside.actor)
+        results = evaluate_agent(*arguments)
+        console.print(table(results, environment.demonstrations.source))
+        console.print(gait_table(results))
+        if options.robustness:
+            results["robustness"] = evaluate_robustness(*arguments)
+            console.print(robustness_table(results["robustness"]))
+    return results
+
+
+def _evaluate_stock(agent, environment, episodes, seed):
+    """Evaluate in the stock environment with our commands and demonstrations, print the table, return what --json holds."""
     from qi_ext.evaluation.stock import compare_stock, stock_versions
     from qi_ext.report.tables import table
     from qi_ext.utils.display import Display
 
-    with Display("evaluating", 3 * episodes * len(environment.commands), "episodes") as display:
+    demonstrations, commands = environment.demonstrations, environment.commands
+    with Display("evaluating", 3 * episodes * len(commands), "episodes") as display:
         display.say(f"{stock_versions()}; no patches")
-        for note in notes:
-            display.say(note)
-        demonstrations = environment.demonstrations
-        results = compare_stock(agent, demonstrations, environment.commands, episodes, seed, step, display.advance)
+        results = compare_stock(agent.actor, demonstrations, commands, episodes, seed, agent.step, display.advance)
         display.console.print(table(results, demonstrations.source))
     return results
 

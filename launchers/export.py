@@ -3,8 +3,8 @@
     python launchers/export.py --agent runs/hard-gail/0/agent.safetensors --output walk.onnx
 
 writes the deterministic policy: input `observation`, (batch, 37), output `action`, (batch, 12), float32, which the robot has to
-clip to [-1, 1]; 1 is 34 Nm. Names, units and the agent's origin are in the file's metadata. Where onnxruntime is installed,
-nothing is written unless its actions are the agent's to 1e-5.
+clip to [-1, 1]; 1 is 34 Nm. Names, units and the agent's origin are in the file's metadata. Where onnxruntime is installed, the
+file is only written if its actions equal the agent's to 1e-5.
 """
 
 from pathlib import Path

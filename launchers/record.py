@@ -2,9 +2,8 @@
 
     python launchers/record.py --agent pretrained/hard --grid --output walk.mp4
 
---beside shows another one from the same start, --grid all directions at once, with a map of where they go; an orange arrow is
-the command. What is shown is an episode that evaluate.py measures, with the same --seed. --live opens MuJoCo's viewer
-instead, where there is a screen.
+--beside shows another agent from the same start, --grid all directions at once, with a map; an orange arrow is the command. The
+film shows an episode that evaluate.py measures with the same --seed. --live opens MuJoCo's viewer instead, on a screen.
 """
 
 import math
@@ -40,31 +39,31 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     _check(options)
 
-    from qi_ext.evaluation.walker import load_subject
+    from qi_ext.evaluation import load_evaluated_agent
     from qi_ext.utils.display import say
 
-    subject = load_subject(options.agent, options.task)
-    other = load_subject(options.beside, options.task) if options.beside else None
-    environment = subject.environment(options.demonstrations)
-    for note in subject.notes(environment, options.demonstrations):
+    agent = load_evaluated_agent(options.agent, options.task)
+    other = load_evaluated_agent(options.beside, options.task) if options.beside else None
+    environment = agent.environment(options.demonstrations)
+    for note in agent.notes(environment, options.demonstrations):
         say(note)
-    seed = subject.seed if options.seed is None else options.seed
+    seed = agent.seed if options.seed is None else options.seed
     commands = environment.commands if options.grid else [Command(options.direction, environment.commands[0].speed)]
     if options.live:
         from qi_ext.report.live import watch
 
-        watch(subject, environment, commands[0], seed, not options.stochastic)
+        watch(agent, environment, commands[0], seed, not options.stochastic)
     else:
-        _film([subject, other] if other else [subject], environment, commands, seed, options)
+        _film([agent, other] if other else [agent], environment, commands, seed, options)
 
 
 def _check(options):
-    """Refuse what cannot be done, before anything is loaded."""
+    """Raise UserError for options that do not fit together, before anything is loaded."""
     if options.live == bool(options.output):
         raise UserError("--output: name the film, such as walk.mp4, or choose --live" + (", not both" if options.live else ""))
     for name in ("grid", "beside"):
         if options.live and getattr(options, name):
-            raise UserError(f"--{name}: is of films; --live shows one robot")
+            raise UserError(f"--{name}: not with --live, which shows one robot; make a film with --output walk.mp4")
     if options.grid and options.beside:
         raise UserError("--beside: not with --grid; make two films")
     if options.grid and options.direction:
@@ -83,30 +82,32 @@ def _check(options):
         require_output(options.output, "--output")
 
 
-def _film(shown, environment, commands, seed, options):
-    """Simulate the episodes of all that are shown, then draw them."""
-    from qi_ext.evaluation.recorded_episodes import walks
+def _film(agents, environment, commands, seed, options):
+    """Simulate the episodes of all agents, then draw them."""
+    from qi_ext.evaluation import record_episodes
     from qi_ext.report.rendering import rendering_backend
     from qi_ext.report.video import beside, grid, one, write_picture, write_video
-    from qi_ext.sampling.pool_source import BatchedSampler
     from qi_ext.utils.display import Display, say
 
     backend = rendering_backend()
-    subject = shown[0]
-    n_episodes = len(shown) * len(commands)
+    first = agents[0]
     with (
-        closing(BatchedSampler(environment, subject.lanes_per_block)) as sampler,
-        Display("walking", n_episodes, "episodes") as display,
+        closing(first.source(environment)) as source,
+        Display("walking", len(agents) * len(commands), "episodes") as display,
     ):
-        of_episode = (commands, seed, subject.step, 0, display.advance)
-        found = [walks(sampler, each.controller(not options.stochastic), *of_episode) for each in shown]
-    labels = [f"{each.title}, {commands[0].direction_deg:g} degrees" for each in shown]
+        recorded = [
+            record_episodes(
+                source, agent.controller(not options.stochastic), commands, seed, first.step, progress=display.advance
+            )
+            for agent in agents
+        ]
+    labels = [f"{agent.title}, {commands[0].direction_deg:g} degrees" for agent in agents]
     if options.grid:
-        layout = grid(found[0], subject.title)
-    elif len(shown) > 1:
-        layout = beside([each[0] for each in found], labels)
+        layout = grid(recorded[0], first.title)
+    elif len(agents) > 1:
+        layout = beside([episodes[0] for episodes in recorded], labels)
     else:
-        layout = one(found[0][0], labels[0])
+        layout = one(recorded[0][0], labels[0])
     n_steps = min(layout.n_steps, max(1, round(options.seconds / a1.CONTROL_DT)))
     if options.output.endswith(".png"):
         write_picture(options.output, environment.model, layout, n_steps - 1)
@@ -114,11 +115,11 @@ def _film(shown, environment, commands, seed, options):
         with Display(f"drawing ({backend})", n_steps, "steps") as display:
             write_video(options.output, environment.model, layout, n_steps, display.advance)
     say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}")
-    for each, walked in zip(shown, found, strict=True):
-        whose = f"{each.title}, " if len(shown) > 1 else ""
-        for walk in walked:
-            fell = ", fell" if walk.fell else ""
-            say(f"  {whose}{walk.command.direction_deg:g} degrees: return {walk.episode_return:.0f}{fell}")
+    for agent, episodes in zip(agents, recorded, strict=True):
+        title = f"{agent.title}, " if len(agents) > 1 else ""
+        for episode in episodes:
+            fell = ", fell" if episode.fell else ""
+            say(f"  {title}{episode.command.direction_deg:g} degrees: return {episode.episode_return:.0f}{fell}")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python launchers/report.py runs/hard-gail/0 --output report.html
 
-shows learning curves, how the agent walks beside the trot controller, and films of both. Runs that differ in their seed only
+shows learning curves, how the agent walks beside the trot controller, and films of both. Runs that differ only in their seed
 are drawn together. --robustness adds pushes, action noise and other commands.
 """
 

@@ -20,8 +20,8 @@ PRETRAINED = Path(__file__).with_name("pretrained")
 class Actor:
     """A Gaussian policy as numpy arrays, float32: normalizer, hidden layers with their activation, linear mean, constant std.
 
-    Where its symmetry is `mirror`, its action in the mirrored state is the mirrored action: the mean action is the average of
-    the network's output for the state, and the mirrored output for the mirrored state.
+    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
+    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
     """
 
     def __init__(
@@ -49,12 +49,12 @@ class Actor:
         self.activation = activation
 
     def mean(self, observations):
-        """Mean actions, (..., m), for observations, (..., n)."""
+        """Return mean actions, (..., m), for observations, (..., n)."""
         observations = np.asarray(observations, dtype=np.float32)
         if self.symmetry == "none":
             return self._network(observations)
-        own, of_image = self._network(np.stack([observations, mirror.mirror_observations(observations)]))
-        return np.float32(0.5) * (own + mirror.mirror_actions(of_image))
+        direct, mirrored = self._network(np.stack([observations, mirror.mirror_observations(observations)]))
+        return np.float32(0.5) * (direct + mirror.mirror_actions(mirrored))
 
     def _network(self, observations):
         activate = ACTIVATIONS[self.activation]
@@ -65,7 +65,7 @@ class Actor:
         return x @ weight + bias
 
     def act(self, observation, deterministic=True, generator=None):
-        """Actions, (..., m), float32, not clipped, for observations, (..., n).
+        """Return actions, (..., m), float32, not clipped, for observations, (..., n).
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
         """
@@ -82,7 +82,7 @@ class Actor:
 
 
 def save_agent(path, actor, metadata):
-    """Write `actor` where `load_agent` can read it, whole or not at all. metadata: {str: str}, what the actor cannot know."""
+    """Write `actor` as a file for `load_agent`, whole or not at all. metadata: {str: str}, beside layers and symmetry."""
     tensors = {
         "observation_mean": actor.observation_mean,
         "observation_inverse_std": actor.observation_inverse_std,
@@ -99,7 +99,7 @@ def save_agent(path, actor, metadata):
 
 
 def agent_path(name):
-    """The file of an agent: `name` itself, or, where there is no such file, the package's own of `pretrained/simple` or such.
+    """Return the path of an agent's file: `name` itself, or else the packaged agent of that name, such as `pretrained/simple`.
 
     Raises UserError where the package has no agent of that name.
     """
@@ -115,10 +115,10 @@ def agent_path(name):
 
 
 def load_agent(path):
-    """The agent saved at `path`, an `Actor`; `metadata` holds task, algorithm, step, demonstrations and versions.
+    """Return the agent saved at `path`, an `Actor`; its `metadata` hold task, algorithm, step, demonstrations and versions.
 
     path: of a file, or `pretrained/simple`, `pretrained/hard`, which come with the package. Needs numpy only (no torch). Raises
-    UserError where the file is missing, damaged, or not an agent of ours.
+    UserError where the file is missing, damaged, or was not written by `save_agent`.
     """
     path = agent_path(path)
     try:

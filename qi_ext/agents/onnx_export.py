@@ -1,4 +1,4 @@
-"""A trained agent as one ONNX file, normalizer included: what runs on a robot needs nothing of this project."""
+"""Export of an agent as one ONNX file, normalizer included, that runs on a robot without this project."""
 
 import json
 
@@ -9,7 +9,7 @@ from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 
-# Old on purpose: nothing here needs newer ones, and runtimes since the end of 2020 (onnxruntime 1.6) read the file.
+# Old on purpose: nothing here needs newer ones, and runtimes since onnxruntime 1.6 (end of 2020) read the file.
 OPSET = 13
 IR_VERSION = 7
 
@@ -30,9 +30,9 @@ def export_onnx(actor, path):
     float32, batch of any size. The metadata are the actor's, and with them `control_rate_hz`, `action_clip` and, as JSON lists
     with one string for each entry, `observation_names`, `observation_units`, `action_names` and `action_units`.
 
-    Returns the largest difference between the file's actions and the actor's, or None where onnxruntime is not installed; of
-    actions past 1, it is relative to the largest torque of the twelve. Raises UserError where the actor is not for the A1, onnx
-    is not installed or `path` cannot be written, and FloatingPointError, writing nothing, where the difference is above 1e-5.
+    Returns the largest difference between the file's actions and the actor's, or None where onnxruntime is not installed;
+    where actions exceed 1, it is relative to the largest of the twelve. Raises UserError where the actor is not for the A1,
+    onnx is not installed or `path` cannot be written; FloatingPointError, writing nothing, where it is above 1e-5.
     """
     shape = (len(actor.observation_mean), len(actor.std))
     if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):
@@ -89,7 +89,7 @@ def _model(actor):
 
 
 def _network(helper, n_layers, x, y, prefix=""):
-    """Nodes for y, the network's output for raw observations x; prefix: of the names of what is between."""
+    """Return nodes for y, the network's output for raw observations x. prefix: of the names of values in between."""
     nodes = [
         helper.make_node("Sub", [x, "observation_mean"], [f"{prefix}centered"]),
         helper.make_node("Mul", [f"{prefix}centered", "observation_inverse_std"], [f"{prefix}normalized"]),
@@ -106,7 +106,7 @@ def _network(helper, n_layers, x, y, prefix=""):
 
 
 def _image(helper, kind, x, y, constants):
-    """Nodes for y, the mirror image of x, an `observation` or an `action`, and what they need, into `constants`."""
+    """Return nodes for y, the mirror image of x; put their constants into `constants`. kind: observation or action."""
     order, sign = {
         "observation": (mirror.OBSERVATION_ORDER, mirror.OBSERVATION_SIGN),
         "action": (mirror.ACTION_ORDER, mirror.ACTION_SIGN),
@@ -119,7 +119,7 @@ def _image(helper, kind, x, y, constants):
 
 
 def _interface():
-    """What observation and action mean, {str: str}."""
+    """Return names and units of observation and action, {str: str}."""
     table = a1.observation_table()
     return {
         "observation_names": json.dumps([what if joint == "-" else f"{what} {joint}" for _, what, joint, _ in table]),
@@ -137,10 +137,10 @@ def _largest_difference(actor, content):
     except ImportError:
         return None
     options = onnxruntime.SessionOptions()
-    # A pool of threads for so little work complains where the processors are restricted.
+    # A pool of threads would print warnings where the processors are restricted, and the work is small.
     options.intra_op_num_threads = 1
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    # Past what was seen in training, with the spread of what was seen: every entry then matters, whatever its unit.
+    # Wider than in training, scaled entry by entry, so that every entry matters whatever its unit.
     normalized = 3.0 * np.random.default_rng(0).standard_normal((1000, a1.N_OBSERVATIONS))
     scale = np.where(actor.observation_inverse_std == 0.0, 1.0, actor.observation_inverse_std)
     observations = (actor.observation_mean + normalized / scale).astype(np.float32)

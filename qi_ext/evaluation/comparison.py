@@ -1,4 +1,4 @@
-"""An agent beside the trot controller and chance, and what is measured on them."""
+"""The evaluation of an agent beside the trot controller and random torques."""
 
 from functools import partial
 
@@ -7,26 +7,42 @@ from qi_ext.evaluation.episodes import evaluate
 from qi_ext.evaluation.gait import Contacts, Gait
 from qi_ext.evaluation.motion import Motion
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
+from qi_ext.utils.display import Display
 
 
-def compare(sampler, actor, episodes, seed, step=0, progress=lambda n: None, beside=None, measures=()):
+def evaluate_agent(source, actor, episodes, seed, step=0, beside=None):
+    """Evaluate an agent as a training run does at its end: `compare` with `gait_measures`, its progress shown.
+
+    source: a `PoolSource` of the `QuadrupedDirection` that the agent was trained in. actor: the agent, an `Actor`.
+    episodes: per direction and policy, at least 1. seed, step: of the training run; they key the episodes.
+    beside: another `Actor`, or None. Returns plain data, as `compare` does. Raises SamplingError.
+    """
+    environment = source.environment
+    n_episodes = len(_controllers(actor, beside)) * episodes * len(environment.commands)
+    with Display("evaluating", n_episodes, "episodes") as display:
+        return compare(source, actor, episodes, seed, step, display.advance, beside, gait_measures(environment, seed, step))
+
+
+def compare(source, actor, episodes, seed, step=0, progress=lambda n: None, beside=None, measures=()):
     """Evaluate `actor` deterministic and stochastic, the trot controller (`expert`) and uniform torques (`random`).
 
-    beside: another `Actor`, evaluated deterministic. measures: as `evaluate` takes them; uniform torques are not measured.
-    Returns {name: result of `evaluate`}. progress(n) is called as n of the |names| episodes |directions| episodes are done.
+    beside: another `Actor`, evaluated deterministic, or None. The other arguments: as in `evaluate`; uniform torques are not
+    measured. Returns {name: result of `evaluate`}. Raises SamplingError.
     """
-    controllers = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
-    if beside is not None:
-        controllers["beside"] = PolicyController(beside, deterministic=True)
-    controllers |= {"expert": ExpertController(), "random": RandomController()}
-    measured = dict.fromkeys(controllers, measures) | {"random": ()}
     return {
-        name: evaluate(sampler, controller, episodes, seed, step, progress, measures=measured[name])
-        for name, controller in controllers.items()
+        name: evaluate(source, controller, episodes, seed, step, progress, measures=() if name == "random" else measures)
+        for name, controller in _controllers(actor, beside).items()
     }
 
 
 def gait_measures(environment, seed, step=0):
-    """What `gait_table` shows, for `compare`: `Motion`, `Gait` and `StateDistance` in a `QuadrupedDirection`."""
+    """The measures of `evaluate` that `gait_table` shows: `Motion`, `Gait` and `StateDistance` in a `QuadrupedDirection`."""
     distance = StateDistance(environment.demonstrations, seed, step)
     return Motion, partial(Gait, Contacts(environment.model)), distance
+
+
+def _controllers(actor, beside):
+    controllers = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
+    if beside is not None:
+        controllers["beside"] = PolicyController(beside, deterministic=True)
+    return controllers | {"expert": ExpertController(), "random": RandomController()}

@@ -1,4 +1,4 @@
-"""How far the states that an agent visits are from those that were demonstrated."""
+"""Distance between the states that an agent visits and those that were demonstrated."""
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
@@ -8,12 +8,15 @@ from qi_ext.robot import a1
 from qi_ext.sampling.envs import EVALUATION, seed_of
 
 SAMPLES = 500
-MOTION = slice(0, a1.GOAL.start)
+MOTION = slice(0, a1.GOAL.start)  # all but the goal features
 
 
 def wasserstein(states, others):
-    """The exact 2-Wasserstein distance between two samples, (n, k) each: the root of the least mean squared distance over all
-    ways to pair them. Returns 0 or more. Raises ValueError where the samples are not of one size."""
+    """Return the exact 2-Wasserstein distance between two samples, (n, k) each.
+
+    It is the root of the least mean squared distance over all ways to pair the points. Raises ValueError where the samples
+    differ in size.
+    """
     cost = cdist(states, others, "sqeuclidean")
     if cost.shape[0] != cost.shape[1]:
         raise ValueError(f"wasserstein: samples must be of one size, not {cost.shape[0]} and {cost.shape[1]}")
@@ -21,23 +24,23 @@ def wasserstein(states, others):
 
 
 class StateDistance:
-    """A measure of `evaluate`: the distance between states visited and demonstrated under the same command.
+    """A measure for `evaluate`: the distance between states visited and demonstrated under the same command.
 
     state_distance: `wasserstein` between `state_samples` states of the episodes and as many nominal states of the
     demonstrations, drawn without replacement; None where that direction was not demonstrated. A state is the 34 positions and
-    velocities (all but the goal features) in standard deviations of all nominal states demonstrated. Yaw varies least of them,
-    by milliradians: an agent that lets it drift is far away.
+    velocities (all but the goal features) in standard deviations of all nominal states demonstrated. The yaw varies least,
+    by milliradians, so an agent whose yaw drifts is far away.
 
-    Two samples of one distribution are not at distance 0 either: by their finite size each point's partner is some way off, the
-    more so the more dimensions the states fill. What the demonstrator in closed loop gets here is that floor, together with
-    what it does in recovering from the episodes' starts: read an agent's distance beside it, not beside 0.
+    Two finite samples of one distribution are apart too, the farther the more dimensions the states fill. The distance of the
+    trot controller in closed loop is that floor, plus its recovery from the episodes' starts: compare an agent's distance with
+    it, not with 0.
 
-    Source: Dadashi et al. 2021, Primal Wasserstein Imitation Learning (arXiv 2006.04678), where the Wasserstein distance to the
-    demonstrations evaluates imitation; there of states with actions, here of states alone, and of order 2.
+    Source: Dadashi et al. 2021, Primal Wasserstein Imitation Learning (arXiv 2006.04678), which evaluates imitation by the
+    Wasserstein distance to the demonstrations, of states with actions; here of states alone, and of order 2.
     """
 
     def __init__(self, demonstrations, seed, step=0, samples=SAMPLES):
-        """demonstrations: `Demonstrations`; all of it where no segment is nominal. seed, step: as of `evaluate`."""
+        """demonstrations: `Demonstrations`; all of them where no segment is nominal. seed, step: as in `evaluate`."""
         nominal = [i for i, kind in enumerate(demonstrations.kind) if kind == "nominal"]
         self.demonstrations = demonstrations.select(nominal) if nominal else demonstrations
         self.seed, self.step, self.samples = seed, step, samples
@@ -46,12 +49,12 @@ class StateDistance:
         self._std = np.where(std > 0.0, std, 1.0)
 
     def __call__(self, command, episodes):
-        return _OfDirection(self, command)
+        return _DirectionDistance(self, command)
 
     def generator(self, command, *keys):
-        """Of the drawing of states: of the demonstrations, or of an episode."""
+        """The generator that draws states of a direction's demonstrations, or, with keys (episode, 0), of an episode."""
         direction = round(command.direction_deg * 1000)
-        # One more key than an episode's own seed has, or one less.
+        # With a number of keys that no episode's own seed has.
         return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, direction, *keys))
 
     def demonstrated(self, command):
@@ -64,19 +67,19 @@ class StateDistance:
         return (states - self._mean) / self._std
 
 
-class _OfDirection:
+class _DirectionDistance:
     def __init__(self, distance, command):
         self._distance, self._command = distance, command
         self._keys, self._states = np.empty(0), np.empty((0, MOTION.stop))
 
     def add(self, episode, rollouts):
         states = rollouts.observations[0][:, MOTION]
-        # The states of the smallest random keys are a fair sample of all, whatever order the episodes come in.
+        # The states with the smallest random keys are a uniform sample, whatever order the episodes come in.
         keys = np.concatenate([self._keys, self._distance.generator(self._command, episode, 0).random(len(states))])
         smallest = np.argsort(keys)[: self._distance.samples]
         self._keys, self._states = keys[smallest], np.concatenate([self._states, states])[smallest]
 
-    def figures(self):
+    def result(self):
         distance = self._distance
         demonstrated = distance.demonstrated(self._command)
         n = min(len(self._states), len(demonstrated))

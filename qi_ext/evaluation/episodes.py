@@ -1,4 +1,4 @@
-"""Whole episodes with a fixed quota per direction, and what is measured on them."""
+"""Whole episodes, the same number in each direction, and what is measured on them."""
 
 import numpy as np
 
@@ -6,61 +6,80 @@ from qi_ext.robot import a1
 from qi_ext.sampling.envs import episode_seed
 
 
-def evaluate(sampler, controller, episodes, seed, step=0, progress=lambda n: None, commands=None, measures=()):
-    """Run `episodes` episodes for each of `commands` in the `QuadrupedDirection` of `sampler`, a `BatchedSampler`.
+def run_episodes(source, controller, commands, seeds):
+    """Run one episode under each of `commands`; yield (index of the command, `Rollouts` of its episode) in any order.
 
-    controller: of `qi_ext.sampling.controllers`. Each episode is keyed by (seed, step, direction, episode), so it depends on
+    source: a `PoolSource` of a `QuadrupedDirection`. controller: of `qi_ext.sampling.controllers`.
+    seeds: a `numpy.random.SeedSequence` for each command. Raises SamplingError.
+    """
+    envs = source.envs(seeds)
+    source.tell(envs, commands)
+    yield from source.run_episodes(envs, controller)
+
+
+def evaluate(source, controller, episodes, seed, step=0, progress=lambda n: None, commands=None, measures=()):
+    """Run `episodes` episodes under each command and summarize them by direction.
+
+    source, controller: as in `run_episodes`. Each episode is keyed by (seed, step, direction, episode), so it depends on
     nothing that ran before it, and short episodes do not make room for more. progress(n) is called as n of them are done.
     commands: `Command`s; None for those of the task.
-    measures: such as `Motion`; measure(command, episodes) is made for each direction. Its add(episode, rollouts) is called
-    with each episode of that direction, in any order, and its figures() then go into the direction's dict.
-    Returns a dict: return_mean, and directions, a list of dicts with direction_deg, episodes, return_mean, return_std,
+    measures: classes such as `Motion`, or factories; measure(command, episodes) is called for each direction. Its
+    add(episode, rollouts) is called with each episode of that direction, in any order; its result(), a dict, is added to the
+    direction's row.
+    Returns a dict: return_mean, and directions, a list of rows with direction_deg, episodes, return_mean, return_std,
     length_mean (steps), falls, blow_ups, velocity_error_mean (m/s, |v_xy - command|, mean over all steps). With measures, also
-    mean: their figures, each the mean over the directions that have it; None where none has.
+    mean: their results, each the mean over the directions that have it, None where none has.
     Raises SamplingError.
     """
-    chosen = sampler.environment.commands if commands is None else commands
-    commands = [command for command in chosen for _ in range(episodes)]
-    lanes = sampler.lanes([episode_seed(seed, step, command, i % episodes) for i, command in enumerate(commands)])
-    sampler.command(lanes, commands)
-    figures = np.zeros((len(commands), 5))
-    measured = [[measure(command, episodes) for measure in measures] for command in chosen]
-    for lane, rollouts in sampler.episodes(lanes, controller):
-        episode = rollouts.episodes[0]
+    commands = source.environment.commands if commands is None else commands
+    told = [command for command in commands for _ in range(episodes)]
+    seeds = [episode_seed(seed, step, command, i % episodes) for i, command in enumerate(told)]
+    counts = np.zeros((len(commands), episodes, 5))
+    measuring = [[measure(command, episodes) for measure in measures] for command in commands]
+    for i, rollouts in run_episodes(source, controller, told, seeds):
+        direction, episode = divmod(i, episodes)
+        row = rollouts.episodes[0]
         error = a1.velocity_error(rollouts.observations[0]).sum()
-        figures[lane] = (*(episode[name] for name in ("episode_return", "length", "fell", "blew_up")), error)
-        for measure in measured[lane // episodes]:
-            measure.add(lane % episodes, rollouts)
+        counts[direction, episode] = row["episode_return"], row["length"], row["fell"], error, row["blew_up"]
+        for measure in measuring[direction]:
+            measure.add(episode, rollouts)
         progress(1)
     directions = []
-    for i in range(0, len(commands), episodes):
-        returns, lengths, falls, blow_ups, errors = figures[i : i + episodes].T
-        directions.append(
-            {
-                "direction_deg": commands[i].direction_deg,
-                "episodes": episodes,
-                "return_mean": float(returns.mean()),
-                "return_std": float(returns.std()),
-                "length_mean": float(lengths.mean()),
-                "falls": int(falls.sum()),
-                "blow_ups": int(blow_ups.sum()),
-                "velocity_error_mean": float(errors.sum() / lengths.sum()),
-            }
-        )
+    for command, of_direction in zip(commands, counts, strict=True):
+        *summarized, blow_ups = of_direction.T
+        directions.append(summarize(command.direction_deg, *summarized, blow_ups=blow_ups))
     result = {"return_mean": float(np.mean([row["return_mean"] for row in directions])), "directions": directions}
     if measures:
-        found = [{name: value for measure in row for name, value in measure.figures().items()} for row in measured]
-        for row, more in zip(directions, found, strict=True):
+        measured = [{name: value for measure in row for name, value in measure.result().items()} for row in measuring]
+        for row, more in zip(directions, measured, strict=True):
             row |= more
-        result["mean"] = _mean(found)
+        result["mean"] = _mean(measured)
     return result
 
 
-def _mean(found):
+def summarize(direction_deg, returns, lengths, falls, velocity_errors, **counts):
+    """The row of one direction, plain data, as `evaluate` documents it.
+
+    returns, lengths, falls, velocity_errors: (episodes,); the errors are sums over the steps of an episode. counts: further
+    (episodes,), whose sums stand after falls.
+    """
+    return {
+        "direction_deg": direction_deg,
+        "episodes": len(returns),
+        "return_mean": float(returns.mean()),
+        "return_std": float(returns.std()),
+        "length_mean": float(lengths.mean()),
+        "falls": int(falls.sum()),
+        **{name: int(values.sum()) for name, values in counts.items()},
+        "velocity_error_mean": float(velocity_errors.sum() / lengths.sum()),
+    }
+
+
+def _mean(rows):
     """The mean of dicts of numbers, of None where there is none, and of such dicts."""
     means = {}
-    for name in found[0]:
-        values = [row[name] for row in found if row[name] is not None]
+    for name in rows[0]:
+        values = [row[name] for row in rows if row[name] is not None]
         if values and isinstance(values[0], dict):
             means[name] = _mean(values)
         else:

@@ -1,24 +1,22 @@
-"""The gait: when each foot bears on the floor, how often it steps, and how high."""
+"""Measures of the gait: stride frequency, duty factor and clearance of each foot."""
 
 import mujoco
 import numpy as np
 from scipy.ndimage import median_filter
 
 from qi_ext.robot import a1
+from qi_ext.robot.addresses import addresses
 
 DEBOUNCE = 5  # samples of 10 ms
 
 
 class Contacts:
-    """When and where the feet are, found by MuJoCo from observations and actions."""
+    """Contact forces and heights of the feet, computed by MuJoCo from observations and actions."""
 
     def __init__(self, model):
         """model: `mujoco.MjModel` of the A1, its floor named `floor`."""
         self.model, self.data = model, mujoco.MjData(model)
-        joints = [model.joint(name) for name in a1.JOINTS]
-        self._qpos = np.array([joint.qposadr[0] for joint in joints[2:]])
-        self._qvel = np.array([joint.dofadr[0] for joint in joints])
-        self._actuators = np.array([model.actuator(name).id for name in a1.ACTUATORS])
+        self._addresses = addresses(model)
         self._feet = np.array([model.geom(f"{leg}_foot").id for leg in a1.LEGS])
         self._floor = model.geom("floor").id
         self._leg_of_geom = np.full(model.ngeom, len(a1.LEGS))
@@ -26,22 +24,22 @@ class Contacts:
             self._leg_of_geom[model.geom_bodyid == model.geom_bodyid[foot]] = leg
 
     def __call__(self, observations, actions):
-        """Vertical forces of the floor on the four feet and heights of their centres, both (T, 4), in N and m.
+        """Return vertical forces of the floor on the four feet and heights of their centres, both (T, 4), in N and m.
 
-        observations: (T, 37). actions: (T, 12), those taken there. A foot is the foot's sphere and the capsules of the calf:
-        the sphere is so soft that the capsule in it bears most of the load.
+        observations: (T, 37). actions: (T, 12), taken at those observations. A foot is the foot's sphere and the capsules of
+        the calf: the sphere is so soft that the capsule in it bears most of the load.
         """
-        data = self.data
-        # The solver goes on from the state before; a sequence must not depend on the one before it.
+        data, at = self.data, self._addresses
+        # The solver starts from the last state's forces; a sequence must not depend on the one before it.
         mujoco.mj_resetData(self.model, data)
         forces, heights = np.zeros((len(observations), len(a1.LEGS) + 1)), np.zeros((len(observations), len(a1.LEGS)))
         for t, (observation, action) in enumerate(zip(observations, actions, strict=True)):
-            data.qpos[self._qpos] = observation[a1.POSITION]
-            data.qvel[self._qvel] = observation[a1.VELOCITY]
-            data.ctrl[self._actuators] = action
+            data.qpos[at.qpos[2:]] = observation[a1.POSITION]  # x and y are not observed
+            data.qvel[at.qvel] = observation[a1.VELOCITY]
+            data.ctrl[at.actuators] = action
             mujoco.mj_forward(self.model, data)
             contacts = data.contact
-            # The floor is no calf: of the two geoms that touch, the other says whose foot it is.
+            # The floor belongs to no leg, so the smaller number is that of the other geom's leg.
             of_floor = ((contacts.geom1 == self._floor) | (contacts.geom2 == self._floor)) & (contacts.efc_address >= 0)
             legs = np.minimum(self._leg_of_geom[contacts.geom1], self._leg_of_geom[contacts.geom2])[of_floor]
             # The friction cone is elliptic: a contact's first row is the normal force.
@@ -51,16 +49,16 @@ class Contacts:
 
 
 def stances(forces):
-    """Whether each foot is in stance, (T, 4): it bears a load, by a median over 50 ms, so that phases under 30 ms are none.
+    """Return True where a foot is in stance, (T, 4): it bears a load, by a median over 50 ms that drops phases under 30 ms.
 
-    forces: (T, 4), N. A touch alone is no stance: while it lifts off, the foot's soft sphere is in the floor for 20 to 30 ms
-    after it has ceased to push.
+    forces: (T, 4), N. Touching the floor is not enough: in lifting off, the foot's soft sphere stays in the floor for 20 to
+    30 ms after it has ceased to push.
     """
     return median_filter(forces > 0.0, size=(DEBOUNCE, 1), mode="nearest")
 
 
 def clearances(stance, heights):
-    """Of each whole swing of a foot, how much higher it gets than where it lifts off and touches down on average, m.
+    """Return the clearance of each whole swing of a foot, m: its greatest height above the mean of lift-off and touch-down.
 
     stance: (T,), bool. heights: (T,), m, of the foot's centre. A swing that the episode's start or end cuts off is left out.
     """
@@ -74,7 +72,7 @@ def clearances(stance, heights):
 
 
 class Gait:
-    """A measure of `evaluate`, by foot and as the mean over the four.
+    """A measure for `evaluate`, by foot and as the mean over the four.
 
     stride_frequency: Hz, touch-downs over the duration of all episodes.
     duty_factor: share of the steps in stance, see `stances`.
@@ -98,7 +96,7 @@ class Gait:
             [sum(foot) for foot in swings],
         )
 
-    def figures(self):
+    def result(self):
         feet = {}
         for leg, foot in zip(a1.LEGS, self._sums.sum(axis=0).T.tolist(), strict=True):
             steps, touchdowns, in_stance, swings, clearance = foot

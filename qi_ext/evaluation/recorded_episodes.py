@@ -1,19 +1,20 @@
-"""Single episodes, step by step, for whoever wants to look at them."""
+"""Single episodes, step by step, for films and drawings."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
+from qi_ext.evaluation.episodes import run_episodes
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.sampling.envs import episode_seed
 
 
 @dataclass(frozen=True)
-class Walk:
+class RecordedEpisode:
     """One episode of T steps.
 
-    command: as told. observations: (T, 37). actions: (T, 12). fell: whether it ended so.
+    command: what the robot was told. observations: (T, 37). actions: (T, 12). fell: True where it ended by a fall.
     """
 
     command: Command
@@ -24,9 +25,9 @@ class Walk:
 
     @property
     def poses(self):
-        """Values of the joints `a1.JOINTS`, (T, 18), m and rad, from x = y = 0.
+        """Positions of the joints `a1.JOINTS`, (T, 18), m and rad, from x = y = 0.
 
-        Observations leave x and y out, so these are the integral of the trunk's velocity, by the trapezoidal rule.
+        Observations leave x and y out; here they are the integral of the trunk's velocity, by the trapezoidal rule.
         """
         velocity = self.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1]
         steps = a1.CONTROL_DT * (velocity[:-1] + velocity[1:]) / 2.0
@@ -34,18 +35,17 @@ class Walk:
         return np.concatenate([position, self.observations[:, a1.POSITION]], axis=1)
 
 
-def walks(sampler, controller, commands, seed, step=0, episode=0, progress=lambda n: None):
-    """Episode number `episode` under each of `commands`, as `evaluate` runs it with the same seed and step.
+def record_episodes(source, controller, commands, seed, step=0, episode=0, progress=lambda n: None):
+    """Record episode number `episode` under each of `commands`, the one that `evaluate` runs with the same seed and step.
 
-    sampler: a `BatchedSampler`. controller: of `qi_ext.sampling.controllers`. progress(n) is called as n episodes are done.
-    Returns a list of `Walk`, one a command. Raises SamplingError.
+    source, controller: as in `run_episodes`. progress(n) is called as n episodes are done.
+    Returns a list of `RecordedEpisode`, one a command. Raises SamplingError.
     """
-    lanes = sampler.lanes([episode_seed(seed, step, command, episode) for command in commands])
-    sampler.command(lanes, commands)
-    found = {}
-    for lane, rollouts in sampler.episodes(lanes, controller):
+    seeds = [episode_seed(seed, step, command, episode) for command in commands]
+    recorded = {}
+    for i, rollouts in run_episodes(source, controller, commands, seeds):
         row = rollouts.episodes[0]
         arrays = rollouts.observations[0], rollouts.actions[0]
-        found[lane] = Walk(commands[lane], *arrays, bool(row["fell"]), float(row["episode_return"]))
+        recorded[i] = RecordedEpisode(commands[i], *arrays, bool(row["fell"]), float(row["episode_return"]))
         progress(1)
-    return [found[lane] for lane in range(len(commands))]
+    return [recorded[i] for i in range(len(commands))]

@@ -1,4 +1,4 @@
-"""How an agent stands pushes and action noise, and commands that it was never trained on: directions between, other speeds."""
+"""The evaluation of an agent under pushes, action noise, and commands that it was never trained on."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ from qi_ext.evaluation.episodes import evaluate
 from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.sampling.disturbances import DisturbedController
+from qi_ext.utils.display import Display
 
 PUSHES = (30.0, 60.0)  # N
 NOISES = (0.05, 0.10)  # of the action
@@ -14,7 +15,7 @@ SPEEDS = (0.3, 0.7)  # m/s
 
 @dataclass(frozen=True)
 class Condition:
-    """Under what an agent is evaluated. push, noise: as `DisturbedController` takes them."""
+    """One condition of an evaluation. push, noise: as `DisturbedController` takes them."""
 
     name: str
     commands: tuple[Command, ...]
@@ -23,9 +24,9 @@ class Condition:
 
 
 def conditions(commands):
-    """The `Condition`s of a task that draws from `commands`: each disturbance alone, and nothing at all first.
+    """Return the `Condition`s for a task's `commands`: undisturbed first, then each disturbance alone.
 
-    Directions between those of the task are left out where it has one only.
+    A task of one direction has no directions between, so that condition is left out.
     """
     found = [Condition("undisturbed", commands)]
     found += [Condition(f"pushes of {push:g} N", commands, push=push) for push in PUSHES]
@@ -39,22 +40,33 @@ def conditions(commands):
     return found
 
 
-def compare_robustness(sampler, actor, episodes, seed, step=0, progress=lambda n: None, beside=None):
+def evaluate_robustness(source, actor, episodes, seed, step=0, beside=None):
+    """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
+    commands = source.environment.commands
+    n_episodes = len(conditions(commands)) * len(_controllers(actor, beside)) * episodes * len(commands)
+    with Display("evaluating robustness", n_episodes, "episodes") as display:
+        return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
+
+
+def compare_robustness(source, actor, episodes, seed, step=0, progress=lambda n: None, beside=None):
     """Evaluate `actor` deterministic, the trot controller (`expert`) and `beside`, another `Actor`, under all `conditions`.
 
-    Returns a list of dicts, one a condition: condition (its name), and for each name the result of `evaluate`. Starts, and
-    pushes, are the same for all; starts are those of the demonstrated direction nearest to the command. progress(n) is called
-    as n of the |conditions| |names| episodes |directions| episodes are done.
+    Arguments as in `evaluate`. Returns a list of dicts, one a condition: condition (its name), and for each policy's name the
+    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated direction
+    nearest to the command. Raises SamplingError.
     """
+    results = []
+    for condition in conditions(source.environment.commands):
+        row = {"condition": condition.name}
+        for name, controller in _controllers(actor, beside).items():
+            disturbed = DisturbedController(controller, condition.push, condition.noise)
+            row[name] = evaluate(source, disturbed, episodes, seed, step, progress, condition.commands)
+        results.append(row)
+    return results
+
+
+def _controllers(actor, beside):
     controllers = {"deterministic": PolicyController(actor, deterministic=True)}
     if beside is not None:
         controllers["beside"] = PolicyController(beside, deterministic=True)
-    controllers["expert"] = ExpertController()
-    results = []
-    for condition in conditions(sampler.environment.commands):
-        row = {"condition": condition.name}
-        for name, controller in controllers.items():
-            disturbed = DisturbedController(controller, condition.push, condition.noise)
-            row[name] = evaluate(sampler, disturbed, episodes, seed, step, progress, condition.commands)
-        results.append(row)
-    return results
+    return controllers | {"expert": ExpertController()}

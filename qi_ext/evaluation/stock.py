@@ -1,4 +1,4 @@
-"""The evaluation's second opinion: loco-mujoco's own `UnitreeA1`, unpatched, stepped by mushroom-rl's own `Core`."""
+"""Evaluation in loco-mujoco's own `UnitreeA1`, unpatched, stepped by mushroom-rl's own `Core`: a second opinion."""
 
 import contextlib
 from importlib.metadata import version
@@ -12,6 +12,7 @@ from mushroom_rl.policy import Policy
 from qi_ext.demonstrations import InitialStates
 from qi_ext.demonstrations.formats import loco_mujoco_trajectories
 from qi_ext.demonstrations.trot import TrotController
+from qi_ext.evaluation.episodes import summarize
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.sampling.envs import episode_seed
@@ -19,7 +20,7 @@ from qi_ext.utils.errors import SamplingError
 
 
 class ActorPolicy(Policy):
-    """mushroom-rl's interface to an `Actor`."""
+    """An `Actor` as a mushroom-rl policy."""
 
     def __init__(self, actor, deterministic=True):
         super().__init__()
@@ -28,25 +29,25 @@ class ActorPolicy(Policy):
         self.generator = None
 
     def begin(self, environment, command, generator):
-        """An episode is to start."""
+        """Prepare for an episode. generator: a `numpy.random.Generator`, for the noise of its actions."""
         self.generator = generator
 
     def draw_action(self, state):
-        """An action, (12,), float32, not clipped, for an observation, (37,)."""
+        """Return an action, (12,), float32, not clipped, for an observation, (37,)."""
         return self.actor.act(state, self.deterministic, self.generator)
 
 
 class ExpertPolicy(Policy):
-    """mushroom-rl's interface to the trot controller in closed loop, which reads the simulation's state."""
+    """The trot controller in closed loop as a mushroom-rl policy; it reads the simulation's state."""
 
     def begin(self, environment, command, generator):
-        """An episode is to start, of which the simulation does not know yet."""
+        """Prepare for an episode, before the simulation is reset."""
         self._data = environment._data
         self._trot = TrotController(environment._model, command.direction, command.speed)
         self._begun = False
 
     def draw_action(self, state):
-        """An action, (12,)."""
+        """Return an action, (12,)."""
         if not self._begun:
             self._trot.reset(self._data)
             self._begun = True
@@ -54,12 +55,12 @@ class ExpertPolicy(Policy):
 
 
 def stock_environment(states, command):
-    """loco-mujoco's `UnitreeA1`, as its `generate` builds `UnitreeA1.simple` and `UnitreeA1.hard`.
+    """Build loco-mujoco's `UnitreeA1` as its `generate` builds `UnitreeA1.simple` and `UnitreeA1.hard`.
 
-    The two differ only in their data set: `hard` draws a trajectory, which brings the direction, and then one of its samples.
-    Here `states`, (n, 37), are the only trajectory, with `command` for its goal, so that `reset` draws one of them for this
-    direction. They are handed over in the real format at 100 Hz, where loco-mujoco has nothing to resample: what its patches
-    `first-velocity`, `arrow-unwrap`, `perfect-heading` and `perfect-goal-speed` mend does not arise, and none is needed.
+    The two differ only in their data set: `hard` draws a trajectory, which sets the direction, and then one of its samples.
+    Here `states`, (n, 37), are the only trajectory and `command` is its goal, so `reset` draws one of these states. They are
+    handed over in the format of real data at 100 Hz, which loco-mujoco does not resample; so the faults that the patches
+    `first-velocity`, `arrow-unwrap`, `perfect-heading` and `perfect-goal-speed` mend do not arise, and no patch is needed.
     """
     environment = UnitreeA1(reward_type="velocity_vector", reward_params={})
     # Upstream takes x and y off at each reset.
@@ -74,14 +75,14 @@ def evaluate_stock(policy, demonstrations, commands, episodes, seed, step=0, pro
     """Run `episodes` episodes for each of `commands` in the stock environment: none of our environment or sampling is used.
 
     policy: an `ActorPolicy` or `ExpertPolicy`. Episodes start from a state of `demonstrations` in the commanded direction, or
-    in the nearest one demonstrated. Each is keyed by (seed, step, direction, episode), as those of `evaluate`; upstream draws
-    its start from numpy's global generator, so it is another one, and that generator is left as it was. progress(n) is called
-    as n episodes are done.
-    Returns the dict of `evaluate`, without blow_ups, its directions read from the goals that were observed, and environment:
-    the versions of what was used. Raises SamplingError where the simulation blows up, which ends upstream's loop.
+    in the nearest one demonstrated. Each is keyed by (seed, step, direction, episode), as in `evaluate`, but starts elsewhere:
+    upstream draws the start from numpy's global generator, whose state is put back afterwards. progress(n) is called as n
+    episodes are done.
+    Returns the dict of `evaluate` without blow_ups, its directions read from the observed goals, and environment: the versions
+    of the libraries. Raises SamplingError where the simulation blows up, which ends upstream's loop.
     """
     starts = InitialStates(demonstrations)
-    found = {}
+    measured = {}
     with _global_generator_restored():
         for command in commands:
             environment = stock_environment(starts.of(command), command)
@@ -95,23 +96,10 @@ def evaluate_stock(policy, demonstrations, commands, episodes, seed, step=0, pro
                 except RuntimeError as error:
                     where = f"direction {command.direction_deg:g}, episode {episode}"
                     raise SamplingError(f"stock environment: {where}: {error}") from error
-                direction_deg, figures = _measured(dataset)
-                found.setdefault(direction_deg, []).append(figures)
+                direction_deg, row = _measured(dataset)
+                measured.setdefault(direction_deg, []).append(row)
                 progress(1)
-    directions = []
-    for direction_deg, figures in found.items():
-        returns, lengths, falls, errors = np.transpose(figures)
-        directions.append(
-            {
-                "direction_deg": direction_deg,
-                "episodes": len(figures),
-                "return_mean": float(returns.mean()),
-                "return_std": float(returns.std()),
-                "length_mean": float(lengths.mean()),
-                "falls": int(falls.sum()),
-                "velocity_error_mean": float(errors.sum() / lengths.sum()),
-            }
-        )
+    directions = [summarize(direction_deg, *np.transpose(rows)) for direction_deg, rows in measured.items()]
     return {
         "return_mean": float(np.mean([row["return_mean"] for row in directions])),
         "directions": directions,
@@ -137,13 +125,13 @@ def compare_stock(actor, demonstrations, commands, episodes, seed, step=0, progr
 
 
 def stock_versions():
-    """What the figures come from, in words."""
+    """Name the libraries that the numbers come from, with their versions."""
     loco_mujoco, mushroom_rl = version("loco-mujoco"), version("mushroom-rl")
     return f"stock UnitreeA1 of loco-mujoco {loco_mujoco}, Core of mushroom-rl {mushroom_rl}, MuJoCo {mujoco.__version__}"
 
 
 def _measured(dataset):
-    """The direction that was observed, degrees, and (return, length, fell, sum of velocity errors) of an episode of `Core`."""
+    """Return the observed direction, degrees, and (return, length, fell, sum of velocity errors) of an episode of `Core`."""
     states, _, rewards, _, absorbing, _ = zip(*dataset, strict=True)
     cosine, sine, speed = states[0][a1.GOAL]
     observed = Command(round(float(np.degrees(np.arctan2(sine, cosine))), 6), float(speed))

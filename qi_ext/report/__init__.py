@@ -1,1 +1,1 @@
-"""What a person looks at: tables, plots, films and the HTML page."""
+"""Report: tables, drawings, films and the HTML page, for a person to look at."""

@@ -1,4 +1,4 @@
-"""An agent in MuJoCo's viewer, where there is a screen: it can be looked at from anywhere, and pushed with the mouse."""
+"""An agent in MuJoCo's viewer, on a screen: the camera moves freely, and the mouse pushes the robot."""
 
 import sys
 import time
@@ -17,21 +17,21 @@ from qi_ext.utils.errors import UserError
 STEPS_PER_PICTURE = 3
 
 
-def watch(subject, environment, command, seed, deterministic=True):
-    """Run episode after episode in real time, until the window is closed; one that falls begins anew.
+def watch(agent, environment, command, seed, deterministic=True):
+    """Run episode after episode in real time until the window is closed; a fall ends an episode.
 
-    subject: a `Subject`. environment: its `QuadrupedDirection`. command: a `Command`.
+    agent: an `EvaluatedAgent`. environment: its `QuadrupedDirection`. command: a `Command`.
     Raises UserError where there is no screen.
     """
     if not _has_screen():
         raise UserError("--live: there is no screen here (DISPLAY names none that answers); make a film with --output walk.mp4")
-    policy = ExpertPolicy() if subject.actor is None else ActorPolicy(subject.actor, deterministic)
+    policy = ExpertPolicy() if agent.actor is None else ActorPolicy(agent.actor, deterministic)
     episode = 0
     with mujoco.viewer.launch_passive(environment.model, environment.data) as viewer:
         viewer.cam.type = mujoco.mjtCamera.mjCAMERA_TRACKING
         viewer.cam.trackbodyid, viewer.cam.distance = environment.model.body("trunk").id, 2.0
         while viewer.is_running():
-            start, noise = episode_seed(seed, subject.step, command, episode).spawn(2)
+            start, noise = episode_seed(seed, agent.step, command, episode).spawn(2)
             environment.seed(start)
             observation = environment.reset(command=command)
             policy.begin(environment, command, np.random.default_rng(noise))
@@ -39,7 +39,7 @@ def watch(subject, environment, command, seed, deterministic=True):
             for t in range(environment.info.horizon):
                 observation, _, absorbing, _ = environment.step(policy.draw_action(observation))
                 if t % STEPS_PER_PICTURE == 0:
-                    # It is for the picture only, so the environment itself does not turn it.
+                    # The arrow is for the picture only, so the environment does not turn it.
                     UnitreeA1._set_goal_arrow(environment)
                     viewer.sync()
                 due += a1.CONTROL_DT
@@ -50,7 +50,7 @@ def watch(subject, environment, command, seed, deterministic=True):
 
 
 def _has_screen():
-    """Whether a window can be opened; on Linux alone it is seen beforehand."""
+    """Return True where a window can be opened; only Linux tells beforehand."""
     if sys.platform != "linux":
         return True
     with warnings.catch_warnings(action="ignore"):

@@ -1,4 +1,4 @@
-"""Drawings of a report, each as the text of an SVG whose ink takes the colour of the page's text."""
+"""Drawings of a report, each an SVG as text, in the colour of the page's text."""
 
 import io
 import textwrap
@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from qi_ext.robot import a1
+from qi_ext.robot.frames import velocity_in_command_frame
 
-INK = "#010203"  # of text and axes; no line has it
+INK = "#010203"  # of text and axes, replaced by the page's colour; no line has it
 COLOURS = ("#2f81d6", "#e07b28", "#2aa876", "#b65fc2", "#d64550", "#8a8f98", "#b59b1c", "#1fa5b8")
 AGENT, EXPERT, COMMANDED = COLOURS[0], COLOURS[1], "#8a8f98"
 STYLE = {
@@ -38,7 +39,7 @@ STYLE = {
     "ytick.color": INK,
 }
 
-# Title, [(column, what the line is called)], and the range of the axis.
+# Title, [(column, label of its line)], and the range of the axis.
 ACCURACIES = [("discriminator_accuracy_policy", "agent"), ("discriminator_accuracy_expert", "expert")]
 CURVES = (
     ("return of training episodes", [("return_mean", "")], (0, 1000)),
@@ -57,9 +58,9 @@ LINES = ("-", "--")
 
 
 def learning_curves(groups):
-    """Of groups of runs, {title: [`Run`, ...]}: a list of (title, SVG); mean over seeds, and their standard deviation.
+    """Draw the curves of groups of runs, {title: [`Run`, ...]}: mean over seeds, and their standard deviation.
 
-    Groups have the `COLOURS` in order, and are not named.
+    Returns a list of (title, SVG); curves without a number are left out. Groups have the `COLOURS` in order and no legend.
     """
     drawn = []
     for title, lines, limits in CURVES:
@@ -81,21 +82,21 @@ def learning_curves(groups):
 
 
 def polar(agent, expert):
-    """Achieved beside commanded velocity, of lists of `Walk`s, one a direction; a cross where it fell."""
+    """Draw achieved and commanded velocities of lists of `RecordedEpisode`, one a direction; a cross marks a fall."""
     with _drawing(polar=True, height=3.6) as (figure, axes):
-        commands = [walk.command for walk in agent]
+        commands = [episode.command for episode in agent]
         axes.plot(
             [command.direction for command in commands],
             [command.speed for command in commands],
             "o", markersize=13, markerfacecolor="none", markeredgecolor=COMMANDED, label="commanded",
         )  # fmt: skip
         fastest = max(command.speed for command in commands)
-        for walks, colour, name, marker in ((expert, EXPERT, "trot controller", "D"), (agent, AGENT, "agent", "o")):
+        for episodes, colour, name, marker in ((expert, EXPERT, "trot controller", "D"), (agent, AGENT, "agent", "o")):
             for fell in (False, True):
-                found = [walk for walk in walks if walk.fell == fell]
-                if not found:
+                drawn = [episode for episode in episodes if episode.fell == fell]
+                if not drawn:
                     continue
-                velocity = np.array([walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1].mean(axis=0) for walk in found])
+                velocity = np.array([each.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1].mean(axis=0) for each in drawn])
                 angle, speed = np.arctan2(velocity[:, 1], velocity[:, 0]), np.linalg.norm(velocity, axis=1)
                 shown = {"marker": "x" if fell else marker, "label": f"{name}, fell" if fell else name}
                 axes.plot(angle, speed, markersize=6, color=colour, linestyle="none", **shown)
@@ -108,7 +109,7 @@ def polar(agent, expert):
 
 
 def gait_diagram(stances, seconds=2.0):
-    """Feet on the ground over time. stances: {name: (T, 4), bool}, drawn one below the other; the end of each."""
+    """Draw the feet on the ground in the last `seconds`. stances: {name: (T, 4), bool}, one below the other."""
     with _drawing(rows=len(stances), height=1.3 * len(stances) + 0.4) as (figure, all_axes):
         for axes, (name, stance), colour in zip(np.atleast_1d(all_axes), stances.items(), cycle(COLOURS), strict=False):
             shown = stance[-round(seconds / a1.CONTROL_DT) :]
@@ -124,27 +125,26 @@ def gait_diagram(stances, seconds=2.0):
         return _svg(figure)
 
 
-def tracking(found):
-    """Velocity along and across the command over time, of {name: `Walk`} under one command."""
+def tracking(episodes):
+    """Draw the velocity along and across the command over time. episodes: {name: `RecordedEpisode`} under one command."""
     with _drawing(rows=2, height=3.4) as (figure, (along, across)):
-        for (name, walk), colour in zip(found.items(), COLOURS, strict=False):
-            time = a1.CONTROL_DT * np.arange(len(walk.observations))
-            velocity = walk.observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1]
-            cosine, sine, _ = walk.command.features
-            along.plot(time, velocity @ [cosine, sine], color=colour, label=name, linewidth=1.0)
-            across.plot(time, velocity @ [-sine, cosine], color=colour, linewidth=1.0)
-        command = next(iter(found.values())).command
+        for (name, episode), colour in zip(episodes.items(), COLOURS, strict=False):
+            time = a1.CONTROL_DT * np.arange(len(episode.observations))
+            velocity_along, velocity_across = velocity_in_command_frame(episode.observations)
+            along.plot(time, velocity_along, color=colour, label=name, linewidth=1.0)
+            across.plot(time, velocity_across, color=colour, linewidth=1.0)
+        command = next(iter(episodes.values())).command
         for axes, value in ((along, command.speed), (across, 0.0)):
             axes.axhline(value, color=COMMANDED, linestyle="--", linewidth=1.0)
         along.set_title(f"velocity along the command of {command.direction_deg:g} degrees, m/s", loc="left")
         across.set_title("velocity to its left, m/s", loc="left")
         across.set_xlabel("s")
-        along.legend(ncols=len(found))
+        along.legend(ncols=len(episodes))
         return _svg(figure)
 
 
 def robustness_bars(rows, names):
-    """Returns under each condition, and falls. rows: of `compare_robustness`. names: {key in a row: what it is called}."""
+    """Draw the return under each condition, and falls. rows: of `compare_robustness`. names: {key in a row: label}."""
     with _drawing(height=0.5 * len(rows) + 0.8, width=6.4) as (figure, axes):
         thickness = 0.8 / len(names)
         for i, ((key, name), colour) in enumerate(zip(names.items(), COLOURS, strict=False)):
@@ -164,7 +164,7 @@ def robustness_bars(rows, names):
 
 
 def by_value(values):
-    """Returns, a row a value. values: {value as text: (returns, interval of the mean or None)}."""
+    """Draw returns, a row a value. values: {value as text: (returns, interval of the mean or None)}."""
     with _drawing(height=0.3 * len(values) + 0.8) as (figure, axes):
         for at, (returns, interval) in enumerate(values.values()):
             axes.plot(returns, [at] * len(returns), "o", markersize=4, color=AGENT, alpha=0.6)
@@ -180,7 +180,7 @@ def by_value(values):
 
 
 class _drawing:
-    """A figure and its axes, in the style of the page."""
+    """Context of a figure and its axes, in the style of the page."""
 
     def __init__(self, rows=1, width=4.6, height=2.7, polar=False):
         self._style = matplotlib.rc_context(STYLE)
@@ -203,7 +203,7 @@ def _svg(figure):
 
 
 def _band(axes, curves, column, colour, style, label):
-    """Mean over the seeds that have a figure, at the steps of the longest, and where there are two a standard deviation."""
+    """Draw the mean over the seeds that have a number, at the steps of the longest, and from two on the standard deviation."""
     curves = [_known(each["step"], each[column]) for each in curves]
     curves = [each for each in curves if len(each[0])]
     if not curves:

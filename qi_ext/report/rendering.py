@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import mujoco
 import numpy as np
 
-from qi_ext.robot import a1
+from qi_ext.robot.addresses import addresses
 from qi_ext.utils.errors import UserError
 
-# In this order: on a GPU where there is one, then in software.
+# Tried in this order: egl draws on a GPU where there is one, osmesa in software.
 BACKENDS = ("egl", "osmesa")
 PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
 
@@ -22,15 +22,15 @@ ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
 ARROW_ABOVE = 0.2  # m, over the middle of the trunk
 MODEL_HEIGHT = 0.43  # m, of the middle of the trunk where trunk_tz is 0
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
-TRUNK_HEIGHT = 0.25  # m, that cameras look at
-MESH_CELL = 0.004  # m
+TRUNK_HEIGHT = 0.25  # m, at which cameras look
+MESH_CELL = 0.004  # m, side of the cubes whose vertices are merged
 MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
-SUN = (-0.7, -0.9, 3.0)  # m, from what is looked at
+SUN = (-0.7, -0.9, 3.0)  # m, from the point that the camera looks at
 
 
 @functools.cache
 def rendering_backend():
-    """What draws without a screen, egl or osmesa; the environment variable MUJOCO_GL chooses another.
+    """Return the library that draws without a screen, egl or osmesa; the environment variable MUJOCO_GL chooses another.
 
     Each is tried in a process of its own, because one that fails stays loaded. Raises UserError where none works.
     """
@@ -52,7 +52,7 @@ def rendering_backend():
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot in a picture. pose: (18,), as `Walk.poses` has them. command: a `Command`, or None for no arrow."""
+    """One robot in a picture. pose: (18,), as in `RecordedEpisode.poses`. command: a `Command`, or None for no arrow."""
 
     pose: np.ndarray
     command: object = None
@@ -61,7 +61,7 @@ class Robot:
 
 @dataclass(frozen=True)
 class View:
-    """From where: a point looked at, m; distance, m; azimuth and elevation, degrees (azimuth 90 looks along +y)."""
+    """A camera: the point it looks at, m; distance, m; azimuth and elevation, degrees (azimuth 90 looks along +y)."""
 
     lookat: tuple[float, float, float]
     distance: float
@@ -70,10 +70,10 @@ class View:
 
 
 class Renderer:
-    """Draws robots of one model, in pictures of one size."""
+    """Draw robots of one model, in pictures of one size."""
 
     def __init__(self, model, width, height, backend=""):
-        """model: `mujoco.MjModel` of the A1, left as it is. width, height: pixels. backend: of `rendering_backend`, if known.
+        """model: `mujoco.MjModel` of the A1, not changed. width, height: pixels. backend: of `rendering_backend`, or "".
 
         Raises UserError where nothing draws.
         """
@@ -85,10 +85,10 @@ class Renderer:
         _lighten(self.model, "texplane")
         self.model.mat_reflectance[:] = 0.0  # a mirror in the floor costs a second picture, and hides the feet
         self.model.vis.quality.shadowsize = 2048
-        self.model.vis.quality.offsamples = 0  # antialiasing doubles the time without a GPU, and is hardly seen in a film
-        self.model.stat.extent = 3.0  # m, of what casts shadows, instead of the floor's half kilometre
+        self.model.vis.quality.offsamples = 0  # antialiasing doubles the time without a GPU and is hardly visible in a film
+        self.model.stat.extent = 3.0  # m, the region of shadows; the floor's half kilometre would blur them
         self.data = mujoco.MjData(self.model)
-        self._qpos = np.array([self.model.joint(name).qposadr[0] for name in a1.JOINTS])
+        self._qpos = addresses(self.model).qpos
         self._options = mujoco.MjvOption()
         _entries(self._options.sitegroup)[:] = 0  # upstream's own arrow
         self._nothing = mujoco.MjvPerturb()
@@ -102,7 +102,7 @@ class Renderer:
         self._image = np.empty((height, width, 3), dtype=np.uint8)
 
     def draw(self, robots, view):
-        """A picture, (height, width, 3), uint8, of `Robot`s together."""
+        """Draw `Robot`s together: a picture, (height, width, 3), uint8."""
         camera = mujoco.MjvCamera()
         _entries(camera.lookat)[:], camera.distance = view.lookat, view.distance
         camera.azimuth, camera.elevation = view.azimuth, view.elevation
@@ -130,7 +130,7 @@ class Renderer:
         self._gl.free()
 
     def _light(self, lookat):
-        """A sun over what is looked at, in the place of the model's lights, which leave no shadow or do not follow."""
+        """Replace the model's lights, which cast no shadow or do not follow the camera, by a sun."""
         self._scene.nlight = 2
         light = self._scene.lights[1]  # the first one is at the camera
         light.headlight, light.directional, light.castshadow = 0, 1, 1
@@ -139,7 +139,7 @@ class Renderer:
         _entries(light.ambient)[:], _entries(light.diffuse)[:], _entries(light.specular)[:] = 0.1, 0.7, 0.3
 
     def _add_arrow(self, position, command):
-        """Above the robot, which hides it from no side; as long as the robot is to go in a second."""
+        """Add an arrow above the robot, where nothing hides it; its length is the way commanded for one second."""
         ahead = command.features[:2]
         begin = position + (*(0.1 * ahead), MODEL_HEIGHT + ARROW_ABOVE)
         self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, ahead, ARROW_COLOUR)
@@ -153,7 +153,7 @@ class Renderer:
             self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, (end - begin) / length, TRAIL_COLOUR)
 
     def _add(self, kind, size, position, along, colour):
-        """What lies flat, its own z axis along a unit vector, (2,)."""
+        """Add a horizontal shape whose own z axis is along a unit vector, (2,)."""
         x, y = along
         turn = np.array([[-y, 0.0, x], [x, 0.0, y], [0.0, 1.0, 0.0]])
         geom = self._scene.geoms[self._scene.ngeom]
@@ -163,9 +163,9 @@ class Renderer:
 
 
 def _entries(array):
-    """A small array in one of MuJoCo's structures, (n,), as one that can be written to.
+    """Return a small array, (n,), of a MuJoCo structure as one that can be written to.
 
-    By MuJoCo 2.3.7 with numpy 2, all n entries have the address of the first.
+    In MuJoCo 2.3.7 with numpy 2, all n entries have the address of the first.
     """
     return np.lib.stride_tricks.as_strided(array, strides=(array.itemsize,))
 
@@ -179,9 +179,9 @@ def _lighten(model, name):
 
 
 def _simplified(model):
-    """A copy of the model whose meshes have their vertices within each cell of `MESH_CELL` made one.
+    """Return a copy of the model in whose meshes the vertices within each cell of `MESH_CELL` are merged.
 
-    The A1's have 240,000 triangles, most smaller than a pixel; without a GPU a picture takes as long as they are many.
+    The A1 has 240,000 triangles, most smaller than a pixel; without a GPU the time of a picture grows with their number.
     """
     model = copy.copy(model)
     for mesh in range(model.nmesh):

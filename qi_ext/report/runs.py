@@ -1,4 +1,4 @@
-"""What a run directory holds, read for a report."""
+"""Run directories, read for a report."""
 
 import csv
 import shlex
@@ -7,41 +7,42 @@ from pathlib import Path
 
 import numpy as np
 
-from qi_ext.evaluation.walker import Subject, load_subject
-from qi_ext.training.config import make_config, makes_the_experiment
+from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
+from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import shown
 
-ROWS = 200  # of a curve, at most
+MAX_ROWS = 200  # of a curve
 
-# Settings that say which run it is, or where it is, and not what is done.
-WHICH = ("task", "algorithm", "backend", "seed", "results_dir")
+# Settings that name the run and its place; they are not part of its title.
+IDENTITY = ("task", "algorithm", "backend", "seed", "results_dir")
 
 
 @dataclass(frozen=True)
 class Run:
-    """One run. config: {name: value}. curves: {name: (n,)}, float64, NaN where there is no figure. result: of result.json, or
-    None of a run that is not finished."""
+    """One run. config: {name: value}. curves: {name: (n,)}, float64, NaN where there is no number. result: of result.json, or
+    None while the run is not finished. agent: the newest one.
+    """
 
     path: Path
     config: dict
     curves: dict
     result: dict | None
-    subject: Subject
+    agent: EvaluatedAgent
 
     @property
     def changed(self):
-        """The settings that are not the defaults, {name: value}."""
+        """The settings that differ from the defaults, {name: value}."""
         warm = {"warm_start": self.config["warm_start"]} if self.config.get("warm_start") else {}
         chosen = make_config(*(self.config[name] for name in ("task", "algorithm", "backend")), **warm)
-        defaults = chosen.settings() | dict.fromkeys(warm, 0)
-        found = {name: value for name, value in self.config.items() if name in defaults and name not in WHICH}
+        defaults = given_settings(chosen) | dict.fromkeys(warm, 0)
+        found = {name: value for name, value in self.config.items() if name in defaults and name not in IDENTITY}
         return {name: value for name, value in found.items() if value != defaults[name]}
 
     @property
     def title(self):
-        """Task, algorithm, and what is learned otherwise than by default: the same for all seeds."""
+        """Algorithm, task, and the settings that change what is learned: the same for all seeds."""
         words = [f"{self.config['algorithm'].upper()}, {self.config['task']}"]
         if self.config["backend"] != "native":
             words.append(self.config["backend"])
@@ -50,7 +51,7 @@ class Run:
 
     @property
     def command(self):
-        """The command that makes the same run."""
+        """The command that repeats the run."""
         words = ["python", "launchers/run_gail.py", "--task", self.config["task"], "--algorithm", self.config["algorithm"]]
         if self.config["backend"] != "native":
             words += ["--backend", self.config["backend"]]
@@ -59,22 +60,32 @@ class Run:
         return shlex.join(words)
 
 
+def by_experiment(runs):
+    """Group runs that differ only in their seed, {title: [`Run`, ...]}, finished ones first."""
+    experiments = {}
+    for run in sorted(runs, key=lambda run: run.result is None):
+        experiments.setdefault(run.title, []).append(run)
+    return experiments
+
+
 def read_run(path):
-    """The `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
+    """Read the `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
     directory = RunDirectory(path, "RUN_DIR", to_write=False)
     config = directory.config()
-    if not all(name in config for name in WHICH):
-        raise UserError(f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of ours; name RESULTS_DIR/SEED")
+    if not all(name in config for name in IDENTITY):
+        raise UserError(
+            f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of run_gail.py; name RESULTS_DIR/SEED"
+        )
     if not directory.agent.exists():
         raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")
     curves = read_curves(directory.path / "progress.csv")
-    return Run(directory.path, config, curves, directory.read_result(), load_subject(str(directory.agent)))
+    return Run(directory.path, config, curves, directory.read_result(), load_evaluated_agent(str(directory.agent)))
 
 
 def read_curves(path):
-    """The columns of a progress.csv, {name: (n,)}, each row the mean over neighbouring updates so that at most 200 are left.
+    """Read the columns of a progress.csv, {name: (n,)}, averaged over neighbouring updates to at most 200 rows.
 
-    Empty where there is no file, as of a run that is only cloned. Raises UserError where it is not of numbers.
+    Empty where there is no file, as for a run that is only cloned. Raises UserError where a value is not a number.
     """
     try:
         with open(path, newline="") as file:
@@ -84,8 +95,8 @@ def read_curves(path):
     try:
         table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
     except (TypeError, ValueError):
-        raise UserError(f"{path}: is not a progress.csv of ours") from None
-    size = -(-len(rows) // ROWS) or 1
+        raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
+    size = -(-len(rows) // MAX_ROWS) or 1
     edges = range(0, len(rows), size)
     thinned = {name: np.array([_mean(values[i : i + size]) for i in edges]) for name, values in table.items()}
     if "step" in table:

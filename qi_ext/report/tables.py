@@ -1,11 +1,11 @@
-"""The tables of an evaluation that a person reads."""
+"""Tables of an evaluation, for a terminal."""
 
 from rich.table import Table
 from rich.text import Text
 
 NAMES = {"beside": "agent beside", "expert": "trot controller", "random": "random torques"}
 
-# Heading, a unit on a line of its own; figure; format.
+# Heading, with the unit on a line of its own; key in a result; format.
 GAIT_COLUMNS = (
     ("along\nm/s", "velocity_error_along", "+.3f"),
     ("across\nm/s", "velocity_error_across", "+.3f"),
@@ -20,7 +20,7 @@ GAIT_COLUMNS = (
 
 
 def table(results, source=""):
-    """The results of `compare` as a rich table. source: of the demonstrations that episodes started from, named below it."""
+    """Return the results of `compare` as a rich table. source: of the demonstrations, for the caption."""
     rendered = _table("return of at most 1000 (mean +- std over episodes)", source and f"demonstrations: {source}")
     for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
@@ -41,9 +41,11 @@ def table(results, source=""):
 
 
 def gait_table(results):
-    """What `gait_measures` found in the results of `compare`, each policy beside the trot controller in each direction."""
-    caption = "velocity less the commanded, along it and to its left; distance of states from the demonstrated ones"
-    rendered = _table("how it walks", f"{caption}, of which the trot controller's own is the floor")
+    """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
+    caption = (
+        "achieved less commanded velocity, along the command and to its left; distance of states from the demonstrated ones"
+    )
+    rendered = _table("how it walks", f"{caption}, whose floor is the trot controller's")
     for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
@@ -59,7 +61,7 @@ def gait_table(results):
 
 
 def robustness_table(results):
-    """The results of `compare_robustness` as a rich table: mean return (that of the lowest direction), and falls."""
+    """Return the results of `compare_robustness` as a rich table: mean return (of the lowest direction), and falls."""
     rendered = _table("return (of the lowest direction), falls")
     rendered.add_column("condition")
     names = [name for name in results[0] if name != "condition"]
@@ -76,17 +78,17 @@ def robustness_table(results):
 
 
 def totals(result):
-    """Of a result of `evaluate`: the mean return of its lowest direction, and falls and episodes of all together."""
+    """Return the lowest mean return of a direction, and falls and episodes of all directions, in a result of `evaluate`."""
     directions = result["directions"]
     falls, episodes = (sum(row[key] for row in directions) for key in ("falls", "episodes"))
     return min(row["return_mean"] for row in directions), falls, episodes
 
 
 def _table(title, caption=""):
-    # As text, because a path may hold what rich takes for markup.
+    # As `Text`, because rich would read brackets in a path as markup.
     return Table(title=title, caption=Text(caption) if caption else None)
 
 
-def gait_cells(figures):
-    """The text of each of `GAIT_COLUMNS`."""
-    return ["-" if figures[name] is None else format(figures[name], form) for _, name, form in GAIT_COLUMNS]
+def gait_cells(result):
+    """Return the texts of `GAIT_COLUMNS`, a dash where there is no number."""
+    return ["-" if result[name] is None else format(result[name], form) for _, name, form in GAIT_COLUMNS]

@@ -1,4 +1,4 @@
-"""Walks as a film: one, two beside each other, or all directions at once."""
+"""Films of recorded episodes: one, two beside each other, or all directions at once."""
 
 import math
 import multiprocessing
@@ -24,12 +24,12 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 
 STEPS_PER_FRAME = 4  # 25 pictures a second, in real time
-HELD = 100  # steps that a film goes on after the last fall
-SMOOTHED = 50  # steps that the camera's way is averaged over
+HELD = 100  # steps that a film lasts after a fall
+SMOOTHED = 50  # steps over which the camera's path is averaged
 TRAIL_EVERY = 20  # steps
-APART = 0.6  # m, of the robots in a map from where they all would start
+APART = 0.6  # m, from the middle of the map to where its robots start
 
-# Of 8 directions, where each would be on a map; MAP is one of them all, in the middle.
+# Order of 8 directions in a grid of 3 by 3, each where it points on a compass, around the map of all.
 MAP = None
 COMPASS = (3, 2, 1, 4, MAP, 0, 5, 6, 7)
 
@@ -40,40 +40,43 @@ CODECS = {
 
 
 class Followed:
-    """A picture of one robot, the camera beside it."""
+    """A picture that follows one robot, the camera beside it."""
 
-    def __init__(self, walk, label, distance=1.4):
-        self.walks, self.label = [walk], label
-        self._poses = walk.poses
-        self._way = uniform_filter1d(self._poses[:, :2], SMOOTHED, axis=0, mode="nearest")
+    def __init__(self, episode, label, distance=1.4):
+        """episode: a `RecordedEpisode`. label: written in the corner. distance: of the camera, m."""
+        self.episodes, self.label = [episode], label
+        self._poses = episode.poses
+        self._path = uniform_filter1d(self._poses[:, :2], SMOOTHED, axis=0, mode="nearest")
         self._distance = distance
 
     def at(self, t):
+        """Return the `Robot`s and the `View` of step t."""
         t = min(t, len(self._poses) - 1)
-        view = View((*self._way[t], TRUNK_HEIGHT), self._distance)
-        return [Robot(self._poses[t], self.walks[0].command)], view
+        view = View((*self._path[t], TRUNK_HEIGHT), self._distance)
+        return [Robot(self._poses[t], self.episodes[0].command)], view
 
 
 class Map:
-    """All robots from above, each with its trail."""
+    """A picture of all robots from above, each with its trail."""
 
-    def __init__(self, walks, label, elevation=-75.0):
-        self.walks, self.label = walks, label
+    def __init__(self, episodes, label, elevation=-75.0):
+        self.episodes, self.label = episodes, label
         self._poses = []
-        for walk in walks:
-            poses = walk.poses
-            poses[:, :2] += APART * walk.command.features[:2]
+        for episode in episodes:
+            poses = episode.poses
+            poses[:, :2] += APART * episode.command.features[:2]
             self._poses.append(poses)
         self._elevation = elevation
 
     def at(self, t):
+        """Return the `Robot`s and the `View` of step t."""
         robots = []
-        for walk, poses in zip(self.walks, self._poses, strict=True):
+        for episode, poses in zip(self.episodes, self._poses, strict=True):
             now = min(t, len(poses) - 1)
             trail = np.concatenate([poses[:now:TRAIL_EVERY, :2], poses[now : now + 1, :2]])
-            robots.append(Robot(poses[now], walk.command, trail))
+            robots.append(Robot(poses[now], episode.command, trail))
         reach = max(np.linalg.norm(robot.pose[:2]) for robot in robots)
-        # A point as far away as the foremost arrow's end is in the picture wherever it lies, also nearest to the camera.
+        # From this far, the end of the foremost robot's arrow is in the picture on every side, the camera's too.
         return robots, View((0.0, 0.0, 0.0), 2.6 * (reach + 0.75), elevation=self._elevation)
 
 
@@ -93,38 +96,41 @@ class Layout:
 
     @property
     def n_steps(self):
-        """Until the longest walk ends, and a second more where it fell, so that this is seen."""
-        longest = max((walk for picture in self.pictures for walk in picture.walks), key=lambda walk: len(walk.observations))
+        """Steps of the longest episode, and a second more where it ends by a fall, so that the fall is seen."""
+        episodes = [episode for picture in self.pictures for episode in picture.episodes]
+        longest = max(episodes, key=lambda episode: len(episode.observations))
         return len(longest.observations) + (HELD if longest.fell else 0)
 
 
-def one(walk, label, width=1280, height=720):
-    return Layout([Followed(walk, label)], 1, width, height)
+def one(episode, label, width=1280, height=720):
+    """Return the `Layout` of one `RecordedEpisode`."""
+    return Layout([Followed(episode, label)], 1, width, height)
 
 
-def beside(walks, labels, width=800, height=600):
-    return Layout([Followed(*pair) for pair in zip(walks, labels, strict=True)], len(walks), width, height)
+def beside(episodes, labels, width=800, height=600):
+    """Return the `Layout` of several `RecordedEpisode`s beside each other."""
+    return Layout([Followed(*pair) for pair in zip(episodes, labels, strict=True)], len(episodes), width, height)
 
 
-def grid(walks, label, width=480, height=360):
-    """Each direction where it is on a map, and the map in the middle; of another number than 8, row by row."""
-    overview = Map(walks, label)
-    followed = [Followed(walk, f"{walk.command.direction_deg:g} degrees") for walk in walks]
-    order = COMPASS if len(walks) == 8 else (*range(len(walks)), MAP)
+def grid(episodes, label, width=480, height=360):
+    """Return the `Layout` of a map and each direction: 8 around the map as on a compass, another number row by row."""
+    overview = Map(episodes, label)
+    followed = [Followed(episode, f"{episode.command.direction_deg:g} degrees") for episode in episodes]
+    order = COMPASS if len(episodes) == 8 else (*range(len(episodes)), MAP)
     pictures = [overview if i is MAP else followed[i] for i in order]
     columns = max(min(3, len(pictures)), math.ceil(math.sqrt(len(pictures))))
     return Layout(pictures, columns, width, height)
 
 
 def frames(model, layout, times, n_processes):
-    """Yields the picture of each step in `times`, (height, width, 3), uint8, drawn in `n_processes`.
+    """Yield the picture of each step in `times`, (height, width, 3), uint8, drawn in `n_processes` processes.
 
     Raises UserError where nothing draws.
     """
-    backend = rendering_backend()  # here, once, and for its words
-    context = multiprocessing.get_context("spawn")  # a forked process would have this one's threads and locks
+    backend = rendering_backend()  # in this process, once, where its error can be raised
+    context = multiprocessing.get_context("spawn")  # a forked process would inherit this one's threads and locks
     with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout, backend)) as executor:
-        waiting = deque()  # a few at a time, because what takes them may be slower
+        waiting = deque()  # a few at a time, because the encoder may be slower
         try:
             for t in times:
                 waiting.append(executor.submit(_Painter.paint, t))
@@ -141,7 +147,7 @@ def frames(model, layout, times, n_processes):
 
 
 class _Painter:
-    """What a process that draws has."""
+    """The state of a process that draws."""
 
     def __init__(self, model, layout, backend):
         self._layout = layout
@@ -150,15 +156,15 @@ class _Painter:
 
     @classmethod
     def prepare(cls, model, layout, backend):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that waits for the pictures says when to stop
-        cls.here = cls(model, layout, backend)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process
+        cls.instance = cls(model, layout, backend)
 
     @classmethod
     def paint(cls, t):
-        return cls.here.frame(t)
+        return cls.instance.frame(t)
 
     def frame(self, t):
-        """The picture of step `t`."""
+        """Draw all pictures of the layout at step `t`."""
         layout = self._layout
         frame = np.zeros((*reversed(layout.size), 3), dtype=np.uint8)
         for i, (picture, label) in enumerate(zip(layout.pictures, self._labels, strict=True)):
@@ -172,8 +178,9 @@ class _Painter:
 def write_video(path, model, layout, n_steps, progress=lambda n: None):
     """Write a film of `n_steps` steps to `path`, mp4 (H.264) or webm (VP9).
 
-    Raises UserError, OSError; a film that the encoder has cut short is not written.
+    Raises UserError, and OSError where the encoder stops early; nothing is written then.
     """
+    rendering_backend()  # before an encoder runs that would complain of no frames
     path = Path(path)
     codec, parameters = CODECS[path.suffix]
     with tempfile.TemporaryDirectory() as folder:
@@ -194,7 +201,7 @@ def write_video(path, model, layout, n_steps, progress=lambda n: None):
             for t, frame in zip(times, frames(model, layout, times, available_cpus()), strict=True):
                 try:
                     writer.send(frame)
-                except OSError:  # which says so in many lines
+                except OSError:  # whose message is the encoder's whole log
                     raise cut_short from None
                 progress(min(STEPS_PER_FRAME, n_steps - t))
         try:
@@ -215,16 +222,16 @@ def write_picture(path, model, layout, step):
 
 
 class _Label:
-    """What is written in a picture's corner, and that a robot has fallen."""
+    """The text in a picture's corner, which says when its robot has fallen."""
 
     def __init__(self, picture, width):
         font = ImageFont.load_default(size=max(16, width // 32))
-        self._of = {False: _text(picture.label, font), True: _text(f"{picture.label}: fell", font)}
-        single = picture.walks[0] if len(picture.walks) == 1 else None
+        self._shades = {False: _text(picture.label, font), True: _text(f"{picture.label}: fell", font)}
+        single = picture.episodes[0] if len(picture.episodes) == 1 else None
         self._falls_at = len(single.observations) if single and single.fell else np.inf
 
     def put(self, area, t):
-        shade = self._of[bool(t >= self._falls_at)]
+        shade = self._shades[bool(t >= self._falls_at)]
         height, width = shade.shape
         corner = area[8 : 8 + height, 8 : 8 + width]
         corner[:] = np.maximum(corner * 0.45, shade[: corner.shape[0], : corner.shape[1], None])

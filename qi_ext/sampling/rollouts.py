@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qi_ext.robot import a1
+from qi_ext.robot.frames import velocity_in_command_frame
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 
@@ -47,8 +47,7 @@ class Rollouts:
 
     def speed_along(self):
         """Mean speed of the trunk along the commanded direction, m/s."""
-        cosine, sine, _ = np.moveaxis(self.observations[..., a1.GOAL], -1, 0)
-        along = self.observations[..., a1.TRUNK_VX] * cosine + self.observations[..., a1.TRUNK_VY] * sine
+        along, _ = velocity_in_command_frame(self.observations)
         return float(along.mean())
 
     def dataset(self):

@@ -6,7 +6,8 @@ from rich.table import Table
 from rich.text import Text
 
 from qi_ext.report import plots
-from qi_ext.report.page import look_at, page
+from qi_ext.report.html import render_page
+from qi_ext.report.page import gather_content
 from qi_ext.report.runs import read_run
 from qi_ext.sweeps.ranking import CONFIDENCE, marginals
 from qi_ext.utils.files import write_atomically
@@ -64,9 +65,9 @@ def write_best(sweep, ranked, episodes):
             seeds = sorted(each.returns, key=each.returns.get, reverse=True)  # the first one is looked at
             if seeds:
                 groups[each.name] = [read_run(each.found[seed].trial.directory) for seed in seeds]
-        looks[best.name] = look_at(groups[best.name], episodes)
+        looks[best.name] = gather_content(groups[best.name], episodes)
     sections = [_section(task if len(ranked) > 1 else "", of_task) for task, of_task in ranked.items()]
-    text = page(groups, looks, f"Sweep {sweep.directory.name}", sections)
+    text = render_page(groups, looks, f"Sweep {sweep.directory.name}", sections)
     report = sweep.directory / REPORT
     with write_atomically(report) as file:
         file.write(text.encode())

@@ -1,11 +1,7 @@
 """The ONNX file beside the agent it was made from, both run."""
 
-import builtins
 import json
-import os
-import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnx
@@ -19,20 +15,18 @@ from qi_ext.robot import a1
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
-ROOT = Path(__file__).parents[2]
-
 
 @pytest.fixture(scope="module")
 def demonstrated():
-    """What the robot sees while it trots in each of the 8 directions, (44000, 37)."""
-    return load_demonstrations("trot", task_commands("hard")).states.astype(np.float32)
+    """Observations of the trot in each of the 8 directions, (4400, 37)."""
+    return load_demonstrations("trot", task_commands("hard")).states[::10].astype(np.float32)
 
 
 @pytest.fixture(scope="module")
 def make_actor(demonstrated):
     """make_actor(*hidden): an A1 policy with a normalizer of demonstrated statistics and torques of the order of 1."""
 
-    def make(*hidden, n_observations=37, **metadata):
+    def make(*hidden, n_observations=37, symmetry="none", **metadata):
         random = np.random.default_rng(0)
         sizes = [n_observations, *hidden, 12]
         layers = [
@@ -44,7 +38,7 @@ def make_actor(demonstrated):
         ]
         inverse_std = 1.0 / np.maximum(demonstrated.std(axis=0), 0.01)
         statistics = (demonstrated.mean(axis=0)[:n_observations], inverse_std[:n_observations])
-        return Actor(layers, *statistics, np.zeros(12, dtype=np.float32), metadata)
+        return Actor(layers, *statistics, np.zeros(12, dtype=np.float32), metadata, symmetry)
 
     return make
 
@@ -61,30 +55,22 @@ def exported(tmp_path):
     return run
 
 
-def without(monkeypatch, library):
-    """Make `import library` fail, as where it is not installed."""
-    find = builtins.__import__
-
-    def refuse(name, *args, **kwargs):
-        if name.split(".")[0] == library:
-            raise ModuleNotFoundError(f"No module named {library!r}", name=library)
-        return find(name, *args, **kwargs)
-
-    monkeypatch.setattr(builtins, "__import__", refuse)
+@pytest.mark.parametrize(("hidden", "symmetry"), [((), "none"), ((512, 256), "none"), ((16,), "mirror")], ids=str)
+def test_demonstrated_observations_give_the_agents_actions(make_actor, exported, demonstrated, hidden, symmetry):
+    actor = make_actor(*hidden, symmetry=symmetry)
+    actions = exported(actor)(demonstrated)
+    assert actions.dtype == np.float32
+    np.testing.assert_allclose(actions, actor.act(demonstrated), rtol=0.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [(), (16,), (512, 256), (8, 8, 8, 8)], ids=str)
-def test_demonstrated_observations_give_the_agents_actions(make_actor, exported, demonstrated, hidden):
-    actor = make_actor(*hidden)
-    np.testing.assert_allclose(exported(actor)(demonstrated), actor.act(demonstrated), rtol=0.0, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [0.0, 1e-30, 1.0, 100.0, 1e6])
-def test_observations_of_any_size_give_the_agents_actions(make_actor, exported, size):
-    actor = make_actor(512, 256)
+@pytest.mark.parametrize("size", [0.0, 1e6])
+def test_observations_of_any_size_give_the_agents_actions_not_clipped(make_actor, exported, size):
+    actor = make_actor(16)
     observations = np.random.default_rng(0).uniform(-size, size, (100, 37)).astype(np.float32)
     expected = actor.act(observations)
-    np.testing.assert_allclose(exported(actor)(observations), expected, rtol=0.0, atol=1e-5 * max(1.0, np.abs(expected).max()))
+    largest = np.abs(expected).max()
+    assert largest > 1.0 or not size
+    np.testing.assert_allclose(exported(actor)(observations), expected, rtol=0.0, atol=1e-5 * max(1.0, largest))
 
 
 def test_an_observation_that_is_not_a_number_does_not_become_a_torque(make_actor, exported, demonstrated):
@@ -93,36 +79,6 @@ def test_an_observation_that_is_not_a_number_does_not_become_a_torque(make_actor
     actions = exported(make_actor())(observations)
     assert np.all(np.isfinite(actions[0]))
     assert np.all(np.isnan(actions[1]))
-
-
-@pytest.mark.parametrize("n", [1, 2, 1000])
-def test_any_batch_size_is_taken(make_actor, exported, demonstrated, n):
-    actor = make_actor(16)
-    actions = exported(actor)(demonstrated[:n])
-    assert actions.dtype == np.float32
-    assert actions.shape == (n, 12)
-    np.testing.assert_allclose(actions, actor.act(demonstrated[:n]), rtol=0.0, atol=1e-5)
-
-
-def test_the_normalizer_is_inside(make_actor, exported, demonstrated):
-    """The same layers without the normalizer are far from the agent, so agreement shows that the file has it."""
-    actor = make_actor(16)
-    layers = [(weight.T, bias) for weight, bias in actor.layers]
-    bare = Actor(layers, np.zeros(37, dtype=np.float32), np.ones(37, dtype=np.float32), np.zeros(12, dtype=np.float32))
-    actions = exported(actor)(demonstrated)
-    assert np.abs(actions - bare.act(demonstrated)).max() > 0.1
-    assert np.abs(actions - actor.act(demonstrated)).max() < 1e-5
-
-
-def test_actions_are_not_clipped(make_actor, exported, demonstrated):
-    assert np.abs(exported(make_actor(16))(10.0 * demonstrated)).max() > 1.0
-
-
-def test_the_input_and_the_output_are_those_that_were_promised(make_actor, exported, tmp_path):
-    exported(make_actor(16))
-    session = onnxruntime.InferenceSession(tmp_path / "walk.onnx", providers=["CPUExecutionProvider"])
-    ports = [(port.name, port.type, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
-    assert ports == [("observation", "tensor(float)", ["batch", 37]), ("action", "tensor(float)", ["batch", 12])]
 
 
 def test_the_file_stands_alone_and_runtimes_of_2020_read_it(make_actor, tmp_path):
@@ -135,18 +91,18 @@ def test_the_file_stands_alone_and_runtimes_of_2020_read_it(make_actor, tmp_path
     assert (tmp_path / "walk.onnx").stat().st_size < 1_000_000
 
 
-def test_the_metadata_say_where_the_agent_is_from_and_what_its_numbers_mean(make_actor, exported, tmp_path):
+def test_names_units_and_origin_are_in_the_file(make_actor, exported, tmp_path):
     exported(make_actor(16, task="hard", algorithm="vail", step="200000"))
     session = onnxruntime.InferenceSession(tmp_path / "walk.onnx", providers=["CPUExecutionProvider"])
+    ports = [(port.name, port.type, port.shape) for port in (*session.get_inputs(), *session.get_outputs())]
+    assert ports == [("observation", "tensor(float)", ["batch", 37]), ("action", "tensor(float)", ["batch", 12])]
     metadata = session.get_modelmeta().custom_metadata_map
     assert (metadata["task"], metadata["algorithm"], metadata["step"]) == ("hard", "vail", "200000")
     assert metadata["control_rate_hz"] == "100"
     assert metadata["action_clip"].startswith("[-1, 1]")
     lists = {name: json.loads(value) for name, value in metadata.items() if name.endswith(("_names", "_units"))}
-    assert {name: len(value) for name, value in lists.items()} == {
-        **{"observation_names": 37, "observation_units": 37},
-        **{"action_names": 12, "action_units": 12},
-    }
+    lengths = {"observation_names": 37, "observation_units": 37, "action_names": 12, "action_units": 12}
+    assert {name: len(value) for name, value in lists.items()} == lengths
     assert lists["observation_names"][a1.YAW] == "position trunk_rotation"
     assert lists["observation_names"][a1.TRUNK_VX] == "velocity trunk_tx"
     assert lists["observation_names"][36] == "commanded speed"
@@ -160,28 +116,17 @@ def test_the_same_agent_makes_the_same_bytes(make_actor, tmp_path):
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
 
 
-def test_the_largest_difference_is_returned(make_actor, tmp_path):
-    assert 0.0 <= export_onnx(make_actor(512, 256), tmp_path / "walk.onnx") < 1e-5
-
-
-def test_an_agent_with_huge_torques_is_compared_by_their_size(make_actor, tmp_path):
+def test_the_largest_difference_is_returned_relative_to_huge_torques(make_actor, tmp_path):
     actor = make_actor(512, 256)
     layers = [(30.0 * weight.T, bias) for weight, bias in actor.layers]
     huge = Actor(layers, actor.observation_mean, actor.observation_inverse_std, np.zeros(12, dtype=np.float32))
-    assert export_onnx(huge, tmp_path / "walk.onnx") < 1e-5
+    for each in (actor, huge):
+        assert 0.0 <= export_onnx(each, tmp_path / "walk.onnx") < 1e-5
 
 
-def test_an_agent_that_does_nothing_can_be_exported(make_actor, exported, demonstrated):
+def test_a_file_that_would_not_act_as_the_agent_is_not_written(make_actor, tmp_path, monkeypatch):
     actor = make_actor(16)
-    layers = [(0.0 * weight.T, 0.0 * bias) for weight, bias in actor.layers]
-    still = Actor(layers, actor.observation_mean, actor.observation_inverse_std, np.zeros(12, dtype=np.float32))
-    assert np.all(exported(still)(demonstrated) == 0.0)
-
-
-@pytest.mark.parametrize("error", [1e-3, np.nan])
-def test_a_file_that_would_not_act_as_the_agent_is_not_written(make_actor, tmp_path, monkeypatch, error):
-    actor = make_actor(16)
-    monkeypatch.setattr(actor, "mean", lambda observations: Actor.mean(actor, observations) + error)
+    monkeypatch.setattr(actor, "mean", lambda observations: Actor.mean(actor, observations) + 1e-3)
     (tmp_path / "walk.onnx").write_bytes(b"older")
     with pytest.raises(FloatingPointError, match="walk.onnx"):
         export_onnx(actor, tmp_path / "walk.onnx")
@@ -189,14 +134,8 @@ def test_a_file_that_would_not_act_as_the_agent_is_not_written(make_actor, tmp_p
     assert (tmp_path / "walk.onnx").read_bytes() == b"older"
 
 
-def test_without_onnxruntime_the_file_is_written_and_not_compared(make_actor, tmp_path, monkeypatch):
-    without(monkeypatch, "onnxruntime")
-    assert export_onnx(make_actor(16), tmp_path / "walk.onnx") is None
-    assert (tmp_path / "walk.onnx").is_file()
-
-
 def test_without_onnx_it_says_what_to_install_and_writes_nothing(make_actor, tmp_path, monkeypatch):
-    without(monkeypatch, "onnx")
+    monkeypatch.setitem(sys.modules, "onnx", None)  # makes an import fail
     with pytest.raises(UserError, match="pip install onnx"):
         export_onnx(make_actor(16), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []
@@ -206,17 +145,3 @@ def test_an_agent_of_another_robot_is_refused(make_actor, tmp_path):
     with pytest.raises(UserError, match="36 observations and 12 actions"):
         export_onnx(make_actor(16, n_observations=36), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_directory_that_is_not_there_is_refused(make_actor, tmp_path):
-    with pytest.raises(UserError, match="missing"):
-        export_onnx(make_actor(16), tmp_path / "missing" / "walk.onnx")
-
-
-def test_importing_it_needs_neither_onnx_nor_torch_nor_the_simulator():
-    program = (
-        "import sys\n"
-        "sys.modules |= dict.fromkeys(['onnx', 'onnxruntime', 'torch', 'loco_mujoco', 'mujoco'])\n"  # None fails an import
-        "import qi_ext.agents.onnx_export\n"
-    )
-    subprocess.run([sys.executable, "-c", program], env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)

@@ -1,4 +1,4 @@
-"""The agents that come with the package: whichever there are can be found, are small, and act as they should."""
+"""The agents that come with the package: they are found by name, are small, and walk."""
 
 import hashlib
 import json
@@ -12,10 +12,8 @@ import pytest
 import qi_ext
 from qi_ext.agents.acting import PRETRAINED, Actor, agent_path, load_agent, save_agent
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.evaluation import evaluate
-from qi_ext.evaluation.walker import load_subject
-from qi_ext.sampling.pool_source import BatchedSampler
-from qi_ext.tasks.directions import task_commands
+from qi_ext.evaluation import evaluate, load_evaluated_agent
+from qi_ext.robot.commands import task_commands
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -51,23 +49,18 @@ def test_a_file_of_that_path_wins(folder):
     assert load_agent("pretrained/small").metadata["who"] == "1"
 
 
-@pytest.mark.parametrize("name", ["pretrained/large", "pretrained/" + "x" * 400])
-def test_an_unknown_name_says_which_there_are(folder, name):
-    with pytest.raises(UserError) as caught:
-        load_agent(name)
-    assert "\n" not in str(caught.value)
-    if "large" in name:
-        assert str(caught.value).endswith("there are: pretrained/small")
+def test_an_unknown_name_says_which_there_are(folder):
+    with pytest.raises(UserError, match=r"there are: pretrained/small$"):
+        load_agent("pretrained/large")
 
 
 def test_it_is_exported_into_the_current_directory(folder):
-    # With the names that the launcher finds when it starts.
     runpy.run_path(str(ROOT / "launchers" / "export.py"))["main"](["--agent", "pretrained/small"])
     assert Path("small.onnx").is_file()
     assert [path.name for path in folder.iterdir()] == ["small.safetensors"]
 
 
-# Of each, the published run that it is the agent of.
+# {agent: the published run that it comes from}
 SHIPPED = {"simple": "simple-gail/0", "hard": "hard-gail-warm/0"}
 
 
@@ -89,33 +82,30 @@ class TestEach:
         digest = hashlib.sha256((PRETRAINED / f"{name}.safetensors").read_bytes()).hexdigest()
         assert digest == json.loads((ROOT / "results" / SHIPPED[name] / "result.json").read_text())["agent"]["file_sha256"]
 
-    def test_walks_in_each_direction(self, name):
-        subject = load_subject(f"pretrained/{name}")
-        sampler = BatchedSampler(subject.environment(), subject.lanes_per_block, pool="serial")
-        for deterministic, least in ((True, 850.0), (False, 800.0)):
-            result = evaluate(sampler, subject.controller(deterministic), 1, subject.seed, subject.step)
-            assert min(row["return_mean"] for row in result["directions"]) > least
-            assert sum(row["falls"] for row in result["directions"]) == 0
+    def test_walks(self, name):
+        agent = load_evaluated_agent(f"pretrained/{name}")
+        with closing(agent.source(agent.environment(), pool="serial")) as source:
+            for command in source.environment.commands[:: 4 if name == "hard" else 1]:
+                result = evaluate(source, agent.controller(), 1, agent.seed, agent.step, commands=[command])
+                assert (result["return_mean"] > 850.0, result["directions"][0]["falls"]) == (True, 0)
 
     @pytest.mark.slow
-    def test_gets_the_published_figures(self, name):
+    def test_gets_the_published_results(self, name):
         """To the digits that are published, on the recorded type of processor; elsewhere within 5 %."""
-        subject = load_subject(f"pretrained/{name}")
+        agent = load_evaluated_agent(f"pretrained/{name}")
         published = json.loads((ROOT / "results" / SHIPPED[name] / "result.json").read_text())["evaluation"]
-        sampler = BatchedSampler(subject.environment(), subject.lanes_per_block, pool="loky")
-        with closing(sampler):
+        with closing(agent.source(agent.environment())) as source:
             for policy in ("deterministic", "stochastic"):
-                controller = subject.controller(policy == "deterministic")
-                episodes = published[policy]["episodes"] // len(sampler.environment.commands)
-                result = evaluate(sampler, controller, episodes, subject.seed, subject.step)
+                episodes = published[policy]["episodes"] // len(source.environment.commands)
+                result = evaluate(source, agent.controller(policy == "deterministic"), episodes, agent.seed, agent.step)
                 assert result["return_mean"] == pytest.approx(published[policy]["return_mean"], rel=0.05)
+                assert min(row["return_mean"] for row in result["directions"]) > 800.0
 
     def test_acts_within_reason_where_the_expert_was(self, name):
         agent = load_agent(f"pretrained/{name}")
         demonstrations = load_demonstrations("trot", task_commands(name))
         assert agent.metadata["demonstrations_hash"] == demonstrations.content_hash()
-        actions = agent.act(demonstrations.states)
+        actions = agent.act(demonstrations.states[::10])
         assert np.isfinite(actions).all()
-        # Of the limit; the trot expert hardly ever comes to it.
         assert np.mean(np.abs(actions) >= 1.0) < 0.05
-        assert np.sqrt(np.mean((actions - demonstrations.actions) ** 2)) < 0.5
+        assert np.sqrt(np.mean((actions - demonstrations.actions[::10]) ** 2)) < 0.5

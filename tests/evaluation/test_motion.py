@@ -1,4 +1,4 @@
-"""Motion, on episodes whose figures are known in closed form."""
+"""Motion, on episodes whose numbers are known in closed form."""
 
 import mujoco
 import numpy as np
@@ -14,12 +14,13 @@ def measured(command, *episodes):
     measure = Motion(command, len(episodes))
     for index, episode in enumerate(episodes):
         measure.add(index, episode)
-    return measure.figures()
+    return measure.result()
 
 
-def gliding(n, velocity=(0.0, 0.0), yaw=0.0, joint_velocity=0.0):
+def gliding(n, direction_deg=0.0, velocity=(0.0, 0.0), yaw=0.0, joint_velocity=0.0):
     """n + 1 states at a constant velocity, m/s, the yaw growing from 0 to `yaw`, rad, joints at `joint_velocity`, rad/s."""
     states = np.zeros((n + 1, a1.N_OBSERVATIONS))
+    states[:, a1.GOAL] = Command(direction_deg).features
     states[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = velocity
     states[:, a1.YAW] = np.linspace(0.0, yaw, n + 1)
     states[:, a1.LEG_VELOCITY] = joint_velocity
@@ -36,9 +37,9 @@ def gliding(n, velocity=(0.0, 0.0), yaw=0.0, joint_velocity=0.0):
     ],
 )
 def test_velocity_errors_are_signed_along_the_command_and_to_its_left(make_episode, direction, velocity, along, across):
-    figures = measured(Command(direction), make_episode(gliding(5, velocity)))
-    assert figures["velocity_error_along"] == pytest.approx(along)
-    assert figures["velocity_error_across"] == pytest.approx(across)
+    result = measured(Command(direction), make_episode(gliding(5, direction, velocity)))
+    assert result["velocity_error_along"] == pytest.approx(along)
+    assert result["velocity_error_across"] == pytest.approx(across)
 
 
 def test_drift_to_either_side_counts_and_long_episodes_count_for_more(make_episode):
@@ -49,9 +50,9 @@ def test_drift_to_either_side_counts_and_long_episodes_count_for_more(make_episo
 def test_energy_is_the_work_of_all_joints_whatever_its_sign_over_the_way_of_the_trunk(make_episode):
     actions = np.tile([0.5, -0.5], 6)
     states = gliding(100, velocity=(0.3, 0.4), joint_velocity=2.0)
-    figures = measured(Command(0.0), make_episode(states, actions))
+    result = measured(Command(0.0), make_episode(states, actions))
     # 12 joints of 17 Nm at 2 rad/s for 1 s, on 0.5 m.
-    assert figures["energy_per_metre"] == pytest.approx(12 * 17.0 * 2.0 / 0.5)
+    assert result["energy_per_metre"] == pytest.approx(12 * 17.0 * 2.0 / 0.5)
 
 
 def test_a_torque_beyond_the_limit_costs_what_the_actuator_gives(make_episode):
@@ -85,5 +86,5 @@ def test_the_energy_of_control_steps_is_nearly_that_of_the_physics(simple, make_
             work += np.abs(a1.MAX_TORQUE * actions[-1] * (before + simple.data.qvel[dofs]) / 2).sum() * 0.001
             way += np.linalg.norm(simple.data.qpos[:2] - place)
         states.append(simple._create_observation(simple.obs_helper._build_obs(simple.data)))
-    figures = measured(Command(0.0), make_episode(np.array(states), np.array(actions)))
-    assert figures["energy_per_metre"] == pytest.approx(work / way, rel=0.04)
+    result = measured(Command(0.0), make_episode(np.array(states), np.array(actions)))
+    assert result["energy_per_metre"] == pytest.approx(work / way, rel=0.04)

@@ -1,4 +1,4 @@
-"""The stock environment: it is what loco-mujoco makes, it agrees with ours, and the figures are what happened."""
+"""The stock environment: it is what loco-mujoco makes, it agrees with ours, and its results are what happened."""
 
 import contextlib
 import importlib.metadata
@@ -13,14 +13,12 @@ from mushroom_rl.core import Agent, Core
 from patches.loco_mujoco import synthetic
 from qi_ext.agents.acting import Actor
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.evaluation import evaluate
-from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, compare_stock, evaluate_stock, stock_environment
-from qi_ext.evaluation.walker import load_subject
-from qi_ext.report.tables import table
+from qi_ext.evaluation import evaluate, load_evaluated_agent
+from qi_ext.evaluation.stock import ActorPolicy, ExpertPolicy, evaluate_stock, stock_environment
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
-from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import SamplingError
@@ -48,7 +46,7 @@ def stander(trot):
 
 
 class Tumbler:
-    """An actor that soon falls, and holds what it saw and did: a list of (observation, action) for each episode's steps."""
+    """An actor that soon falls, with the list of (observation, action) of all its steps."""
 
     def __init__(self):
         self.steps = []
@@ -74,59 +72,39 @@ def tumbled(trot):
 # The environment
 
 
-def plain(environment):
-    """What an environment is set to: its attributes that are numbers, texts and arrays."""
+def plain_attributes(environment):
+    """The attributes of an environment that are numbers, texts and arrays, but for its state."""
     kinds = (bool, int, float, str, np.ndarray, type(None))
     state = ("_obs", "_dataset")
     return {name: value for name, value in vars(environment).items() if isinstance(value, kinds) and name not in state}
 
 
-@pytest.fixture(scope="module")
-def made():
-    """`LocoEnv.make("UnitreeA1.simple")`, on a made-up set."""
+def test_it_is_the_environment_that_loco_mujoco_makes(trot):
     from loco_mujoco import LocoEnv
 
     with synthetic.data_sets({synthetic.REAL_SIMPLE: synthetic.real_set()}):
-        return LocoEnv.make("UnitreeA1.simple")
-
-
-def test_it_is_the_environment_that_loco_mujoco_makes(made, trot):
+        made = LocoEnv.make("UnitreeA1.simple")
     ours = stock_environment(trot.of(COMMANDS[0]).states, COMMANDS[0])
     assert type(ours) is type(made)
     assert type(ours._reward_function) is type(made._reward_function)
-    assert plain(ours).keys() == plain(made).keys()
-    for name, value in plain(ours).items():
-        np.testing.assert_array_equal(value, plain(made)[name], err_msg=name)
+    assert plain_attributes(ours).keys() == plain_attributes(made).keys()
+    for name, value in plain_attributes(ours).items():
+        np.testing.assert_array_equal(value, plain_attributes(made)[name], err_msg=name)
     assert (ours.info.horizon, ours.info.gamma, ours.dt) == (made.info.horizon, made.info.gamma, made.dt)
     for name in ("body_mass", "geom_friction", "geom_solimp", "dof_damping", "actuator_gear", "actuator_ctrlrange"):
         np.testing.assert_array_equal(getattr(ours._model, name), getattr(made._model, name))
 
 
-@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: f"{command.direction_deg:g}")
-def test_an_episode_starts_in_the_demonstrated_state_with_the_commanded_goal(trot, command):
-    # One state only, as the first of a trajectory is where upstream's resampling would set all velocities to 0.
-    state = trot.of(command).states[0]
-    observation = stock_environment(state[None], command).reset()
+def test_an_episode_starts_in_the_demonstrated_state_with_the_commanded_goal(trot):
+    # One state only, because upstream's resampling would set all velocities of a trajectory's first state to 0.
+    state = trot.of(COMMANDS[5]).states[0]
+    observation = stock_environment(state[None], COMMANDS[5]).reset()
     np.testing.assert_allclose(observation[: a1.GOAL.start], state[: a1.GOAL.start], rtol=0.0, atol=1e-12)
-    np.testing.assert_allclose(observation[a1.GOAL], command.features, rtol=0.0, atol=1e-12)
+    np.testing.assert_allclose(observation[a1.GOAL], COMMANDS[5].features, rtol=0.0, atol=1e-12)
 
 
-def test_episodes_start_in_any_of_the_states(trot):
-    states = trot.of(COMMANDS[1]).states[:4]
-    environment = stock_environment(states, COMMANDS[1])
-    state = np.random.get_state()  # noqa: NPY002 (upstream draws from it)
-    environment.seed(0)
-    heights = {round(float(environment.reset()[a1.TRUNK_Z]), 9) for _ in range(60)}
-    np.random.set_state(state)  # noqa: NPY002
-    assert heights == {round(float(height), 9) for height in states[:, a1.TRUNK_Z]}
-
-
-# Beside ours
-
-
-@pytest.mark.parametrize("command", COMMANDS[:4], ids=lambda command: f"{command.direction_deg:g}")
-def test_each_step_is_that_of_our_environment_from_the_same_start(hard, trot, stander, command):
-    environment = stock_environment(trot.of(command).states[100:101], command)
+def test_each_step_is_that_of_our_environment_from_the_same_start(hard, trot, stander):
+    environment = stock_environment(trot.of(COMMANDS[1]).states[100:101], COMMANDS[1])
     core = Core(Agent(environment.info, ActorPolicy(stander)), environment)
     dataset = core.evaluate(n_steps=200, quiet=True)
     observation = hard.reset(obs=dataset[0][0])
@@ -138,137 +116,75 @@ def test_each_step_is_that_of_our_environment_from_the_same_start(hard, trot, st
         assert absorbing == our_absorbing
 
 
-@pytest.fixture(scope="module")
-def sampler():
-    """0 and 180 degrees."""
-    with closing(BatchedSampler(QuadrupedDirection("hard", 2), 2, pool="serial")) as sampler:
-        yield sampler
-
-
-def assert_agree(stock, ours):
+@pytest.mark.extensive
+@pytest.mark.parametrize("who", ["stander", "expert"])
+def test_returns_are_those_in_our_environment(trot, stander, who):
+    """From starts of their own in either."""
+    policy, controller, commands = ActorPolicy(stander), PolicyController(stander, deterministic=True), TWO
+    if who == "expert":
+        policy, controller, commands = ExpertPolicy(), ExpertController(), TWO[:1]
+    with closing(PoolSource(QuadrupedDirection("hard", 2), lanes_per_block=2, pool="serial")) as source:
+        ours = evaluate(source, controller, episodes=1, seed=0, commands=commands)
+    stock = evaluate_stock(policy, trot, commands, episodes=1, seed=0)
     for row, expected in zip(stock["directions"], ours["directions"], strict=True):
         assert row["direction_deg"] == expected["direction_deg"]
         assert row["length_mean"] == expected["length_mean"] == a1.HORIZON
         assert row["falls"] == expected["falls"] == 0
         assert row["return_mean"] == pytest.approx(expected["return_mean"], rel=0.03)
         assert row["velocity_error_mean"] == pytest.approx(expected["velocity_error_mean"], rel=0.05)
-    assert stock["return_mean"] == pytest.approx(ours["return_mean"], rel=0.03)
-
-
-def test_the_return_of_a_policy_is_that_in_our_environment(sampler, trot, stander):
-    stock = evaluate_stock(ActorPolicy(stander), trot, TWO, episodes=1, seed=0)
-    assert_agree(stock, evaluate(sampler, PolicyController(stander, deterministic=True), episodes=1, seed=0))
-
-
-def test_the_return_of_the_trot_controller_is_that_in_our_environment(sampler, trot):
-    stock = evaluate_stock(ExpertPolicy(), trot, TWO[:1], episodes=1, seed=0)
-    assert stock["return_mean"] > 900.0
-    assert_agree(stock, evaluate(sampler, ExpertController(), episodes=1, seed=0, commands=TWO[:1]))
+        assert row["return_mean"] > 900.0 or who == "stander"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("task", ["simple", "hard"])
-def test_a_shipped_policy_gets_the_same_return(task):
+def test_a_shipped_agent_gets_the_same_return(task):
     """From starts of its own in either, 16 episodes a policy: to 3 % on the whole."""
-    subject = load_subject(f"pretrained/{task}")
-    environment = subject.environment()
-    key = {"episodes": 16 if task == "simple" else 2, "seed": subject.seed, "step": subject.step}
-    with closing(BatchedSampler(environment, subject.lanes_per_block, pool="serial")) as ours:
+    agent = load_evaluated_agent(f"pretrained/{task}")
+    environment = agent.environment()
+    key = {"episodes": 16 if task == "simple" else 2, "seed": agent.seed, "step": agent.step}
+    with closing(agent.source(environment, pool="serial")) as source:
         for deterministic in (True, False):
             stock = evaluate_stock(
-                ActorPolicy(subject.actor, deterministic), environment.demonstrations, environment.commands, **key
+                ActorPolicy(agent.actor, deterministic), environment.demonstrations, environment.commands, **key
             )
-            here = evaluate(ours, subject.controller(deterministic), **key)
-            assert stock["return_mean"] == pytest.approx(here["return_mean"], rel=0.03)
+            ours = evaluate(source, agent.controller(deterministic), **key)
+            assert stock["return_mean"] == pytest.approx(ours["return_mean"], rel=0.03)
             assert sum(row["falls"] for row in stock["directions"]) == 0
 
 
-# Figures
+# Results
 
 
-def test_result_holds_what_is_documented(tumbled):
-    assert list(tumbled) == ["return_mean", "directions", "environment"]
-    assert [row["direction_deg"] for row in tumbled["directions"]] == [0.0, 180.0]
-    names = "direction_deg episodes return_mean return_std length_mean falls velocity_error_mean"
-    for row in tumbled["directions"]:
-        assert list(row) == names.split()
-    for part in ("stock UnitreeA1", importlib.metadata.version("loco-mujoco"), mujoco.__version__):
-        assert part in tumbled["environment"]
-
-
-def test_figures_are_those_of_the_observations_that_were_seen(trot):
+def test_results_are_those_of_the_observations_that_were_seen(trot):
     watched = Tumbler()
     result = evaluate_stock(ActorPolicy(watched), trot, TWO, episodes=3, seed=0)
+    assert list(result) == ["return_mean", "directions", "environment"]
+    for part in ("stock UnitreeA1", importlib.metadata.version("loco-mujoco"), mujoco.__version__):
+        assert part in result["environment"]
     seen = np.array([observation for observation, _ in watched.steps])
     directions = np.sign(seen[:, 34])
     assert result["return_mean"] == pytest.approx(np.mean([row["return_mean"] for row in result["directions"]]))
+    names = "direction_deg episodes return_mean return_std length_mean falls velocity_error_mean"
     for row, direction in zip(result["directions"], (1.0, -1.0), strict=True):
         here = seen[directions == direction]
-        assert (row["episodes"], row["falls"]) == (3, 3)
+        assert list(row) == names.split()
+        assert (row["direction_deg"], row["episodes"], row["falls"]) == (0.0 if direction > 0.0 else 180.0, 3, 3)
         assert 0.0 < row["return_std"] < row["return_mean"]
         assert 3 * row["length_mean"] == pytest.approx(len(here))
         assert 3 * row["return_mean"] == pytest.approx(a1.environment_reward(here).sum())
         assert row["velocity_error_mean"] == pytest.approx(a1.velocity_error(here).mean())
 
 
-def test_a_direction_that_was_never_demonstrated_starts_from_the_nearest_and_is_commanded(gliding):
+def test_a_direction_without_demonstrations_starts_from_the_nearest(gliding):
     watched = Tumbler()
-    demonstrations = gliding((0.0, 90.0))
-    result = evaluate_stock(ActorPolicy(watched), demonstrations, [Command(60.0)], episodes=1, seed=0)
+    result = evaluate_stock(ActorPolicy(watched), gliding((0.0, 90.0)), [Command(60.0)], episodes=1, seed=0)
     assert [row["direction_deg"] for row in result["directions"]] == [60.0]
     observation, _ = watched.steps[0]
     np.testing.assert_allclose(observation[a1.TRUNK_VX : a1.TRUNK_VY + 1], [0.0, 0.5], atol=1e-9)
     np.testing.assert_allclose(observation[a1.GOAL], Command(60.0).features, atol=1e-12)
 
 
-def test_the_agent_is_evaluated_both_ways_beside_the_expert(trot, stander):
-    said = []
-    # A state that has fallen ends its episode after one step.
-    fallen = trot.select([0])
-    fallen.states[:, a1.TRUNK_Z] = -0.5
-    results = compare_stock(stander, fallen, TWO[:1], episodes=2, seed=0, progress=said.append)
-    assert list(results) == ["deterministic", "stochastic", "expert"]
-    assert sum(said) == 3 * 2
-    assert [result["directions"][0]["falls"] for result in results.values()] == [2, 2, 2]
-
-
-def test_the_table_of_all_policies_shows_it(tumbled):
-    assert table({"deterministic": tumbled}).row_count == 3  # two directions and their mean
-
-
 # Random numbers
-
-
-def test_stochastic_actions_are_the_deterministic_ones_and_noise(trot):
-    watched = Tumbler()
-    evaluate_stock(ActorPolicy(watched, deterministic=False), trot, TWO[:1], episodes=8, seed=0)
-    noise = [action - np.where(observation[a1.TRUNK_VX] > 0.0, 0.3, -0.3) for observation, action in watched.steps]
-    assert np.size(noise) > 300
-    assert np.mean(noise) == pytest.approx(0.0, abs=0.2)
-    assert np.std(noise) == pytest.approx(1.0, abs=0.1)
-
-
-def test_evaluating_again_gives_the_same_whatever_was_drawn_between(trot, tumbled):
-    np.random.seed(5)  # noqa: NPY002 (what upstream draws from)
-    assert tumble(trot, TWO) == tumbled
-
-
-@pytest.mark.parametrize("other", [{"seed": 1}, {"step": 1}])
-def test_another_seed_or_step_gives_other_episodes(trot, tumbled, other):
-    assert tumble(trot, **other)["directions"] != tumbled["directions"][:1]
-
-
-def test_a_direction_does_not_depend_on_the_others(trot, tumbled):
-    assert tumble(trot, TWO[1:])["directions"] == tumbled["directions"][1:]
-
-
-def test_an_episode_does_not_depend_on_those_before_it(trot):
-    one, three = Tumbler(), Tumbler()
-    evaluate_stock(ActorPolicy(one, deterministic=False), trot, TWO[:1], episodes=1, seed=0)
-    evaluate_stock(ActorPolicy(three, deterministic=False), trot, TWO[:1], episodes=3, seed=0)
-    for alone, among in zip(one.steps, three.steps, strict=False):
-        np.testing.assert_array_equal(alone[0], among[0])
-        np.testing.assert_array_equal(alone[1], among[1])
 
 
 def global_state():
@@ -276,10 +192,20 @@ def global_state():
     return kind, keys.tobytes(), *rest, random.getstate()
 
 
-def test_the_global_generators_are_left_as_they_were(trot):
+def test_evaluating_again_gives_the_same_whatever_was_drawn_between(trot, tumbled):
+    np.random.seed(5)  # noqa: NPY002 (what upstream draws from)
     before = global_state()
-    tumble(trot)
+    assert tumble(trot, TWO) == tumbled
     assert global_state() == before
+
+
+def test_an_episode_does_not_depend_on_those_before_it_or_on_other_directions(trot):
+    one, four = Tumbler(), Tumbler()
+    evaluate_stock(ActorPolicy(one, deterministic=False), trot, TWO[1:], episodes=1, seed=0)
+    evaluate_stock(ActorPolicy(four, deterministic=False), trot, [TWO[1], TWO[0]], episodes=2, seed=0)
+    for alone, among in zip(one.steps, four.steps, strict=False):
+        np.testing.assert_array_equal(alone[0], among[0])
+        np.testing.assert_array_equal(alone[1], among[1])
 
 
 def test_a_blow_up_is_named_and_leaves_no_file_and_the_global_generators_alone(trot, tmp_path):

@@ -1,4 +1,4 @@
-"""The report launcher on a run that was really made, and its page in a real browser."""
+"""The report launcher on a run that was really trained, and its page in a real browser."""
 
 import re
 import runpy
@@ -10,20 +10,20 @@ from playwright.sync_api import sync_playwright
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
-from qi_ext.evaluation.walker import load_subject
-from qi_ext.report.page import look_at
-from qi_ext.report.page import page as page_of
+from qi_ext.evaluation import load_evaluated_agent
+from qi_ext.report.html import render_page
+from qi_ext.report.page import gather_content
+from qi_ext.report.rendering import rendering_backend
 from qi_ext.report.runs import read_run
 from qi_ext.utils.errors import UserError
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-TINY = {"n_envs": 4, "n_steps": 256, "batch_size": 64, "policy_hidden": [16], "critic_hidden": [16]}
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    """Makes pages in a second or two."""
+@pytest.fixture(scope="module", autouse=True)
+def short():
+    """Make pages in a second or two: short films, one disturbance."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("qi_ext.report.page.FILM_SECONDS", 0.4)
         for name, fewer in (("PUSHES", (60.0,)), ("NOISES", ()), ("SPEEDS", ())):
@@ -33,140 +33,139 @@ def tiny():
 
 @pytest.fixture
 def no_films(monkeypatch):
-    """Where a test does not look at them: they take longest."""
+    """Nothing draws, because films take longest."""
+    rendering_backend.cache_clear()
     monkeypatch.setenv("MUJOCO_GL", "off")
 
 
 @pytest.fixture(scope="module")
-def run(tiny, drawing, tmp_path_factory):
-    """The directory of a finished run, which holds a report of its own."""
-    experiment = runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
-    folder = tmp_path_factory.mktemp("runs")
-    experiment(task="simple", evaluation_episodes=1, pool="serial", results_dir=str(folder / "a <b>&"), **TINY)
-    return folder / "a <b>&" / "0"
+def main(main_of):
+    return main_of("report.py")
 
 
 @pytest.fixture(scope="module")
-def main(tiny):
-    return runpy.run_path(str(LAUNCHERS / "report.py"))["main"]
+def copied(trained_run):
+    """copied(name, old="", new=""): a copy of the run, with a setting of its config.yaml replaced."""
 
+    def copy(name, old="", new=""):
+        path = trained_run.with_name(name)
+        shutil.copytree(trained_run, path)
+        text = (path / "config.yaml").read_text()
+        assert old in text
+        (path / "config.yaml").write_text(text.replace(old, new) if old else text)
+        return path
 
-@pytest.fixture(scope="module")
-def report(main, run):
-    """A page of two groups, one of them of two seeds, one of which is not finished, with robustness."""
-    unfinished = another(run, "1", ("seed: 0", "seed: 1"))
-    other = another(run, "other", ("gamma: 0.97", "gamma: 0.9"))
-    (unfinished / "result.json").unlink()
-    path = run.with_name("report.html")
-    main([*map(str, (unfinished, run, other)), "--episodes", "1", "--robustness", "--output", str(path)])
-    return path
-
-
-def another(run, name, setting):
-    """A copy of a run that says another setting, (what it says, what instead)."""
-    copy = run.with_name(name)
-    shutil.copytree(run, copy)
-    text = (copy / "config.yaml").read_text()
-    assert setting[0] in text
-    (copy / "config.yaml").write_text(text.replace(*setting))
     return copy
 
 
-def test_a_run_ends_with_a_report_of_it(run):
-    text = (run / "report.html").read_text()
-    assert "GAIL, simple" in text
+def test_a_page_needs_no_other_file_and_its_names_are_no_markup(main, trained_run, no_films, tmp_path):
+    main([str(trained_run), "--episodes", "1", "--output", str(tmp_path / "page.html")])
+    text = (tmp_path / "page.html").read_text()
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
+    assert "<b>" not in text
+    assert "a &lt;b&gt;" in text
     assert "--results_dir" in text
-    assert text.count("<video") == 1
-    assert "robustness" not in text
+    assert "seed 0: 128 steps in" in text
+    assert "There is no film here" in text
+    (made_with,) = re.findall(r"made with (.*)</p>", text)
+    assert made_with == load_evaluated_agent(str(trained_run / "agent.safetensors")).metadata["versions"]
 
 
-def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(run, tiny, monkeypatch, capsys):
+def test_runs_from_other_demonstrations_or_for_other_minutes_are_other_experiments(trained_run, copied):
+    settings = {"demonstrations: trot": "demonstrations: mine.npz", "minutes: 0": "minutes: 1"}
+    titles = [read_run(copied(f"other {new}".replace(":", ""), old, new)).title for old, new in settings.items()]
+    assert len({read_run(trained_run).title, *titles}) == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["missing"], "missing is not the directory of a run"),
+        ([], "RUN_DIR"),
+        (["missing", "--episodes", "0"], "--episodes: must be at least 1"),
+        (["missing", "--output", "nowhere/report.html"], "--output: nowhere cannot be written to"),
+        (["missing", "../{here}/missing"], "named twice"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(main, tmp_path, monkeypatch, options, words):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError) as caught:
+        main([option.format(here=tmp_path.name) for option in options])
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.extensive
+def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(copied, drawing, monkeypatch, capsys):
     experiment = runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
-    stopped = another(run, "stopped", ("seed: 0", "seed: 0"))
-    (stopped / "report.html").unlink()
-    (stopped / "result.json").rename(stopped / "result")
+    stopped = copied("stopped", "evaluation_episodes: 0", "evaluation_episodes: 1")
+    (stopped / "result.json").unlink()
 
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("qi_ext.report.page.look_at", interrupted)
+        patch.setattr("qi_ext.report.page.gather_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             experiment(resume=str(stopped))
     assert "stopped before its page was written; --resume" in capsys.readouterr().out
     assert (stopped / "result.json").exists() and not (stopped / "report.html").exists()
     experiment(resume=str(stopped))
     assert "finished already" in capsys.readouterr().out
-    assert "<video" in (stopped / "report.html").read_text()
+    assert (stopped / "report.html").read_text().count("<video") == 1
 
 
-def test_nothing_is_fetched_and_names_are_no_markup(report):
-    text = report.read_text()
-    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", text)
-    assert "<b>" not in text
-    assert "a &lt;b&gt;" in text
-
-
-def test_it_says_what_is_not_finished_and_what_differs(report):
-    text = report.read_text()
-    assert "is not finished: as of step 256" in text
-    first, second, curves = re.findall(r"<h2>(.*)</h2>", text)
-    assert first.startswith("GAIL, simple, n_steps 256, ")
-    assert set(second.split(", ")) - set(first.split(", ")) == {"gamma 0.9"}
-    assert curves == "Learning curves"
-    assert "pushes of 60 N" in text
-    assert "seed 0: 256 steps in" in text
-    assert "the rest of what follows is of seed 0" in text
-
-
-def test_it_says_what_the_agent_was_made_with(run):
-    (made,) = re.findall(r"made with (.*)</p>", (run / "report.html").read_text())
-    assert made == load_subject(str(run / "agent.safetensors")).metadata["versions"]
-    assert "mujoco 2" in made or "mujoco 3" in made or "mujoco 4" in made
-
-
-def test_returns_are_of_every_seed(run, tiny, no_films):
-    """Of those too whose result.json has no evaluation, as where it was left out."""
-    first, second = read_run(run), read_run(another(run, "2", ("seed: 0", "seed: 2")))
-    del second.result["evaluation"]
-    look = look_at([first, second], 1)
-    expected, measured = look.evaluations
+@pytest.mark.extensive
+def test_returns_are_of_every_seed(copied, no_films):
+    """Of one whose result.json has an evaluation, and of one whose has none."""
+    first, second = read_run(copied("with")), read_run(copied("without", "seed: 0", "seed: 2"))
+    first.result["evaluation"] = gather_content([first], 1).evaluations[0]
+    content = gather_content([first, second], 1)
+    expected, measured = content.evaluations
     assert expected == first.result["evaluation"]
     # The same weights, seed and step: the same episode, but for the deviation of one alone.
     assert measured["deterministic"]["return_mean"] == expected["deterministic"]["return_mean"]
-    text = page_of({"a": [first, second]}, {"a": look}, "both")
+    text = render_page({"a": [first, second]}, {"a": content}, "both")
     assert f"{expected['deterministic']['return_mean']:.1f} ± 0.0" in text
 
 
-def test_runs_from_other_demonstrations_or_for_other_minutes_are_not_put_together(run):
-    names = [
-        read_run(another(run, f"other {i}", setting)).title
-        for i, setting in enumerate((("demonstrations: trot", "demonstrations: mine.npz"), ("minutes: 0", "minutes: 1")))
-    ]
-    assert len({read_run(run).title, *names}) == 3
-
-
-def test_another_recording_can_be_given_where_the_agents_own_is_gone(main, run, no_films, tmp_path):
-    gone = another(run, "gone", ("demonstrations: trot", "demonstrations: gone.npz"))
+@pytest.mark.extensive
+def test_another_recording_can_be_given_where_the_agents_own_is_gone_and_changes_are_named(main, copied, no_films, tmp_path):
+    gone, page = copied("gone"), tmp_path / "page.html"
     with safe_open(gone / "agent.safetensors", "numpy") as file:
         tensors, metadata = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
     save_file(tensors, gone / "agent.safetensors", metadata | {"demonstrations": "gone.npz"})
-    page = tmp_path / "page.html"
     with pytest.raises(UserError, match="gone.npz.*choose others with --demonstrations"):
         main([str(gone), "--output", str(page)])
-    main([str(gone), "--output", str(page), "--demonstrations", "trot"])
+    main([str(gone), "--output", str(page), "--demonstrations", "trot", "--episodes", "1"])
     assert page.exists()
+    save_file(tensors, gone / "agent.safetensors", metadata | {"demonstrations_hash": "another"})
+    main([str(gone), "--output", str(page), "--episodes", "1"])
+    assert "trot has changed since the agent was trained on it" in page.read_text()
 
 
-def test_no_run_is_counted_twice(main, run, tmp_path):
-    with pytest.raises(UserError, match="named twice"):
-        main([str(run), str(run / ".." / run.name), "--output", str(tmp_path / "page.html")])
+@pytest.fixture(scope="module")
+def full_page(main, trained_run, copied, drawing):
+    """A page with films and robustness of two experiments; of the first, one seed is finished and one is not."""
+    path = trained_run.with_name("page.html")
+    unfinished, other = copied("1", "seed: 0", "seed: 1"), copied("other", "gamma: 0.97", "gamma: 0.9")
+    (unfinished / "result.json").unlink()
+    runs = map(str, (unfinished, trained_run, other))
+    main([*runs, "--episodes", "1", "--robustness", "--output", str(path)])
+    return path
 
 
-def test_the_demonstrations_that_have_changed_are_named(run, tiny, no_films):
-    found = read_run(run)
-    found.subject.metadata["demonstrations_hash"] = "another"
-    assert "trot has changed since the agent was trained on it" in look_at([found], 1).notes[0]
+@pytest.mark.extensive
+def test_it_says_what_is_not_finished_and_how_experiments_differ(full_page):
+    text = full_page.read_text()
+    first, second, curves = re.findall(r"<h2>(.*)</h2>", text)
+    assert first.startswith("GAIL, simple, n_steps 128, ")
+    assert set(second.split(", ")) - set(first.split(", ")) == {"gamma 0.9"}
+    assert curves == "Learning curves"
+    assert "is not finished: as of step 128" in text
+    assert "the rest of what follows is of seed 0" in text
+    assert "pushes of 60 N" in text
 
 
 @pytest.fixture(scope="module")
@@ -179,10 +178,11 @@ def browser(lacking):
         browser.close()
 
 
+@pytest.mark.extensive
 class TestInABrowser:
     @pytest.fixture
-    def opened(self, browser, report):
-        """Opens the page as a given device would; what went wrong is in the list."""
+    def opened(self, browser, full_page):
+        """opened(**device): the page as such a device shows it, and the list of what went wrong."""
         pages = []
 
         def open_page(**settings):
@@ -192,7 +192,7 @@ class TestInABrowser:
             page.on("console", lambda message: wrong.append(message.text) if message.type in ("error", "warning") else None)
             page.on("pageerror", lambda error: wrong.append(str(error)))
             page.on("request", lambda request: request.url.startswith(("file:", "data:")) or wrong.append(request.url))
-            page.goto(report.as_uri())
+            page.goto(full_page.as_uri())
             page.wait_for_load_state("networkidle")
             return page, wrong
 
@@ -239,21 +239,3 @@ class TestInABrowser:
         )
         assert light > 700 > 300 > light_ink
         assert dark < 150 < 500 < dark_ink
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["missing"], "missing is not the directory of a run"),
-        ([], "RUN_DIR"),
-        (["missing", "--episodes", "0"], "--episodes: must be at least 1"),
-        (["missing", "--output", "nowhere/report.html"], "--output: nowhere cannot be written to"),
-    ],
-)
-def test_what_cannot_be_is_refused_in_one_line(main, tmp_path, monkeypatch, options, words):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UserError) as caught:
-        main(options)
-    assert words in str(caught.value)
-    assert "\n" not in str(caught.value)
-    assert not list(tmp_path.iterdir())

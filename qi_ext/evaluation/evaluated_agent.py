@@ -1,4 +1,4 @@
-"""Whose walking is looked at: an agent's, or the trot controller's, and the environment that it belongs in."""
+"""An agent that is evaluated, or the trot controller, with the environment that it belongs in."""
 
 from dataclasses import dataclass
 
@@ -6,24 +6,25 @@ from qi_ext import load_agent
 from qi_ext.agents.acting import Actor
 from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController, PolicyController
-from qi_ext.training.settings import Sampling
+from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.errors import UserError
 
 EXPERT = "expert"
 
 
 @dataclass(frozen=True)
-class Subject:
-    """An agent with what its file says of the run that it comes from.
+class EvaluatedAgent:
+    """An agent, with what its file says about the run that it comes from.
 
-    name: as it was asked for. actor: None for the trot controller. settings: task, n_directions and speed, as
-    `QuadrupedDirection` takes them. seed, step: of the run, which key its evaluation.
+    name: as the user gave it. actor: None for the trot controller. settings: task, n_directions and speed, as
+    `QuadrupedDirection` takes them. lanes_per_block: envs whose actions are computed together. seed, step: of the run; they
+    key the episodes of its evaluation.
     """
 
     name: str
     actor: Actor | None
     settings: dict
-    lanes_per_block: int = Sampling().lanes_per_block
+    lanes_per_block: int = 4
     seed: int = 0
     step: int = 0
 
@@ -33,7 +34,7 @@ class Subject:
 
     @property
     def title(self):
-        """What it is, in words."""
+        """Algorithm, task and origin, in words."""
         if self.actor is None:
             return f"trot controller on {self.settings['task']}"
         known = "step" in self.metadata
@@ -41,11 +42,13 @@ class Subject:
         return f"{self.metadata.get('algorithm', '?')} on {self.settings['task']}, {trained}"
 
     def controller(self, deterministic=True):
+        """The controller, of `qi_ext.sampling.controllers`, that acts as this agent."""
         return ExpertController() if self.actor is None else PolicyController(self.actor, deterministic)
 
     def environment(self, demonstrations=""):
-        """The `QuadrupedDirection` it was trained in, its episodes starting from its own demonstrations or from others.
+        """The `QuadrupedDirection` that the agent was trained in.
 
+        demonstrations: where episodes start, as --demonstrations names it; the agent's own where it is empty.
         Raises UserError where they cannot be used.
         """
         from qi_ext.tasks import QuadrupedDirection  # loco_mujoco, which takes a second
@@ -60,21 +63,31 @@ class Subject:
                 f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot"
             ) from None
 
+    def source(self, environment, pool="loky", n_workers="auto", scheduler=""):
+        """The source of episodes in `environment`, in blocks of as many envs as in training; to be closed.
+
+        pool, n_workers, scheduler: as `PoolSource` takes them.
+        """
+        return PoolSource(
+            environment, lanes_per_block=self.lanes_per_block, pool=pool, n_workers=n_workers, scheduler=scheduler
+        )
+
     def notes(self, environment, demonstrations=""):
-        """What is to be said about the demonstrations, in words: a list."""
-        found = environment.demonstrations.content_hash()
-        if demonstrations or self.metadata.get("demonstrations_hash") in (None, found):
+        """Remarks for the user about the demonstrations, a list of lines. demonstrations: as `environment` took it."""
+        content_hash = environment.demonstrations.content_hash()
+        if demonstrations or self.metadata.get("demonstrations_hash") in (None, content_hash):
             return []
         return [f"note: {self.metadata['demonstrations']} has changed since the agent was trained on it"]
 
 
-def load_subject(name, expert_on=""):
-    """The `Subject` in a file, or of pretrained/simple or pretrained/hard. Raises UserError where there is none of the A1.
+def load_evaluated_agent(name, expert_on=""):
+    """The `EvaluatedAgent` in the file `name`, or pretrained/simple, pretrained/hard.
 
-    expert_on: a task; with it, `expert` names the trot controller.
+    expert_on: a task; where it is given, the name `expert` stands for the trot controller on it.
+    Raises UserError where there is no such agent, or it is not an agent of the A1.
     """
     if expert_on and name == EXPERT:
-        return Subject(name, None, {"task": expert_on})
+        return EvaluatedAgent(name, None, {"task": expert_on})
     actor = load_agent(name)
     shape = (actor.observation_mean.shape[0], actor.std.shape[0])
     if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):
@@ -89,8 +102,8 @@ def load_subject(name, expert_on=""):
             "n_directions": int(metadata.get("n_directions", 8)),
             "speed": float(metadata.get("speed", 0.5)),
         }
-        # mushroom-rl's `save` knows of no run.
+        # An agent saved by mushroom-rl's `save` belongs to no run.
         numbers = {key: int(metadata[key]) for key in ("lanes_per_block", "seed", "step") if key in metadata}
     except (KeyError, ValueError):
-        raise UserError(f"agent: {name}: the metadata do not say which task it was trained on") from None
-    return Subject(name, actor, settings, **numbers)
+        raise UserError(f"agent: {name}: its metadata do not say which task it was trained on") from None
+    return EvaluatedAgent(name, actor, settings, **numbers)

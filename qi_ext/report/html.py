@@ -1,0 +1,134 @@
+"""The page of a report as HTML, from the template page.html; it needs no other file."""
+
+import base64
+import statistics
+from dataclasses import dataclass
+from itertools import cycle
+
+import jinja2
+import yaml
+from markupsafe import Markup
+
+from qi_ext.report import plots
+from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, totals
+
+POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stochastic", **NAMES}
+
+
+@dataclass(frozen=True)
+class Content:
+    """Results that a page shows of one experiment, beside its curves; all but the evaluations are of its first run.
+
+    evaluations: of `compare`, one a run, the first with `gait_measures`. robustness: of `compare_robustness`, or empty. agent,
+    expert: lists of `RecordedEpisode`, one a direction. stances: {name: (T, 4)}, bool, feet on the ground in the first of
+    these. films: list of (mp4, caption). notes: remarks, a list of lines.
+    """
+
+    evaluations: list
+    robustness: list
+    agent: list
+    expert: list
+    stances: dict
+    films: list
+    notes: list
+
+
+def render_page(experiments, contents, title, sections=()):
+    """Return the report as HTML.
+
+    experiments: {title: [`Run`, ...]}, whose curves are drawn. contents: {title: `Content`}, for those of them that are shown
+    in full. sections: of a sweep, which come first, each a dict: `title`, a table of `heads` and `rows`, its `caption`, and
+    `drawings`, [(caption, SVG), ...].
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("qi_ext.report", "."), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    return environment.get_template("page.html").render(
+        title=title,
+        subtitle="Unitree A1 in MuJoCo, told in which direction to walk; learned by imitation.",
+        sections=[each | {"drawings": [(text, Markup(svg)) for text, svg in each["drawings"]]} for each in sections],
+        experiments=[_experiment(name, experiments[name], content) for name, content in contents.items()],
+        curves=[(name, Markup(svg)) for name, svg in plots.learning_curves(experiments)],
+        curves_caption="Each point is the mean over neighbouring updates; of several seeds, mean and standard deviation, over "
+        "those that have come so far.",
+        legend=list(zip(cycle(plots.COLOURS), experiments, strict=False)) if len(experiments) > 1 else [],
+    )
+
+
+def _experiment(title, runs, content):
+    """The values that the template shows of one experiment."""
+    run = runs[0]
+    metadata = run.agent.metadata
+    made = [f"demonstrations: {metadata.get('demonstrations_source', run.config.get('demonstrations', '?'))}"]
+    made += [
+        f"seed {each.config['seed']}: {each.result['steps']:,} steps in {each.result['training_seconds'] / 60.0:.1f} minutes"
+        for each in runs
+        if each.result
+    ]
+    made.append(f"made with {metadata.get('versions', 'unknown versions')}")
+    notes = list(content.notes)
+    notes += [f"{each.path} is not finished: as of step {each.agent.step:,}." for each in runs if each.result is None]
+    if len(runs) > 1:
+        notes.append(f"Returns are over all seeds; the rest of what follows is of seed {run.config['seed']}.")
+    return {
+        "title": title,
+        "command": run.command,
+        "made": "; ".join(made),
+        "notes": notes,
+        "films": [{"data": base64.b64encode(film).decode(), "caption": caption} for film, caption in content.films],
+        "returns": _returns(content.evaluations),
+        "directions": _directions(content.evaluations[0]),
+        "gaits": _gaits(content.evaluations[0]),
+        "drawings": [{"svg": Markup(svg), "caption": caption} for svg, caption in _drawings(content)],
+        "config": yaml.safe_dump(run.config, sort_keys=False),
+    }
+
+
+def _drawings(content):
+    first = f"{content.agent[0].command.direction_deg:g} degrees"
+    yield plots.polar(content.agent, content.expert), "One episode in each direction: commanded and achieved velocity."
+    yield plots.gait_diagram(content.stances), f"Feet on the ground, {first}: the last two seconds."
+    together = {"agent": content.agent[0], NAMES["expert"]: content.expert[0]}
+    yield plots.tracking(together), "Achieved velocity in the command's frame; dashed, the command."
+    if content.robustness:
+        names = {"deterministic": "agent", "expert": NAMES["expert"]}
+        yield plots.robustness_bars(content.robustness, names), "Under pushes and noise, and commands that were never trained."
+
+
+def _returns(evaluations):
+    """A row a policy; mean and standard deviation over seeds, of an evaluation each."""
+    rows = []
+    for name in evaluations[0]:
+        found = [evaluation[name] for evaluation in evaluations if name in evaluation]
+        returns = [each["return_mean"] for each in found]
+        directions = [row for each in found for row in each["directions"]]
+        lowest, falls, episodes = totals({"directions": directions})
+        deviation = f" ± {statistics.stdev(returns):.1f}" if len(returns) > 1 else ""
+        error = statistics.mean(row["velocity_error_mean"] for row in directions)
+        rows.append(
+            [
+                POLICIES.get(name, name),
+                f"{statistics.mean(returns):.1f}{deviation}",
+                f"{lowest:.1f}",
+                f"{error:.3f}",
+                f"{falls}/{episodes}",
+            ]
+        )
+    return {"heads": ["", "return", "lowest direction", "velocity error, m/s", "falls"], "rows": rows}
+
+
+def _directions(evaluation):
+    rows = [
+        [POLICIES.get(name, name), f"{row['direction_deg']:g}", f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
+         f"{row['length_mean']:.0f}", f"{row['velocity_error_mean']:.3f}", f"{row['falls']}/{row['episodes']}"]
+        for name, result in evaluation.items() for row in result["directions"]
+    ]  # fmt: skip
+    return {"heads": ["", "direction", "return", "length", "velocity error, m/s", "falls"], "rows": rows}
+
+
+def _gaits(evaluation):
+    rows = []
+    for name, result in evaluation.items():
+        if "mean" in result and name != "stochastic":
+            rows.append([POLICIES.get(name, name), *gait_cells(result["mean"])])
+    return {"heads": ["", *(head.replace("\n", ", ") for head, *_ in GAIT_COLUMNS)], "rows": rows}
