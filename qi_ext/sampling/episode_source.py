@@ -51,8 +51,7 @@ class EpisodeSource(RolloutSource):
         """
         self._make_environment = cloudpickle.dumps(make_environment)
         self._pool = Pool(pool, n_workers, scheduler)
-        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
-        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self.n_envs, self.n_workers, self.place = n_envs, self._pool.n_workers, self._pool.place
         self._seed = seed
         self._n_episodes = 0
         self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0

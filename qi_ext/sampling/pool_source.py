@@ -49,8 +49,7 @@ class PoolSource(RolloutSource):
         install = (self._key, self.spec)
         physics.install_here(*install)
         self._pool = Pool(pool, n_workers, scheduler, physics.install, install, in_process=physics.settled)
-        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
-        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self.n_envs, self.n_workers, self.place = n_envs, self._pool.n_workers, self._pool.place
         self._seed = seed
         self._disturbances = disturbances
         self._seeds = [seed_of(seed, ENVS, env) for env in range(n_envs)]
