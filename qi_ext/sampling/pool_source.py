@@ -58,6 +58,7 @@ class PoolSource(RolloutSource):
         self._started = self._sent = self._gathered = None
 
     def start(self, agent, n_steps=None, n_episodes=None, step=0):
+        self.drop()
         controller = PolicyController(agent.policy.actor, getattr(agent.policy, "deterministic", False))
         controller = self._disturbances.at(step).around(controller)
         if n_steps is not None:
@@ -119,10 +120,12 @@ class PoolSource(RolloutSource):
         return _whole([found[env] for env in range(len(envs))])
 
     def state(self):
-        return self._envs.arrays()
+        # Without whole episodes, which training does not gather, it is what checkpoints have always held.
+        return self._envs.arrays() | ({"n_episodes": np.array(self._n_whole)} if self._n_whole else {})
 
     def load_state(self, state):
         self._envs = self._envs.replaced_by(state)
+        self._n_whole = int(state.get("n_episodes", 0))
 
     def close(self):
         """Forget the environment, and end the workers, or part with a Dask cluster's."""
