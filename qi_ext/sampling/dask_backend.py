@@ -1,4 +1,4 @@
-"""Workers of a Dask cluster: each is prepared before its first task, and a cluster that is gone is an error."""
+"""Workers of a Dask cluster, each initialized before its first task."""
 
 import contextlib
 import logging
@@ -12,14 +12,14 @@ from distributed import CancelledError, Client, KilledWorker, WorkerPlugin
 
 from qi_ext.utils.errors import UserError
 
-LOOK_EVERY = 1.0  # s
-WITHOUT_WORKERS = 60.0  # s, how long tasks wait for a worker to join
+LOOK_EVERY = 1.0  # s, between looks at the cluster
+WITHOUT_WORKERS = 60.0  # s, for which tasks wait for a worker to join
 
 _log = logging.getLogger("qi_ext.sampling")
 
 
-class Prepare(WorkerPlugin):
-    """Runs initializer(*initargs) in each worker process, also in those that join or start again later."""
+class Initialize(WorkerPlugin):
+    """Calls initializer(*initargs) in each worker process, including those that join or restart later."""
 
     def __init__(self, initializer, initargs):
         self._initializer = initializer
@@ -30,14 +30,17 @@ class Prepare(WorkerPlugin):
 
 
 class DaskWorkers:
-    """Dask runs a task again by itself where a worker dies, and gives it up after so many (its `allowed-failures`)."""
+    """Workers behind a Dask scheduler, with the methods of `LokyWorkers`.
+
+    Dask itself runs a task again when its worker dies, and gives it up after `allowed-failures` deaths, Dask's own setting.
+    """
 
     death = KilledWorker
     deaths_together = 1
     deaths_alone = 1
 
     def __init__(self, address, timeout, initializer, initargs):
-        """timeout: s, for which a scheduler may take to answer. Raises UserError where none does."""
+        """timeout: s, that the scheduler may take to answer. Raises UserError where it does not, or initializer raises."""
         self._address = address
         self._client = _connect(address, timeout)
         self._plugin = f"qi_ext-{uuid.uuid4().hex}"
@@ -45,7 +48,7 @@ class DaskWorkers:
         self._lost = ""
         if initializer is not None:
             try:
-                self._client.register_plugin(Prepare(initializer, initargs), name=self._plugin)
+                self._client.register_plugin(Initialize(initializer, initargs), name=self._plugin)
             except Exception as error:
                 self._client.close()
                 reason, _, _ = str(error).partition("\n")
@@ -55,12 +58,14 @@ class DaskWorkers:
                 ) from None
 
     def submit(self, function):
-        # Not by `get_executor`: what is cancelled there while its result is on the way is never heard of again.
+        """Return a future of function()."""
+        # Not by `get_executor`, whose futures never end when they are cancelled while their result is on its way.
         future = self._client.submit(function, key=f"qi_ext-{uuid.uuid4().hex}", pure=False)
         self._futures.add(future)
         return future
 
     def result(self, future):
+        """Return or raise what a future that is done holds; raises ConnectionError where the cluster is lost."""
         try:
             return future.result()
         except CancelledError:
@@ -68,15 +73,15 @@ class DaskWorkers:
             raise ConnectionError(lost) from None
 
     def cause(self, error):
-        """Of a `death`, in few words."""
+        """Describe a `death` in a few words."""
         return f"{error.allowed_failures + 1} Dask workers died while they ran it"
 
     def watch(self, over):
-        """Until `over` is set: see to it that tasks do not wait for ever for a cluster without workers."""
+        """Until `over` is set, cancel the tasks if the cluster has had no worker for WITHOUT_WORKERS seconds."""
         self._lost, since, wait = "", None, 0.0
         while not over.wait(wait):
             wait = LOOK_EVERY
-            with contextlib.suppress(Exception):  # the client itself notices that the scheduler is gone
+            with contextlib.suppress(Exception):  # a scheduler that is gone, which the client itself notices
                 self.replace_lost()
                 if self._client.nthreads(callback_timeout=WITHOUT_WORKERS):
                     since = None
@@ -90,19 +95,19 @@ class DaskWorkers:
                     return
 
     def replace_lost(self):
-        """Start workers in the place of those that are gone, where that is ours to do."""
+        """Start workers in place of lost ones; here the cluster's owner does."""
 
     def may_get_workers(self):
-        """Whether workers are known to be on their way, however long that takes."""
+        """Return whether workers are known to be starting, however long that takes."""
         return False
 
     def stop(self):
-        """Have the tasks cancelled."""
+        """Cancel all tasks."""
         with contextlib.suppress(Exception):  # a scheduler that is gone
             self._client.cancel(list(self._futures))
 
     def close(self):
-        """Have the tasks cancelled, and workers to come left alone."""
+        """Cancel all tasks, stop initializing new workers, and disconnect."""
         self.stop()
         with contextlib.suppress(Exception):
             self._client.unregister_worker_plugin(self._plugin)
@@ -117,13 +122,16 @@ def _connect(address, timeout):
     except ValueError:
         raise UserError(f"--scheduler: must be tcp://HOST:PORT, not {address!r}") from None
     try:
-        _hear(url.hostname, url.port, timeout)
+        _require_greeting(url.hostname, url.port, timeout)
         return Client(address, timeout=timeout, set_as_default=False)
     except Exception as error:
         raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__})") from None
 
 
-def _hear(host, port, timeout):
-    """Raise TimeoutError where something listens and says nothing: a scheduler speaks first, and Client waits for ever."""
+def _require_greeting(host, port, timeout):
+    """Raise TimeoutError where something other than a scheduler listens, for which Client would wait for ever.
+
+    A scheduler is the first to send something.
+    """
     with contextlib.suppress(ConnectionError), socket.create_connection((host, port), timeout) as connection:
         connection.recv(1)

@@ -51,20 +51,19 @@ class EpisodeSource(RolloutSource):
         """
         self._make_environment = cloudpickle.dumps(make_environment)
         self._pool = Pool(pool, n_workers, scheduler)
-        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
-        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self.n_envs, self.n_workers, self.place = n_envs, self._pool.n_workers, self._pool.place
         self._seed = seed
         self._n_episodes = 0
         self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
         self._wanted = self._gathered = None
 
     def start(self, agent, n_steps=None, n_episodes=None, step=0):
-        self._wanted, self._gathered = (agent, n_steps, n_episodes), None
+        self._wanted, self._gathered = (agent, _pickled(agent), n_steps, n_episodes), None
 
     def wait(self):
         if self._gathered is not None:
             return
-        agent, n_steps, n_episodes = self._wanted
+        _, acting, n_steps, n_episodes = self._wanted
         episodes, mean_length = [], self._mean_length
         gathered = 0
         while not episodes or n_steps is not None and gathered < n_steps:
@@ -72,7 +71,7 @@ class EpisodeSource(RolloutSource):
             count = n_episodes or max(1, round((n_steps - gathered) / mean_length))
             first = self._n_episodes + len(episodes)
             seeds = [seed_of(self._seed, EPISODES, number) for number in range(first, first + count)]
-            episodes += self.run_episodes(agent, seeds, first=first)
+            episodes += self._run(acting, seeds, first)
             gathered = sum(len(episode.samples) for episode in episodes)
             mean_length = gathered / len(episodes)
         self._gathered = episodes
@@ -97,7 +96,7 @@ class EpisodeSource(RolloutSource):
         seeds = [episode_seed(self._seed, step, None, number) for number in numbers]
         if initial_states is not None:
             initial_states = [initial_states[number] for number in numbers]
-        return _whole(self.run_episodes(agent, seeds, initial_states, deterministic, numbers.start))
+        return _whole(self._run(_pickled(agent, deterministic), seeds, numbers.start, initial_states))
 
     def state(self):
         return {"n_episodes": np.array(self._n_episodes), "mean_length": np.array(self._mean_length)}
@@ -111,14 +110,12 @@ class EpisodeSource(RolloutSource):
         """End the workers, or part with a Dask cluster's."""
         self._pool.close()
 
-    def run_episodes(self, agent, seeds, initial_states=None, deterministic=None, first=0):
-        """One `Episode` for each `numpy.random.SeedSequence` of seeds, in order; the agent is left as it is.
+    def _run(self, acting, seeds, first, initial_states=None):
+        """One `Episode` for each `numpy.random.SeedSequence` of seeds, in order.
 
-        initial_states: what to reset to, one each. deterministic: for policies that have that attribute, None as it is.
-        first: the first one's number, for messages.
-        Raises SamplingError where environment or agent raises, ValueError where the agent cannot be sent.
+        acting: of `_pickled`. first: the first one's number, for messages. initial_states: what to reset to, one each.
+        Raises SamplingError where environment or agent raises.
         """
-        acting = _pickled(agent, deterministic)
         groups = np.array_split(np.arange(len(seeds)), min(self.n_envs, len(seeds)))
         tasks = [
             (
@@ -210,8 +207,11 @@ def acts_its_own_way(agent):
     return any(getattr(type(agent), name) is not getattr(Agent, name) for name in ("draw_action", "episode_start"))
 
 
-def _pickled(agent, deterministic):
-    """The part of an agent that acts: policy, features and preprocessors; or all of it, where it has its own way of acting."""
+def _pickled(agent, deterministic=None):
+    """The part of an agent that acts: policy, features and preprocessors; or all of it, where it has its own way of acting.
+
+    deterministic: for policies that have that attribute, None as it is. Raises ValueError where the agent cannot be sent.
+    """
     if acts_its_own_way(agent):
         acting = agent
     else:

@@ -11,13 +11,13 @@ from joblib.parallel import ParallelBackendBase
 
 
 def dispatch(workers, calls):
-    """Yield None once all `joblib.delayed` calls are sent, each by itself, to `LokyWorkers` or `DaskWorkers`; then the results.
+    """Send `joblib.delayed` calls, each as a task of its own; yield None once all are sent, then the results as they come.
 
-    They come in the order of completion. The workers are stopped where they are not all taken.
+    workers: `LokyWorkers` or `DaskWorkers`. Where the generator is closed early or raises, the workers are stopped.
     """
     with contextlib.ExitStack() as stack:
         with _signals_held():
-            # 2 stands for more than one, which joblib would run in this process.
+            # With n_jobs=1, joblib would run the calls in this process; any other number does, as the workers know theirs.
             parallel = joblib.Parallel(2, _Backend(workers), "generator_unordered", batch_size=1, pre_dispatch="all")
             results = parallel(calls)
             stack.callback(_close, results)
@@ -27,10 +27,11 @@ def dispatch(workers, calls):
 
 
 class _Backend(ParallelBackendBase):
-    """joblib's own two backends do not do.
+    """A joblib backend that submits to the workers of one pool.
 
-    Its `loky` leaves a folder in /dev/shm for each call, and replaces the workers when someone else in this process uses
-    joblib. Its `dask` waits for ever for a task that Dask has given up, and runs the tasks of a cluster of one thread here.
+    joblib's own `loky` backend leaves a folder in /dev/shm for each call, and replaces the workers when other code in this
+    process uses joblib. Its `dask` backend waits for ever for a task that Dask has given up, and runs the tasks of a cluster
+    of one thread in this process.
     """
 
     supports_retrieve_callback = True
@@ -63,16 +64,17 @@ class _Backend(ParallelBackendBase):
 
 @contextlib.contextmanager
 def _signals_held():
-    """Ctrl-C and SIGTERM wait for the end, so that no process is left half started; processes started here see neither.
+    """Hold back Ctrl-C and SIGTERM, so that no process is left half started; processes started here ignore both.
 
-    A terminal and Slurm send them to all processes, and what becomes of the workers is this process's business.
+    A terminal and Slurm send these signals to all processes, but only this process decides when the workers end.
     """
-    resource_tracker.ensure_running()  # because it lets the signal through where it starts
+    resource_tracker.ensure_running()  # because before Python 3.14, starting it later would unblock the signals
     numbers, held, handlers = (signal.SIGINT, signal.SIGTERM), [], {}
     if threading.current_thread() is threading.main_thread():
         for number in numbers:
-            if signal.getsignal(number) is not None:  # one that Python knows nothing of cannot be put back
+            if signal.getsignal(number) is not None:  # None is a handler that was not set by Python and cannot be put back
                 handlers[number] = signal.signal(number, lambda number, frame: held.append(number))
+    # Processes started here inherit the mask. It is this thread's only, so another may still take a signal for this process.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
     try:
         yield
@@ -86,5 +88,5 @@ def _signals_held():
 
 def _close(results):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # joblib's, where results are not wanted any more
+        warnings.simplefilter("ignore")  # joblib warns of results that were not taken
         results.close()

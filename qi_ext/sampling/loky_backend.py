@@ -1,4 +1,4 @@
-"""Worker processes of this machine: joblib's loky, with what it lacks where a worker or the main process dies."""
+"""Worker processes on this machine: joblib's loky, made to survive the death of a worker and to end with the main process."""
 
 import contextlib
 import multiprocessing.connection
@@ -19,62 +19,68 @@ from joblib.externals.loky import ProcessPoolExecutor
 from joblib.parallel import ParallelBackendBase
 
 IDLE_TIMEOUT = 300.0  # s, after which a worker without tasks ends; joblib's own default
-LOOK_EVERY = 1.0  # s
+LOOK_EVERY = 1.0  # s, between looks for dead processes
 _ONE_THREAD = dict.fromkeys(ParallelBackendBase.MAX_NUM_THREADS_VARS, "1")
 
-_unprepared = None  # in a worker: why
+_unprepared = None  # in a worker whose initializer raised: an error message
 
 
 class LokyWorkers:
-    """Processes that start with the first task, and anew after one of them has died."""
+    """Processes that start with the first task, and start again after one of them has died.
+
+    death: the exception that a task's future raises where a worker died. deaths_together: deaths after which tasks run one at
+    a time. deaths_alone: deaths of one task, running alone, after which it is given up.
+    """
 
     death = BrokenProcessPool
     deaths_together = 3
     deaths_alone = 2
 
     def __init__(self, n_workers, initializer, initargs):
-        """initializer(*initargs): run in each process before its first task, or None."""
+        """initializer(*initargs): called in each process before its first task; or None."""
         self._n_workers = n_workers
-        self._initialization = _Handed((initializer, initargs))
+        self._initialization = _SharedValue((initializer, initargs))
         self._executor = None
         self._end = None
 
     def submit(self, function):
+        """Return a future of function()."""
         if self._executor is None:
             self._executor = ProcessPoolExecutor(
                 self._n_workers,
                 timeout=IDLE_TIMEOUT,
                 initializer=_start,
                 initargs=(os.getpid(), self._initialization),
-                # Workers do not draw, and without this mujoco imports a window library.
+                # Without MUJOCO_GL, mujoco imports a window library, and workers do not draw.
                 env=_ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")},
             )
             self._end = weakref.finalize(self, _end, self._executor)
         return self._executor.submit(_run, function)
 
     def result(self, future):
+        """Return or raise what a future that is done holds."""
         return future.result()
 
     def cause(self, error):
-        """Of a `death`, in few words."""
+        """Describe a `death` in a few words."""
         codes = re.search("{(.*)}", str(error))  # such as SIGKILL(-9)
         return codes.group(1) if codes else f"{error}\n\nin the worker:\n{error.__cause__}"
 
     def watch(self, over):
-        """Until `over` is set: see to it that a worker's death while it sends a result is noticed.
+        """Until `over` is set, look for a worker that died while it was sending a result, and break off that message.
 
-        loky would wait for ever for the rest of the message, because this process itself could be writing to the pipe.
+        loky itself would wait for ever for the rest of it, because this process, too, holds the writing end of the pipe.
         """
         dead = set()
         while not over.wait(LOOK_EVERY):
-            # In a function, because this thread must not keep alive what is to be cleaned up.
+            # `_dead` is a function so that no local variable here keeps the executor alive.
             seen, dead = dead, _dead(self._executor)
-            if seen & dead:  # loky removes the dead at once unless it is stuck
+            if seen & dead:  # loky removes dead processes at once, unless it is stuck
                 _break(self._executor)
                 return
 
     def stop(self):
-        """End the processes, whatever they are doing."""
+        """Kill the processes, whatever they are doing."""
         if self._executor is not None:
             try:
                 self._end()
@@ -96,7 +102,7 @@ def _break(executor):
                 os.kill(pid, signal.SIGKILL)
         results = executor._result_queue
         if results is not None and results._writer._handle is not None:
-            # In this order, because loky's thread wakes up with it and closes the same connection.
+            # Forgotten first, because closing it wakes up loky's thread, which would close it again.
             handle, results._writer._handle = results._writer._handle, None
             os.close(handle)
 
@@ -104,20 +110,20 @@ def _break(executor):
 def _end(executor):
     tasks = executor._call_queue
     with contextlib.suppress(queue.Empty):
-        while True:  # loky's manager raises KeyError where it comes to a task that was not sent yet
+        while True:  # because loky's thread raises KeyError at a task that it has not sent yet
             executor._work_ids.get_nowait()
     executor.shutdown(kill_workers=True)
-    # loky's feeder thread may be in the middle of a task that nobody will read. And it must not be the last to hold the
-    # queue's semaphores, since the interpreter does not wait for it.
+    # loky's feeder thread may be writing a task that nobody reads, and closing the reading end stops it. It is waited for,
+    # because the interpreter does not wait for it, and the queue's semaphores are left behind where it holds them last.
     tasks._reader.close()
     if tasks._thread is not None:
         tasks._thread.join(LOOK_EVERY)
 
 
-class _Handed:
-    """A value for processes as they start, in a file without a name: they all read it while loky starts the next.
+class _SharedValue:
+    """A value that starting processes read from an unnamed file.
 
-    What goes through loky's own pipe is read by one after the other, each after its imports.
+    Through loky's own pipe, it would hold up the start of the next process until this one has done its imports and read it.
     """
 
     def __init__(self, value):
@@ -132,7 +138,7 @@ class _Handed:
         self._descriptor = handle.detach()
 
     def value(self):
-        # Its position in the file is everyone's.
+        # All processes share the position in the file, so `read` will not do.
         return pickle.loads(os.pread(self._descriptor, os.fstat(self._descriptor).st_size, 0))
 
 
@@ -143,7 +149,7 @@ def _start(parent, initialization):
         initializer, initargs = initialization.value()
         if initializer is not None:
             initializer(*initargs)
-    except Exception as error:  # loky would take it for a death
+    except Exception as error:  # which loky would report as a death
         _unprepared = f"a worker could not be prepared: {type(error).__name__}: {error}"
 
 
@@ -154,7 +160,7 @@ def _run(function):
 
 
 def _end_with(parent):
-    """loky's workers outlive a main process that is killed, by minutes."""
+    """End this worker when its main process is gone; by themselves, loky's workers outlive it by minutes."""
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY)
     os._exit(1)

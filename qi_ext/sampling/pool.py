@@ -1,4 +1,4 @@
-"""A joblib pool in which a worker may die, and nothing changes but the time it takes."""
+"""A joblib pool in which the death of a worker costs time and changes nothing else."""
 
 import contextlib
 import logging
@@ -20,7 +20,7 @@ _log = logging.getLogger("qi_ext.sampling")
 
 
 def available_cpus():
-    """Processors this process may use: affinity and the container's limit (joblib), and Slurm's."""
+    """Return how many processors this process may use, by affinity, the container's limit (both by joblib) and Slurm's."""
     count = joblib.cpu_count()
     for name in ("SLURM_CPUS_PER_TASK", "SLURM_CPUS_ON_NODE"):
         allotted = re.match("[0-9]+", os.environ.get(name, ""))
@@ -30,15 +30,20 @@ def available_cpus():
 
 
 class Pool:
-    """Runs tasks on `n_workers` processes (`loky`), in this one (`serial`), or on a Dask cluster (`dask`).
+    """Runs tasks in `n_workers` processes (`loky`), in this process (`serial`), or on a Dask cluster (`dask`).
 
-    Tasks must be values: a worker that dies costs one more run of the tasks it had, and changes nothing.
+    Tasks must be values: when a worker dies, the tasks that it had are run again, and the results are the same.
+
+    n_workers: number of processes. place: where tasks run, in words, such as "2 processes".
     """
 
     def __init__(self, kind="loky", n_workers="auto", scheduler="", initializer=None, initargs=(), in_process=None):
-        """initializer(*initargs): run once in each worker process, whenever it starts. in_process(): a context manager that
-        stands for it where tasks run in this process. n_workers: a number or "auto", `available_cpus`; Dask has its own.
-        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to have one, with n_workers in jobs of Slurm.
+        """Make the pool; `loky` starts its processes with the first tasks.
+
+        n_workers: a number, or "auto" for `available_cpus`; of no use with Dask, except for "slurm".
+        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to run a scheduler here and n_workers in jobs of
+        Slurm. initializer(*initargs): called once in each worker process when it starts. in_process(): returns a context
+        manager, entered around each task that runs in this process, where the initializer is not called.
         Raises UserError where the pool cannot be had.
         """
         if kind not in KINDS:
@@ -53,25 +58,23 @@ class Pool:
         self._workers = None
         if kind == "dask":
             self._workers = _dask_workers(scheduler, n_workers, initializer, initargs)
+        # A daemonic process may not start processes.
         elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
             from qi_ext.sampling.loky_backend import LokyWorkers
 
             self._workers = LokyWorkers(self.n_workers, initializer, initargs)
-
-    @property
-    def has_workers(self):
-        """Whether tasks run in other processes than this one."""
-        return self._workers is not None
+        self.place = scheduler or (f"{self.n_workers} processes" if self._workers else "this process")
 
     def run(self, function, tasks, name):
-        """Send the tasks; returns a generator of (index, function(*tasks[index])) in the order of completion.
+        """Send the tasks, and return a generator of (index, function(*tasks[index])) in the order of completion.
 
-        Where it is closed early, the workers are ended. In this process a task runs when it is its turn to be yielded.
-        name(index, env): names the envs of a task, or one of them; for messages. The generator raises SamplingError where a
-        task raises, with the worker's traceback, or, after all other tasks, where a task's workers keep dying.
+        In this process, a task runs when its result is asked for. Closing the generator early ends the workers.
+        name(index, env): the name of a task (env is None) or of one of its envs, for messages.
+        The generator raises SamplingError where a task raises, with the worker's traceback; or where the workers of a task
+        keep dying, after all other tasks are done.
         """
-        running = self._here(function, tasks, name) if self._workers is None else self._elsewhere(function, tasks, name)
-        next(running)
+        running = self._here(function, tasks, name) if self._workers is None else self._in_workers(function, tasks, name)
+        next(running, None)
         return running
 
     def _here(self, function, tasks, name):
@@ -81,14 +84,12 @@ class Pool:
                 outcome = _attempt(index, function, task)
             yield _unwrap(outcome, name)
 
-    def _elsewhere(self, function, tasks, name):
-        """Yield None once the tasks are sent for the first time, then what `run` does."""
+    def _in_workers(self, function, tasks, name):
+        """Yield None once all tasks are sent, then (index, result)."""
         pending = dict(enumerate(tasks))
-        deaths, deaths_alone, given_up, told = 0, Counter(), [], not pending
-        if told:
-            yield None
+        deaths, deaths_alone, given_up, sent = 0, Counter(), [], False
         while pending:
-            # Whose fault a death was is not known, as it ends all workers; after some, the tasks run one at a time.
+            # A death ends all workers, and does not say which task caused it; after some, tasks run one at a time.
             alone = deaths >= self._workers.deaths_together
             chosen = [next(iter(pending))] if alone else list(pending)
             calls = (joblib.delayed(_attempt)(index, function, pending[index]) for index in chosen)
@@ -97,8 +98,8 @@ class Pool:
                     if outcome is not None:
                         del pending[outcome[0]]
                         yield _unwrap(outcome, name)
-                    elif not told:
-                        told = True
+                    elif not sent:
+                        sent = True
                         yield None
             except SamplingError:
                 raise
@@ -120,7 +121,7 @@ class Pool:
             raise SamplingError(f"the worker that runs {names} keeps dying: {self._workers.cause(given_up[0][1])}")
 
     def close(self):
-        """End the workers, or part with those of a Dask cluster. The next `run` of a `loky` pool starts new ones."""
+        """End the worker processes, or disconnect from the Dask cluster. A `loky` pool starts new ones when it runs again."""
         if self._workers is not None:
             self._workers.close()
 
@@ -150,7 +151,7 @@ def _count(n_workers):
 
 
 def _attempt(index, function, task):
-    """(index, result, None), or (index, None, what went wrong), which pickles whatever the exception was."""
+    """Return (index, result, None) or (index, None, failure); a failure is made of strings, as not every exception pickles."""
     try:
         return index, function(*task), None
     except Exception as error:
@@ -166,7 +167,7 @@ def _unwrap(outcome, name):
 
 
 def _names(indices, name):
-    """The first few, so that it stays one line."""
+    """Names of tasks, at most four of them, so that the message stays one line."""
     shown = sorted(indices)[:4]
     more = f" and {len(indices) - 4} more" if len(indices) > 4 else ""
     return ", ".join(name(index, None) for index in shown) + more

@@ -50,8 +50,7 @@ class PoolSource(RolloutSource):
         install = (self._key, self.spec)
         physics.install_here(*install)
         self._pool = Pool(pool, n_workers, scheduler, physics.install, install, in_process=simulation_context)
-        self.n_envs, self.n_workers = n_envs, self._pool.n_workers
-        self.place = scheduler or (f"{self.n_workers} processes" if self._pool.has_workers else "this process")
+        self.n_envs, self.n_workers, self.place = n_envs, self._pool.n_workers, self._pool.place
         self._seed = seed
         self._disturbances = disturbances
         self._seeds = [seed_of(seed, ENVS, env) for env in range(n_envs)]
@@ -60,6 +59,7 @@ class PoolSource(RolloutSource):
         self._started = self._sent = self._gathered = None
 
     def start(self, agent, n_steps=None, n_episodes=None, step=0):
+        self.drop()
         controller = PolicyController(agent.policy.actor, getattr(agent.policy, "deterministic", False))
         controller = self._disturbances.at(step).around(controller)
         if n_steps is not None:
@@ -121,10 +121,12 @@ class PoolSource(RolloutSource):
         return _whole([found[env] for env in range(len(envs))])
 
     def state(self):
-        return self._envs.arrays()
+        # Without whole episodes, which training does not gather, it is what checkpoints have always held.
+        return self._envs.arrays() | ({"n_episodes": np.array(self._n_whole)} if self._n_whole else {})
 
     def load_state(self, state):
         self._envs = self._envs.replaced_by(state)
+        self._n_whole = int(state.get("n_episodes", 0))
 
     def close(self):
         """Forget the environment, and end the workers, or part with a Dask cluster's."""

@@ -1,4 +1,4 @@
-"""Dask workers that are jobs of Slurm, by dask-jobqueue: started with the run, replaced when they are lost, ended with it."""
+"""Dask workers in jobs of Slurm, by dask-jobqueue: started with the run, replaced when they are lost, ended with it."""
 
 import logging
 import os
@@ -14,21 +14,23 @@ from qi_ext.sampling.dask_backend import DaskWorkers
 from qi_ext.utils import slurm
 from qi_ext.utils.errors import UserError
 
-# Of a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) says nothing.
+# Defaults for a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) sets nothing.
 CORES, LOGS = 1, "slurm_logs"
 MEMORY = 2  # GiB a core
-LOOK_EVERY = 5.0  # s
-IN_VAIN = 3  # times that lost jobs are replaced while no worker is there: their fault may be ours
+LOOK_EVERY = 5.0  # s, between looks at the jobs
+IN_VAIN = 3  # times that lost jobs are replaced while there is no worker; their failure may be our fault
 
 _log = logging.getLogger("qi_ext.sampling")
 
 
 class SlurmWorkers(DaskWorkers):
-    """Processes of one thread each, `cores` in a job. What a job may use is Dask's configuration's to say (its
-    jobqueue.slurm: cores, memory, walltime, queue, account, ...)."""
+    """Processes of one thread each, `cores` in a job.
+
+    Dask's configuration, jobqueue.slurm, says what a job may use: cores, memory, walltime, queue, account and more.
+    """
 
     def __init__(self, n_workers, timeout, initializer, initargs):
-        """n_workers: processes, of all jobs together. Raises UserError where Slurm does not take such jobs."""
+        """n_workers: processes in all jobs together. Raises UserError where Slurm does not accept such jobs."""
         configured = dask.config.get("jobqueue.slurm")
         cores = configured["cores"] or CORES
         self._n_workers = n_workers
@@ -52,7 +54,7 @@ class SlurmWorkers(DaskWorkers):
         if time.monotonic() < self._next_look:
             return
         self._next_look = time.monotonic() + LOOK_EVERY
-        # Dask itself misses those that never came to connect, and those with several processes.
+        # Dask itself does not replace jobs that never connected, nor jobs with several processes.
         submitted = self._submitted()
         waiting_or_running = _own_numbers()
         lost = [name for name, number in submitted.items() if number not in waiting_or_running]
@@ -68,8 +70,10 @@ class SlurmWorkers(DaskWorkers):
         return bool(set(self._submitted().values()) & _own_numbers())
 
     def _submitted(self):
-        """Our jobs that Slurm has taken, {name: number}; to be looked at before Slurm is asked, or one that it takes in between
-        is thought lost."""
+        """Return our jobs that Slurm has accepted, {name: number}.
+
+        Call it before Slurm is asked for its jobs: one that it accepts in between would be taken for lost.
+        """
         return {name: job.job_id for name, job in list(self._cluster.workers.items()) if job.job_id}
 
     def close(self):
@@ -78,12 +82,12 @@ class SlurmWorkers(DaskWorkers):
 
 
 def _own_numbers():
-    """Of the user's jobs that wait or run."""
+    """Numbers of the user's jobs that wait or run."""
     return {job.number for job in slurm.own_jobs()}
 
 
 def _require_accepted(script):
-    """Raise UserError, with what Slurm says, unless it would take a job like this."""
+    """Raise UserError, with Slurm's own message, unless it would accept a job like this."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "worker.sh")
         path.write_text(script)

@@ -179,10 +179,8 @@ def _from_file(arrays, data):
     """The `Checkpoint` that `_to_file` gave. Raises ValidationError, TypeError or AttributeError for anything else."""
     rest = data.pop("parts", None)
     if rest is None:  # a file from before there were parts
-        rest = {
-            "episodes": data.pop("counts", {}),
-            "lanes": {"n_steps": data.get("step"), "n_episodes": data.pop("n_episodes", None)},
-        }
+        rest = {"episodes": data.pop("counts", {})}
+        data.pop("n_episodes", None)
     states = {part: dict(values) for part, values in rest.items()}
     for name, array in arrays.items():
         part, _, key = name.partition("/")
