@@ -15,7 +15,7 @@ from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 
-POOL_SETTINGS = {name: SimpleGail.__dataclass_fields__[name] for name in ("n_workers", "pool", "scheduler")}
+POOL_SETTINGS = {name: Sampling.model_fields[name] for name in ("n_workers", "pool", "scheduler")}
 
 
 def main(arguments=None):
@@ -62,10 +62,10 @@ def _parse(arguments):
     parser.add_argument("--env", type=str, default="ours", help=text, metavar="X")
     parser.add_argument("--json", type=str, default="", help="also write the results to this file", metavar="FILE")
     for name, setting in POOL_SETTINGS.items():
-        text = setting.metadata["help"] + (f" [{setting.default}]" if setting.default else "")
+        text = setting.description + (f" [{setting.default}]" if setting.default else "")
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
-    sampling = SimpleGail(**{name: getattr(options, name) for name in POOL_SETTINGS})
+    sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:

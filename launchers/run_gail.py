@@ -28,9 +28,9 @@ def experiment(resume="", **settings):
     """
     start = find_start(settings, resume)
 
-    from qi_ext.training.loop import Training  # after what can be refused at once, because it takes a second
+    from qi_ext.experiment import run_experiment  # after what can be refused at once, because it takes seconds
 
-    return Training(start).run()
+    return run_experiment(start)
 
 
 # experiment-launcher reads the settings off the signature: plain types, each with a default.

@@ -2,23 +2,21 @@
 
 import time
 
-from qi_ext.training.resume import find_start
-from qi_ext.utils.display import Display, make_console, say
+from qi_ext.evaluation import evaluate_agent
+from qi_ext.report.tables import table
+from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.training.training import Training
+from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import Terminated
 
 
-def experiment(resume="", **settings):
+def run_experiment(start, make_source=PoolSource):
     """Train a run, evaluate its agent and write its report, as far as that is not done; returns what result.json holds.
 
-    resume: "" for a new run, "auto" to start it or go on with it, or the run directory to go on with. settings: options of
-    `run_gail.py`; None takes the default of task and algorithm. Raises UserError for what cannot be run, and else as
-    `training.loop.learn` does.
+    start: from `training.resume.find_start`. make_source: as `Training` takes it. Raises UserError for what cannot be run, and
+    else as `training.loop.learn` does.
     """
-    start = find_start(settings, resume)
-
-    from qi_ext.training.training import Training  # after what can be refused at once, because it takes a second
-
-    training = Training(start)
+    training = Training(start, make_source)
     result = training.finished()
     if result is None:
         with training:
@@ -26,28 +24,25 @@ def experiment(resume="", **settings):
             if training.config.run.evaluation_episodes:
                 result |= _evaluated(training)
             training.directory.write_result(result)
-            _report(training, result)
-    elif not training.directory.report.exists():
-        _report(training, result)
+            if "evaluation" in result:
+                make_console().print(table(result["evaluation"], training.demonstrations.source))
+                _write_report(training)
+    elif "evaluation" in result and not training.directory.report.exists():
+        _write_report(training)
     return result | {"directory": str(training.directory.path)}
 
 
 def _evaluated(training):
     """The evaluation of a trained agent, and how long it took."""
-    from qi_ext.evaluation import compare, gait_measures
-
     began = time.monotonic()
-    episodes, key = training.config.run.evaluation_episodes, (training.config.run.seed, training.counter.steps)
+    run = training.config.run
+    source = training.source
+    if not isinstance(source, PoolSource):
+        source = PoolSource(training.env, **dict(training.config.sampling))
     try:
-        with Display("evaluating", 4 * episodes * len(training.env.commands), "episodes") as display:
-            evaluation = compare(
-                training.source,
-                training.learner.policy.actor,
-                episodes,
-                *key,
-                display.advance,
-                measures=gait_measures(training.env, *key),
-            )
+        evaluation = evaluate_agent(
+            source, training.learner.policy.actor, run.evaluation_episodes, run.seed, training.counter.steps
+        )
     except (KeyboardInterrupt, Terminated):
         say(f"trained, but stopped in the evaluation; go on with {training.resume_hint}")
         raise
@@ -58,15 +53,11 @@ def _evaluated(training):
     return {"evaluation": evaluation, "evaluation_seconds": seconds}
 
 
-def _report(training, result):
-    """Print the evaluation and write the page, where there is one. A run is finished without it: what prevents it is said."""
-    if "evaluation" not in result:
-        return
-    from qi_ext.report.page import write_report
-    from qi_ext.report.tables import table
+def _write_report(training):
+    """Write the page. The run is finished without it: what prevents it is said, and no more."""
+    from qi_ext.report.page import write_report  # matplotlib, which takes a second
 
     directory = training.directory
-    make_console().print(table(result["evaluation"], training.demonstrations.source))
     try:
         write_report([directory.path], directory.report, training.config.run.evaluation_episodes)
     except (KeyboardInterrupt, Terminated):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.commands import Command
 
 KINDS = ("nominal", "start", "push", "noise", "recorded")
 
@@ -79,6 +79,13 @@ class Demonstrations:
             initial_state=pick(self.initial_state, keep),
         )
 
+    def states_by_direction(self):
+        """The states walked in each direction, {direction_deg: (n, 37)}."""
+        found = {}
+        for i, command in enumerate(self.commands):
+            found.setdefault(command.direction_deg, []).append(self.states[self.segment(i)])
+        return {direction: np.concatenate(parts) for direction, parts in found.items()}
+
     def with_commands(self, commands):
         """Return the same motion under other commands, one for each segment, and with their goal features."""
         states = self.states.copy()
@@ -103,27 +110,3 @@ class Demonstrations:
         if self.actions is not None:
             dataset["actions"] = self.actions[rows]
         return dataset
-
-
-class InitialStates:
-    """Demonstrated states to start episodes from, by direction."""
-
-    def __init__(self, demonstrations):
-        """demonstrations: `Demonstrations`, or None, from which nothing can be drawn. `states`: {direction_deg: (n, 37)}."""
-        self.states = {}
-        if demonstrations is None:
-            return
-        for i, command in enumerate(demonstrations.commands):
-            self.states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
-        self.states = {direction: np.concatenate(parts) for direction, parts in self.states.items()}
-
-    def of(self, command):
-        """The states, (n, 37), of the command's direction, or of the nearest demonstrated one; goals are the recording's."""
-        if not self.states:
-            raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
-        return self.states[min(self.states, key=lambda direction: angle_between(direction, command.direction_deg))]
-
-    def draw(self, command, generator):
-        """One of the states `of` the command, (37,)."""
-        states = self.of(command)
-        return states[generator.integers(len(states))]

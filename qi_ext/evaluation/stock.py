@@ -9,12 +9,11 @@ from loco_mujoco.environments import UnitreeA1
 from mushroom_rl.core import Agent, Core
 from mushroom_rl.policy import Policy
 
-from qi_ext.demonstrations import InitialStates
 from qi_ext.demonstrations.formats import loco_mujoco_trajectories
 from qi_ext.demonstrations.trot import TrotController
 from qi_ext.evaluation.episodes import summarize
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command
+from qi_ext.robot.commands import Command, angle_between
 from qi_ext.sampling.envs import episode_seed
 from qi_ext.utils.errors import SamplingError
 
@@ -81,11 +80,11 @@ def evaluate_stock(policy, demonstrations, commands, episodes, seed, step=0, pro
     Returns the dict of `evaluate` without blow_ups, its directions read from the observed goals, and environment: the versions
     of the libraries. Raises SamplingError where the simulation blows up, which ends upstream's loop.
     """
-    starts = InitialStates(demonstrations)
-    measured = {}
+    states, measured = demonstrations.states_by_direction(), {}
     with _global_generator_restored():
         for command in commands:
-            environment = stock_environment(starts.of(command), command)
+            nearest = min(states, key=lambda direction: angle_between(direction, command.direction_deg))  # noqa: B023
+            environment = stock_environment(states[nearest], command)
             core = Core(Agent(environment.info, policy), environment)
             for episode in range(episodes):
                 start, noise = episode_seed(seed, step, command, episode).spawn(2)

@@ -1,6 +1,6 @@
 """What discriminators can see, by the names that --discriminator_input takes. A new one is a line in INPUTS."""
 
-# Functions of `transitions.Transitions` that return (N, k): "module:name", which is imported when it is needed, or the function.
+# Functions of `transitions.Transitions` that return (N, k), or "module:name" of one, which is imported when it is needed.
 INPUTS = {
     "tracking": "qi_ext.learning.transitions:tracking",
     "next_state": "qi_ext.learning.transitions:next_state",

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
-from qi_ext.training.config import OTHERWISE, given_settings, make_config, may_change
+from qi_ext.training.config import make_config, makes_the_experiment
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import shown
@@ -36,7 +36,7 @@ class Run:
         """The settings that differ from the defaults, {name: value}."""
         warm = {"warm_start": self.config["warm_start"]} if self.config.get("warm_start") else {}
         chosen = make_config(*(self.config[name] for name in ("task", "algorithm", "backend")), **warm)
-        defaults = given_settings(chosen) | dict.fromkeys(warm, 0)
+        defaults = chosen.settings() | dict.fromkeys(warm, 0)
         found = {name: value for name, value in self.config.items() if name in defaults and name not in IDENTITY}
         return {name: value for name, value in found.items() if value != defaults[name]}
 

@@ -19,11 +19,9 @@ class DirectionTask(Task):
         """
         self.name = name
         self.commands = tuple(commands)
-        states = {}
-        for i, command in enumerate(demonstrations.commands if demonstrations is not None else ()):
-            states.setdefault(command.direction_deg, []).append(demonstrations.states[demonstrations.segment(i)])
+        states = {} if demonstrations is None else demonstrations.states_by_direction()
         self._directions = np.array(list(states))
-        self.starts = self._starts([np.concatenate(parts) for parts in states.values()]) if states else None
+        self.starts = self._starts(list(states.values())) if states else None
 
     def tell(self, command):
         return command.features, self._nearest(command)

@@ -10,18 +10,19 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
-from qi_ext.learning.cloning import check_actions, clone
+from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
 from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.training.algorithms import learner_builder
+from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
 from qi_ext.training.health import Health
+from qi_ext.training.learner import make_learner, require_backend, warm_start
 from qi_ext.training.log import ProgressLog
 from qi_ext.training.loop import learn
-from qi_ext.training.progress_line import ShownFigures
-from qi_ext.training.snapshot import agent_metadata, put_back, snapshot
+from qi_ext.training.metadata import agent_metadata
+from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
@@ -34,16 +35,16 @@ class Training:
     Entered, it holds the directory, the pool and the signals: Ctrl-C and SIGTERM then wait for the end of an update.
     """
 
-    def __init__(self, start):
-        """start: a `resume.Start`. Check everything that can be checked, then build; nothing is written before it is entered.
+    def __init__(self, start, make_source=PoolSource):
+        """Check everything that can be checked, then build; nothing is written before it is entered. Raises UserError.
 
-        Raises UserError.
+        start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource`.
         """
         # As it is found from anywhere, for whoever resumes it.
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
         self.directory = start.directory
         require_wandb(config)
-        make_learner = learner_builder(config)
+        require_backend(config)
         self.device, self._why_device = choose_device(config.run.device)
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
@@ -62,14 +63,11 @@ class Training:
         self._content = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
-        self.learner = make_learner(self.env.info, self.demonstrations, config, learner_seed, self.device)
-        disturbances = TrainingDisturbances(
-            config.disturbances.push,
-            config.disturbances.torque_noise,
-            config.disturbances.restart_every,
-            config.disturbances.disturb_after,
-        )
-        self.source = PoolSource(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
+        self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
+        push, disturb_after = config.disturbances.push, config.disturbances.disturb_after
+        noise, restart_every = config.disturbances.torque_noise, config.disturbances.restart_every
+        disturbances = TrainingDisturbances(push, noise, restart_every, disturb_after)
+        self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
         # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
         spared = disturbances.spared(range(self.source.n_envs))
         self.measured = spared if spared.any() else ~spared
@@ -80,14 +78,15 @@ class Training:
         self.counter = EpisodeCounter()
         self.signals = Signals()
         self._health = Health(config.task.speed, config.policy.min_std)
-        self._shown = ShownFigures()
+        self._shown = ProgressLine()
         self._entered = ExitStack()
         self._began, self._seconds_before = None, 0.0  # of training; the latter in the runs that this one goes on from
         self._resumed = start.checkpoint is not None
         if self._resumed:
             try:
-                parts = (config, self.learner, self.source, self.counter, self._content)
-                self._seconds_before = put_back(start.checkpoint, *parts)
+                start.checkpoint.require_demonstrations(config.task.demonstrations, self._content)
+                start.checkpoint.load_into(self._parts())
+                self._seconds_before = start.checkpoint.seconds
             except UserError:
                 self.source.close()
                 raise
@@ -96,10 +95,10 @@ class Training:
         with ExitStack() as stack:
             stack.enter_context(self.signals)
             stack.callback(self.source.close)
-            stack.enter_context(self.directory.taken())
+            stack.enter_context(self.directory.lock())
             step = self.counter.steps if self._resumed else None
             self.log = stack.enter_context(closing(ProgressLog(self.directory, self.config, step)))
-            self.directory.checkpoints.set_aside(after=self.counter.steps if self._resumed else -1)
+            self.directory.checkpoints.rename_after(self.counter.steps if self._resumed else -1)
             self._health.recall(self.log.rows)
             self._entered = stack.pop_all()
         self._began = self._saved = self._noted = time.monotonic()
@@ -171,8 +170,15 @@ class Training:
     def save(self):
         """Write a checkpoint, and the agent as it is."""
         self.log.sync()
-        checkpoint = snapshot(self.config, self.learner, self.source, self.counter, self._content, self._seconds())
-        self.directory.checkpoints.write(checkpoint, self._save_agent, self.config.run.keep_checkpoints)
+        checkpoint = Checkpoint.of(
+            self._parts(),
+            step=self.counter.steps,
+            score=self.counter.recent_return(),
+            config=self.config.settings(),
+            seconds=self._seconds(),
+            demonstrations_hash=self._content,
+        )
+        self.directory.checkpoints.save(checkpoint, self._save_agent, self.config.run.keep_checkpoints)
         self._save_agent(self.directory.agent)
         self._saved = time.monotonic()
 
@@ -187,16 +193,15 @@ class Training:
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances
-        whose = "" if config.run.backend == "native" else f" of {config.run.backend}"
-        say(
-            f"{config.run.algorithm.upper()}{whose} on {config.task.task}, seed {config.run.seed}, {self.n_steps:,} steps of 10 ms"
-        )
+        algorithm = config.run.algorithm.upper() + ("" if config.run.backend == "native" else f" of {config.run.backend}")
+        say(f"{algorithm} on {config.task.task}, seed {config.run.seed}, {self.n_steps:,} steps of 10 ms")
         say(f"demonstrations: {self.demonstrations.source}, {len(self.demonstrations.states):,} states")
         for note in self.demonstrations.notes:
             say(f"  - {note}")
         if disturbances.push or disturbances.torque_noise:
-            says = f"every other robot: pushes of up to {disturbances.push:g} N, noise at the joints of {disturbances.torque_noise:g}"
-            say(says + (f", from step {disturbances.disturb_after:,} on" if disturbances.disturb_after else ""))
+            noise = f"noise at the joints of {disturbances.torque_noise:g}"
+            start = f", from step {disturbances.disturb_after:,} on" if disturbances.disturb_after else ""
+            say(f"every other env: pushes of up to {disturbances.push:g} N, {noise}{start}")
             if disturbances.disturb_after >= self.n_steps > 0:
                 say("warning: the run ends before that; a smaller --disturb_after has them in it")
         say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
@@ -214,14 +219,17 @@ class Training:
                 demonstrations = with_inferred_actions(demonstrations, self.env.model, self.source.n_workers, display.advance)
                 display.say(demonstrations.notes[-1])
         with Display("cloning", settings.warm_start, "epochs") as display:
-            clone(
+            warm_start(
+                self.config,
                 self.learner.policy,
                 demonstrations,
-                settings.warm_start,
-                settings,
                 self._cloning_seed,
                 lambda epoch, loss: display.update(epoch, f"error {loss:.5f}"),
             )
+
+    def _parts(self):
+        """The parts of a checkpoint, {name in the file: part}."""
+        return {"agent": self.learner, "lanes": self.source, "episodes": self.counter}
 
     def _seconds(self):
         """Seconds of training, in this run and in those it goes on from."""

@@ -13,7 +13,7 @@ import qi_ext
 from qi_ext.agents.acting import PRETRAINED, Actor, agent_path, load_agent, save_agent
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.evaluation import evaluate, load_evaluated_agent
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,6 @@ from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.tasks.directions import task_commands
 
 HORIZON = 60
 

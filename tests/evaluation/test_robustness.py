@@ -1,8 +1,9 @@
 """Conditions of robustness: each is one named disturbance, the same for all policies."""
 
 from qi_ext.evaluation import compare_robustness, conditions, evaluate
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.tasks.directions import task_commands
 
 
 def test_conditions_of_the_hard_task():

@@ -8,7 +8,8 @@ import pytest
 
 from qi_ext.evaluation import RecordedEpisode
 from qi_ext.report import video
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 
