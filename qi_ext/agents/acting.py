@@ -20,8 +20,8 @@ PRETRAINED = Path(__file__).with_name("pretrained")
 class Actor:
     """A Gaussian policy as numpy arrays, float32: normalizer, hidden layers with their activation, linear mean, constant std.
 
-    One whose symmetry is `mirror` acts as the mirror image of what it does in the mirrored state: its mean action is the mean
-    of what the network says of the robot, and the mirror image of what it says of the robot's mirror image.
+    Where its symmetry is `mirror`, its action in the mirrored state is the mirrored action: the mean action is the average of
+    the network's output for the state, and the mirrored output for the mirrored state.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from qi_ext.agents.acting import Actor, save_agent
+from qi_ext.experiment import experiment
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 TINY = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "policy_hidden": [16], "critic_hidden": [16]}
@@ -38,6 +39,5 @@ def make_agent(tmp_path):
 def trained_run(tmp_path_factory):
     """The directory of a finished run of two updates on simple, without evaluation and report; not to be changed."""
     results_dir = tmp_path_factory.mktemp("runs") / "a <b>&"  # markup, where it is not escaped
-    experiment = runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
     experiment(task="simple", pool="serial", evaluation_episodes=0, results_dir=str(results_dir), **TINY)
     return results_dir / "0"

@@ -1,9 +1,7 @@
 """The report launcher on a run that was really trained, and its page in a real browser."""
 
 import re
-import runpy
 import shutil
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -11,13 +9,13 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from qi_ext.evaluation import load_evaluated_agent
+from qi_ext.experiment import experiment
 from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
 from qi_ext.report.rendering import rendering_backend
 from qi_ext.report.runs import read_run
 from qi_ext.utils.errors import UserError
 
-LAUNCHERS = Path(__file__).parents[2] / "launchers"
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -98,7 +96,6 @@ def test_a_mistake_is_one_line_and_nothing_is_written(main, tmp_path, monkeypatc
 
 @pytest.mark.extensive
 def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(copied, drawing, monkeypatch, capsys):
-    experiment = runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
     stopped = copied("stopped", "evaluation_episodes: 0", "evaluation_episodes: 1")
     (stopped / "result.json").unlink()
 
