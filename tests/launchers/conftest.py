@@ -21,12 +21,12 @@ def main_of():
 
 @pytest.fixture
 def make_agent(tmp_path):
-    """make_agent(name="agent", n_observations=37, **metadata): the path of an agent of random weights, on simple."""
+    """make_agent(name="agent", n_observations=37, **metadata): the path of an agent of small random weights, on simple."""
 
     def make(name="agent", n_observations=37, **metadata):
         random = np.random.default_rng(0)
-        weight = random.normal(0.0, 0.1, (12, n_observations)).astype(np.float32)
-        bias, mean = (random.normal(0.0, 0.1, n).astype(np.float32) for n in (12, n_observations))
+        weight = random.normal(0.0, 0.001, (12, n_observations)).astype(np.float32)
+        bias, mean = (random.normal(0.0, 0.01, n).astype(np.float32) for n in (12, n_observations))
         actor = Actor([(weight, bias)], mean, np.ones(n_observations, np.float32), np.full(12, -1.0, np.float32))
         path = tmp_path / f"{name}.safetensors"
         save_agent(path, actor, {"task": "simple", "algorithm": "gail", "demonstrations": "trot"} | metadata)
