@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from qi_ext.agents.acting import Actor, save_agent
-from qi_ext.experiment import experiment
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 TINY = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "policy_hidden": [16], "critic_hidden": [16]}
@@ -36,7 +35,13 @@ def make_agent(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def trained_run(tmp_path_factory):
+def experiment():
+    """The function `experiment` of launchers/run_gail.py."""
+    return runpy.run_path(str(LAUNCHERS / "run_gail.py"))["experiment"]
+
+
+@pytest.fixture(scope="session")
+def trained_run(experiment, tmp_path_factory):
     """The directory of a finished run of two updates on simple, without evaluation and report; not to be changed."""
     results_dir = tmp_path_factory.mktemp("runs") / "a <b>&"  # markup, where it is not escaped
     experiment(task="simple", pool="serial", evaluation_episodes=0, results_dir=str(results_dir), **TINY)

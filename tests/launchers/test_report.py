@@ -9,7 +9,6 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from qi_ext.evaluation import load_evaluated_agent
-from qi_ext.experiment import experiment
 from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
 from qi_ext.report.rendering import rendering_backend
@@ -95,7 +94,7 @@ def test_a_mistake_is_one_line_and_nothing_is_written(main, tmp_path, monkeypatc
 
 
 @pytest.mark.extensive
-def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(copied, drawing, monkeypatch, capsys):
+def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(experiment, copied, drawing, monkeypatch, capsys):
     stopped = copied("stopped", "evaluation_episodes: 0", "evaluation_episodes: 1")
     (stopped / "result.json").unlink()
 
