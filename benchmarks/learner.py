@@ -58,16 +58,14 @@ def main(arguments=None):
 
 def _measure(config, rounds, options):
     """{name: [value of each round]}."""
-    from dataclasses import replace
-
     import numpy as np
     import torch
     from stock_learner import StockImitation
 
-    from qi_ext.learning import make_learner
     from qi_ext.learning.device import choose_device
     from qi_ext.sampling.pool_source import BatchedSampler
     from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.training.learner import make_learner
 
     device, _ = choose_device(options.device)
     environment = QuadrupedDirection("hard", seed=0)
@@ -76,7 +74,7 @@ def _measure(config, rounds, options):
         seed = np.random.SeedSequence(0)
         return make_learner(settings, environment.info, environment.demonstrations, seed, device)
 
-    ours, exact = build(config, device), build(replace(config, cg_fraction=1.0), device)
+    ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
     sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")
     n_steps = config.batch_size // config.n_envs

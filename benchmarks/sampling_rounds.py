@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from bare_physics import BareProcesses, recorded
-from qi_ext.learning.factory import warm_start
 from stock_contenders import StockCore, VectorEnv, Walk, write_walks
 from tables import say
 from threadpoolctl import threadpool_limits
@@ -20,6 +19,7 @@ from qi_ext.robot import a1
 from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
+from qi_ext.training.learner import warm_start
 
 LANES = (8, 32, 128)
 # Enough noise to be a stochastic policy, too little to make a cloned one fall.
@@ -160,8 +160,10 @@ def measure(n_workers, rounds, quick):
 
 def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):
     """A policy of the standard size that walks as the demonstrations do."""
-    config = make_config(task="hard", warm_start_std=STD)
-    policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy_hidden, config.initial_std, for_policy)
+    config = make_config(task="hard", warm_start=epochs, warm_start_std=STD)
+    policy = GaussianPolicy(
+        a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy.policy_hidden, config.policy.initial_std, for_policy
+    )
     policy.normalizer.update(torch.from_numpy(demonstrations.dataset()["states"]))
-    warm_start(config, policy, demonstrations, epochs, for_cloning)
+    warm_start(config, policy, demonstrations, for_cloning)
     return policy

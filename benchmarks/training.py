@@ -92,14 +92,13 @@ class _Loops:
     def __init__(self, config, walks, walking, threads, stack):
         import numpy as np
         import torch
-        from qi_ext.learning.factory import warm_start
         from stock_contenders import stock_a1, write_walks
         from stock_learner import StockImitation
 
-        from qi_ext.learning import make_learner
         from qi_ext.learning.device import choose_device
         from qi_ext.sampling import ParallelCore
         from qi_ext.tasks import QuadrupedDirection
+        from qi_ext.training.learner import make_learner, warm_start
 
         self.config, self._threads, self._torch = config, threads, torch
         environment = QuadrupedDirection("hard", seed=0)
@@ -113,7 +112,7 @@ class _Loops:
         ours, for_stock = agent(device), agent("cpu")
         if walking:
             say("cloning the demonstrations")
-            warm_start(config, ours.policy, demonstrations, config.warm_start, np.random.SeedSequence(1))
+            warm_start(config, ours.policy, demonstrations, np.random.SeedSequence(1))
             for_stock.load_state(ours.state())
         self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
         stack.enter_context(closing(self.core))

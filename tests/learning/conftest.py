@@ -5,10 +5,11 @@ from mushroom_rl.core import MDPInfo
 from mushroom_rl.utils.spaces import Box
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.learning import TRPO, GaussianPolicy, factory
+from qi_ext.learning import TRPO, GaussianPolicy
 from qi_ext.learning.batch import Batch
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
 from qi_ext.tasks.directions import task_commands
+from qi_ext.training import learner
 from qi_ext.training.config import make_config
 
 SMALL = {
@@ -79,7 +80,7 @@ def make_learner(demonstrations, small_config):
 
     def make(algorithm="gail", seed=0, device="cpu", **settings):
         config = small_config(algorithm, **settings)
-        return factory.make_learner(config, MDP_INFO, demonstrations, np.random.SeedSequence(seed), device)
+        return learner.make_learner(config, MDP_INFO, demonstrations, np.random.SeedSequence(seed), device)
 
     return make
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from qi_ext.learning.factory import warm_start
 
 from qi_ext.learning.cloning import clone
+from qi_ext.training.learner import warm_start
 from qi_ext.utils.errors import UserError
 
 SETTINGS = {"std": 0.08, "learning_rate": 1e-2, "nominal_weight": 0.25, "batch_size": 256}
@@ -49,7 +49,7 @@ def test_the_weights_follow_from_the_seed_and_the_configs_settings(make_ready, l
     weights = []
     for seed, rate in ((0, 1e-2), (0, 1e-2), (1, 1e-2), (0, 1e-3)):
         policy = make_ready()
-        warm_start(small_config(warm_start_learning_rate=rate), policy, linear, 1, np.random.SeedSequence(seed))
+        warm_start(small_config(warm_start=1, warm_start_learning_rate=rate), policy, linear, np.random.SeedSequence(seed))
         weights.append(policy.get_weights().tobytes())
     assert weights[0] == weights[1]
     assert len(set(weights)) == 3

@@ -222,13 +222,11 @@ def test_all_that_is_learned_with_is_on_the_gpu_but_for_generators_and_diagnosti
 
 def test_a_policy_answers_on_its_device_whatever_it_is_asked_with(gpu, make_policy):
     policy = make_policy(device="cuda")
+    policy.set_weights(policy.get_weights())
     for states in (torch.zeros(5, 37), torch.zeros(5, 37, device="cuda")):
         actions = policy.draw_action_t(states)
-        assert actions.is_cuda
-        assert policy.log_prob_t(states, actions.cpu()).is_cuda
-    assert policy.entropy_t().is_cuda
-    policy.set_weights(policy.get_weights())
-    assert policy.log_std.is_cuda
+        answers = (actions, policy.log_prob_t(states, actions.cpu()), policy.entropy_t(), policy.log_std)
+        assert all(answer.is_cuda for answer in answers)
 
 
 def test_an_agent_saved_from_the_gpu_acts_without_one(gpu, make_learner, make_rollouts, tmp_path):

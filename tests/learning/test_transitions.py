@@ -5,11 +5,13 @@ import pytest
 import torch
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.learning.transitions import INPUTS, expert_transitions, policy_transitions, tracking_error
+from qi_ext.learning import INPUTS
+from qi_ext.learning.transitions import expert_transitions, policy_transitions, tracking_error
 from qi_ext.robot import a1, mirror
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.references import load
 
 SEEN = {
     "state": {"observations"},
@@ -22,10 +24,10 @@ SEEN = {
 @pytest.mark.parametrize("name", INPUTS)
 def test_inputs_depend_on_the_columns_that_they_are_named_for_and_on_no_other(make_policy, make_batch, name):
     batch = make_batch(make_policy())
-    inputs = INPUTS[name](policy_transitions(batch))
+    inputs = load(INPUTS[name])(policy_transitions(batch))
     for column in ("observations", "next_observations", "actions", "rewards"):
         moved = replace(batch, **{column: 0.5 * getattr(batch, column)})
-        assert torch.equal(INPUTS[name](policy_transitions(moved)), inputs) == (column not in SEEN[name]), column
+        assert torch.equal(load(INPUTS[name])(policy_transitions(moved)), inputs) == (column not in SEEN[name]), column
 
 
 @pytest.mark.parametrize("direction_deg", [0.0, 90.0, 225.0])
@@ -43,7 +45,7 @@ def test_tracking_is_both_states_and_the_errors_of_both(demonstrations):
     expert, dataset = expert_transitions(demonstrations, "none", "cpu"), demonstrations.dataset()
     states, next_states = (torch.from_numpy(dataset[key]).float() for key in ("states", "next_states"))
     expected = torch.cat([states, next_states, tracking_error(states), tracking_error(next_states)], dim=1)
-    assert torch.equal(INPUTS["tracking"](expert), expected)
+    assert torch.equal(load(INPUTS["tracking"])(expert), expected)
 
 
 def test_the_policys_actions_are_as_the_actuators_take_them(make_policy, make_batch):
@@ -66,7 +68,7 @@ def test_a_symmetric_expert_is_seen_to_the_left_only():
 
 def test_actions_that_are_not_recorded_are_refused_in_one_line(demonstrations):
     expert = expert_transitions(replace(demonstrations, actions=None), "mirror", "cpu")
-    assert INPUTS["next_state"](expert).shape[1] == 74
+    assert load(INPUTS["next_state"])(expert).shape[1] == 74
     with pytest.raises(UserError, match="--discriminator_input: .*trot.* holds no actions; use next_state") as caught:
-        INPUTS["action"](expert)
+        load(INPUTS["action"])(expert)
     assert "\n" not in str(caught.value)

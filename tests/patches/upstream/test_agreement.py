@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.learning import make_learner
 from qi_ext.learning.batch import Batch
 from qi_ext.learning.gae import generalized_advantages
 from qi_ext.robot import a1
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
+from qi_ext.training.learner import make_learner
 
 TOLERANCE = 1e-4
 HIDDEN, CODE, ROWS = [24, 16], 5, 256
@@ -73,7 +73,7 @@ def _published(algorithm, mdp_info, demonstrations, config):
 
     from patches.imitation_lib import small
 
-    pieces = small.pieces(algorithm, n_observations=37, n_actions=12, hidden=HIDDEN, std_0=config.initial_std)
+    pieces = small.pieces(algorithm, n_observations=37, n_actions=12, hidden=HIDDEN, std_0=config.policy.initial_std)
     judge = pieces["discriminator_params"]
     if algorithm == "gail":
         judge["activations"] = ["relu", "relu", "identity"]  # theirs are tanh
@@ -82,18 +82,18 @@ def _published(algorithm, mdp_info, demonstrations, config):
         from imitation_lib.utils import FullyConnectedNetwork
 
         judge |= {"z_size": CODE, "decoder_net": FullyConnectedNetwork((CODE,), (1,), [], ["identity"])}
-        agent, loss = VAIL_TRPO, VDBLoss(config.information_constraint, config.beta_learning_rate)
+        agent, loss = VAIL_TRPO, VDBLoss(config.vail.information_constraint, config.vail.beta_learning_rate)
     changes = {
         "mdp_info": mdp_info,
         "loss": loss,
         "demonstrations": demonstrations.dataset(),
         "trpo_standardizer": None,  # the networks have it; the agent is not to change it
         "D_standardizer": None,
-        "ent_coeff": config.entropy_coefficient,
-        "max_kl": config.max_kl,
-        "lam": config.gae_lambda,
-        "n_epochs_cg": config.cg_iterations,
-        "cg_damping": config.cg_damping,
+        "ent_coeff": config.trpo.entropy_coefficient,
+        "max_kl": config.trpo.max_kl,
+        "lam": config.trpo.gae_lambda,
+        "n_epochs_cg": config.trpo.cg_iterations,
+        "cg_damping": config.trpo.cg_damping,
         "train_D_n_th_epoch": 1000,
     }
     return agent(**pieces | changes)

@@ -104,9 +104,9 @@ def test_a_discriminator_of_actions_refuses_demonstrations_without_them():
     from dataclasses import replace
 
     from qi_ext.demonstrations import load_demonstrations
-    from qi_ext.learning import make_learner
     from qi_ext.tasks.directions import task_commands
     from qi_ext.training.config import make_config
+    from qi_ext.training.learner import make_learner
     from qi_ext.utils.errors import UserError
 
     config = make_config(**TINY | {"discriminator_input": "action"})

@@ -1,12 +1,13 @@
-"""Learners by algorithm and backend; `--backend imitation_lib` with the real one: tests/patches/upstream."""
+"""Learners of a config, by algorithm and backend; `--backend imitation_lib` with the real one: tests/patches/upstream."""
 
 from pathlib import Path
 
 import pytest
-from qi_ext.learning.factory import check_backend
 
 from patches.imitation_lib.library import COMMIT, REPOSITORY, found_commit
-from qi_ext.learning import ALGORITHMS, GAIL, VAIL, AdversarialLearner, Algorithm
+from qi_ext.learning import GAIL, VAIL, AdversarialLearner
+from qi_ext.training.algorithms import ALGORITHMS, Algorithm
+from qi_ext.training.learner import require_backend
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -26,21 +27,22 @@ def test_the_trust_region_after_a_warm_start_begins_with_its_own_standard_deviat
     assert learner.policy_optimizer.trust_region == pytest.approx(0.02)
 
 
-def test_an_algorithm_from_outside_is_one_line_in_the_registry(make_learner, make_batch, monkeypatch):
-    class Halved(GAIL):
-        def reward(self, inputs):
-            return 0.5 * super().reward(inputs)
+class Halved(GAIL):
+    def reward(self, inputs):
+        return 0.5 * super().reward(inputs)
 
-    plain = make_learner()
-    monkeypatch.setitem(ALGORITHMS, "gail", Algorithm(Halved))
-    halved, batch = make_learner(), make_batch(plain.policy)
+
+def test_an_algorithm_from_outside_is_one_line_in_the_registry(make_learner, make_batch, monkeypatch):
+    monkeypatch.setitem(ALGORITHMS, "halved", Algorithm(Halved))
+    plain, halved = make_learner(), make_learner("halved")
+    batch = make_batch(plain.policy)
     assert (halved.rewards(batch) == 0.5 * plain.rewards(batch)).all()
 
 
 def refusal(small_config):
-    """The line that `check_backend` raises."""
+    """The line that the backend is refused with."""
     with pytest.raises(UserError, match="^--backend: ") as caught:
-        check_backend(small_config(backend="imitation_lib"))
+        require_backend(small_config(backend="imitation_lib"))
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
