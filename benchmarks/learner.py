@@ -8,6 +8,7 @@ to read it.
 """
 
 import time
+from contextlib import closing
 
 from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
 
@@ -47,12 +48,12 @@ def main(arguments=None):
     config = make_config("hard", **(SETTINGS | ({"batch_size": 512} if options.quick else {})))
     values = _measure(config, rounds, options)
     print(f"{options.threads} threads, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
-    print(f"approximation: Fisher products on {config.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
+    print(f"approximation: Fisher products on {config.trpo.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
     print()
     for line in table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu"):
         print(line)
     if options.json:
-        facts = {"threads": options.threads, "rounds": rounds, "device": options.device, "cg_fraction": config.cg_fraction}
+        facts = {"threads": options.threads, "rounds": rounds, "device": options.device, "cg_fraction": config.trpo.cg_fraction}
         write_medians(options.json, values, facts)
 
 
@@ -63,7 +64,7 @@ def _measure(config, rounds, options):
     from stock_learner import StockImitation
 
     from qi_ext.learning.device import choose_device
-    from qi_ext.sampling.pool_source import BatchedSampler
+    from qi_ext.sampling.pool_source import PoolSource
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.learner import make_learner
 
@@ -76,10 +77,11 @@ def _measure(config, rounds, options):
 
     ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
-    sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")
-    n_steps = config.batch_size // config.n_envs
     say("gathering a batch")
-    _, rollouts = sampler.fragment(sampler.lanes(np.random.SeedSequence(1).spawn(config.n_envs)), ours.policy.actor, n_steps)
+    sampling = config.sampling
+    with closing(PoolSource(environment, sampling.n_envs, sampling.lanes_per_block, seed=1, pool="serial")) as source:
+        source.start(ours, config.trpo.batch_size)
+        rollouts = source.collect()
     dataset = rollouts.dataset()
     torch.set_num_threads(options.threads)
     begun, weights = ours.state(), stock.policy.get_weights()
