@@ -14,10 +14,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from qi_ext import load_agent
 from qi_ext.demonstrations import formats, load_demonstrations
 from qi_ext.evaluation import compare
-from qi_ext.robot.commands import task_commands
+from qi_ext.tasks.directions import task_commands
 from qi_ext.training.log import TAGS, ProgressLog, tag
-from qi_ext.training.loop import Training
 from qi_ext.training.resume import find_start
+from qi_ext.training.training import Training
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
@@ -63,17 +63,19 @@ def test_curves_and_agent_do_not_depend_on_the_pool_and_its_size(tmp_path, run, 
     assert tensors(here.agent) == tensors(elsewhere.agent)
 
 
-def test_evaluating_between_updates_changes_nothing_of_the_training(tiny, tmp_path, build, run, rows, saved, after_update):
+def test_evaluating_between_updates_changes_nothing_of_the_training(
+    tiny, tmp_path, build, complete, run, rows, saved, after_update
+):
     plain = run(tiny(results_dir=str(tmp_path / "plain")))
     training = build(tiny())
     returns = []
 
     def evaluate():
-        result = compare(training.core.path.sampler, training.agent.policy.actor, 1, seed=0, step=64)
+        result = compare(training.source, training.learner.policy.actor, 1, seed=0, step=64)
         returns.append(result["stochastic"]["return_mean"])
 
     after_update(64, evaluate)
-    training.run()
+    complete(training)
     assert len(returns) == 1
     assert rows(training.directory.path) == rows(plain.directory.path)
     assert saved(training.directory.path) == saved(plain.directory.path)
@@ -122,10 +124,10 @@ def test_a_batch_is_rounded_up_to_whole_steps_of_all_envs_and_steps_to_whole_bat
     assert directory.read_result()["steps"] == 132
 
 
-def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys, build, rows):
+def test_simulations_that_blow_up_are_falls_counted_in_curves_and_result(tiny, capsys, build, complete, rows):
     training = build(tiny(restart_every=0))
-    training.core.path.sampler.specification.starts.rows[:, 18:] = 1e6  # velocities that MuJoCo gives up at
-    training.run()
+    training.source.spec.task.starts.states[:, 18:] = 1e6  # velocities that MuJoCo gives up at
+    complete(training)
     for row in rows(training.directory.path):
         assert (row["episodes"], row["blow_ups"], row["length_mean"]) == ("64", "64", "1.0")
     assert training.directory.read_result()["blow_ups"] == 128
@@ -150,9 +152,13 @@ def test_disturbances_that_begin_after_the_end_are_warned_of(tiny, run, capsys):
 
 
 @pytest.mark.parametrize("n_envs", [pytest.param(1, marks=pytest.mark.extensive), 4])
-def test_the_returns_of_envs_that_are_left_alone_are_noted_where_there_are_any(tiny, run, rows, n_envs):
-    training = run(tiny(n_steps=400, batch_size=400, n_envs=n_envs, push=120.0))
-    measured = training.core.episodes["episode_return"][training.core.episodes["lane"] % 2 == (n_envs > 1)]
+def test_the_returns_of_envs_that_are_left_alone_are_noted_where_there_are_any(tiny, build, complete, rows, n_envs):
+    training, collected = build(tiny(n_steps=400, batch_size=400, n_envs=n_envs, push=120.0)), []
+    batch = training.learner.batch
+    training.learner.batch = lambda rollouts: collected.append(rollouts.episodes) or batch(rollouts)
+    complete(training)
+    (episodes,) = collected
+    measured = episodes["episode_return"][episodes["env"] % 2 == (n_envs > 1)]
     (row,) = rows(training.directory.path)
     assert len(measured) > 1
     assert int(row["episodes"]) == len(measured)
@@ -164,7 +170,7 @@ def test_the_saved_agent_is_the_one_that_was_trained_and_says_where_it_comes_fro
     directory, demonstrations = training.directory, training.demonstrations
     agent = load_agent(directory.agent)
     np.testing.assert_array_equal(
-        agent.act(demonstrations.states[:10]), training.agent.policy.actor.mean(demonstrations.states[:10])
+        agent.act(demonstrations.states[:10]), training.learner.policy.actor.mean(demonstrations.states[:10])
     )
     expected = {"task": "simple", "algorithm": "vail", "step": "128", "seed": "3", "speed": "0.4", "demonstrations": "trot"}
     expected |= {"lanes_per_block": "2", "demonstrations_hash": demonstrations.content_hash()}
@@ -232,13 +238,15 @@ def test_what_cannot_be_had_is_refused_before_anything_is_created(
 
 
 @pytest.mark.parametrize(("compat", "speed"), [("task", 0.5), ("upstream", 0.51)])
-def test_the_expert_walks_under_the_tasks_command_or_as_recorded(tiny, gliding, tmp_path, compat, speed, build, monkeypatch):
+def test_the_expert_walks_under_the_tasks_command_or_as_recorded(
+    tiny, gliding, tmp_path, compat, speed, build, complete, monkeypatch
+):
     """The agent names the demonstrations so that they are found from anywhere, with the hash of what the task makes of them."""
     monkeypatch.chdir(tmp_path)
     formats.write("recorded.npz", gliding((0.0,), speed=0.51))
     training = build(tiny(demonstrations="recorded.npz", compat=compat, n_steps=64))
     np.testing.assert_allclose(training.demonstrations.states[:, 36], speed)
-    training.run()
+    complete(training)
     metadata = load_agent(training.directory.agent).metadata
     assert metadata["demonstrations"] == str(tmp_path / "recorded.npz")
     assert metadata["demonstrations_hash"] == load_demonstrations("recorded.npz", task_commands("simple")).content_hash()
@@ -248,7 +256,7 @@ def test_the_expert_walks_under_the_tasks_command_or_as_recorded(tiny, gliding, 
     ("number", "error"),
     [pytest.param(signal.SIGINT, KeyboardInterrupt, marks=pytest.mark.extensive), (signal.SIGTERM, Terminated)],
 )
-def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monkeypatch, number, error, build, rows):
+def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monkeypatch, number, error, build, complete, rows):
     write = ProgressLog.write
 
     def interrupted(log, step, row):
@@ -258,7 +266,7 @@ def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monk
     monkeypatch.setattr(ProgressLog, "write", interrupted)
     training = build(tiny(checkpoint_every=1000.0))
     with pytest.raises(error):
-        training.run()
+        complete(training)
     (row,) = rows(training.directory.path)
     events = EventAccumulator(str(training.directory.path))
     events.Reload()
@@ -269,38 +277,39 @@ def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monk
         assert load_agent(path).metadata["step"] == "64"
         np.testing.assert_array_equal(
             load_agent(path).act(training.demonstrations.states[:10]),
-            training.agent.policy.actor.mean(training.demonstrations.states[:10]),
+            training.learner.policy.actor.mean(training.demonstrations.states[:10]),
         )
     assert not training.directory.result.exists()
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("before", [0, 64, 128])
-def test_a_signal_while_a_checkpoint_is_written_does_not_lose_what_it_holds(tiny, before):
+@pytest.mark.parametrize(("step", "saved"), [(64, [0, 64]), (128, [0, 64, 128])])
+def test_a_signal_while_a_checkpoint_is_written_does_not_lose_what_it_holds(tiny, complete, step, saved):
     class Impatient(Training):
-        def _save(self):
-            if self.counter.steps == before:
+        def save(self):
+            if self.counter.steps == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-            super()._save()
+            super().save()
 
     training = Impatient(find_start(tiny()))
     with pytest.raises(Terminated):
-        training.run()
-    assert training.directory.checkpoints.steps() == [0, 64, 128][: before // 64 + 1] if before else True
+        complete(training)
+    assert training.directory.checkpoints.steps() == saved
 
 
 @pytest.mark.filterwarnings("ignore:overflow encountered:RuntimeWarning")
 @pytest.mark.parametrize("pool", ["serial", pytest.param("loky", marks=pytest.mark.extensive)])
-def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_saved(tiny, pool, build, rows, after_update):
+def test_a_policy_whose_actions_are_not_finite_ends_the_run_after_its_agent_is_saved(tiny, pool, build, complete, rows):
     training = build(tiny(seed=5, pool=pool, n_workers=2, n_steps=192))
+    policy_step = training.learner.policy_step
 
-    def unbound():
-        training.agent.policy.log_std.data.fill_(200.0)  # a standard deviation that is more than float32 holds
-        training.agent.policy.sync()
+    def unbounded(batch, advantages):
+        policy_step(batch, advantages)
+        training.learner.policy.actor.std[:] = np.inf
 
-    after_update(64, unbound)
+    training.learner.policy_step = unbounded
     with pytest.raises(SamplingError, match=r"\(seed 5, spawn key \(2, \d\)\): .*: the policy's action is not finite"):
-        training.run()
-    steps = rows(training.directory.path)[-1]["step"]
-    assert load_agent(training.directory.agent).metadata["step"] == steps
+        complete(training)
+    assert [row["step"] for row in rows(training.directory.path)] == ["64"]
+    assert load_agent(training.directory.agent).metadata["step"] == "64"
     assert not training.directory.result.exists()
