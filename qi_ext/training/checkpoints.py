@@ -4,6 +4,7 @@ A part is anything with `state()`, which gives {name: numpy array or plain JSON}
 and raises KeyError, TypeError or ValueError where the state is of something else.
 """
 
+import functools
 import importlib.metadata
 import itertools
 import os
@@ -156,6 +157,7 @@ class Checkpoints:
             os.rename(self.directory(later), next(self.path / name for name in names if not (self.path / name).exists()))
 
 
+@functools.cache
 def library_versions():
     """The libraries that a run's numbers depend on, and their versions, in one line."""
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)

@@ -11,8 +11,8 @@ from tensorboard.summary.writer import event_file_writer
 
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.log import ProgressLog
-from qi_ext.training.loop import Training
 from qi_ext.training.resume import find_start
+from qi_ext.training.training import Training
 from qi_ext.utils.errors import Terminated
 from qi_ext.utils.tensor_file import read_tensors
 
@@ -39,14 +39,6 @@ def files_in_order(monkeypatch):
     monkeypatch.setattr(event_file_writer, "socket", SimpleNamespace(gethostname=lambda: str(time.time_ns())))
 
 
-@pytest.fixture(autouse=True, scope="module")
-def short_films():
-    """What a run that is evaluated ends with is a page of a second or two."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("qi_ext.report.page.FILM_SECONDS", 0.05)
-        yield
-
-
 @pytest.fixture
 def tiny(tmp_path):
     """tiny(algorithm="gail", **settings): settings of two updates of 64 steps of 4 envs, in this process.
@@ -67,12 +59,27 @@ def build():
 
 
 @pytest.fixture(scope="session")
-def run(build):
-    """run(settings, resume=""): the `Training` of a run that has come to its end; its `result` is what `run` returned."""
+def complete():
+    """complete(training): train it to its end, or find that it has come there; returns what is written of it."""
+
+    def to_its_end(training):
+        result = training.finished()
+        if result is None:
+            with training:
+                result = training.train()
+                training.directory.write_result(result)
+        return result | {"directory": str(training.directory.path)}
+
+    return to_its_end
+
+
+@pytest.fixture(scope="session")
+def run(build, complete):
+    """run(settings, resume=""): the `Training` of a run that has come to its end; its `result` is what `complete` returned."""
 
     def of(settings, resume=""):
         training = build(settings, resume)
-        training.result = training.run()
+        training.result = complete(training)
         return training
 
     return of
@@ -96,14 +103,14 @@ def after_update(monkeypatch):
 
 
 @pytest.fixture
-def stop(after_update, monkeypatch):
+def stop(after_update, complete, monkeypatch):
     """stop(training, step, number=signal.SIGINT): run it until it has been stopped by a signal after `step`; returns it."""
 
     def run_and_stop(training, step, number=signal.SIGINT):
         before = ProgressLog.write
         after_update(step, lambda: os.kill(os.getpid(), number))
         with pytest.raises(KeyboardInterrupt if number == signal.SIGINT else Terminated):
-            training.run()
+            complete(training)
         monkeypatch.setattr(ProgressLog, "write", before)
         return training
 

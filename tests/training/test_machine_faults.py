@@ -9,7 +9,7 @@ import pytest
 from qi_ext.utils.command_line import run_command
 
 # A thread of TensorBoard's that could not write must not say so in its own words.
-pytestmark = pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+pytestmark = [pytest.mark.extensive, pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")]
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 
 
