@@ -9,10 +9,9 @@ to read it.
 
 import time
 
-from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, say, take_rounds, write_medians
 
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
+from qi_ext.utils.command_line import run_command
 
 ROUNDS = 7
 PACKAGES = ("torch", "numpy", "mushroom-rl")
@@ -33,32 +32,25 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("learner.py", __doc__)
-    add_options(parser, ROUNDS)
+    parser = make_parser("learner.py", __doc__, ROUNDS)
     parser.add_argument("--threads", type=int, default=2, help="torch's, of both sides [2]", metavar="N")
     parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
-    options = parser.parse_args(arguments)
-    rounds = checked_rounds(options, ROUNDS)
-    if options.threads < 1:
-        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+    options = parse(parser, arguments, ROUNDS)
 
     from qi_ext.training.config import make_config
 
     config = make_config("hard", **(SETTINGS | ({"batch_size": 512} if options.quick else {})))
-    values = _measure(config, rounds, options)
-    print(f"{options.threads} threads, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    values = _measure(config, options)
+    print(f"{options.threads} threads, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
     print(f"approximation: Fisher products on {config.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
-    print()
-    for line in table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu"):
-        print(line)
-    if options.json:
-        facts = {"threads": options.threads, "rounds": rounds, "device": options.device, "cg_fraction": config.cg_fraction}
-        write_medians(options.json, values, facts)
+    print_table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu")
+    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")} | {"cg_fraction": config.cg_fraction}
+    write_medians(options.json, values, facts)
 
 
-def _measure(config, rounds, options):
-    """{name: [value of each round]}."""
-    from dataclasses import replace
+def _measure(config, options):
+    """Return {name: [value of each round]}."""
+    from contextlib import closing
 
     import numpy as np
     import torch
@@ -66,7 +58,7 @@ def _measure(config, rounds, options):
 
     from qi_ext.learning import make_learner
     from qi_ext.learning.device import choose_device
-    from qi_ext.sampling.pool_source import BatchedSampler
+    from qi_ext.sampling import PoolSource
     from qi_ext.tasks import QuadrupedDirection
 
     device, _ = choose_device(options.device)
@@ -76,18 +68,18 @@ def _measure(config, rounds, options):
         seed = np.random.SeedSequence(0)
         return make_learner(settings, environment.info, environment.demonstrations, seed, device)
 
-    ours, exact = build(config, device), build(replace(config, cg_fraction=1.0), device)
+    ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
-    sampler = BatchedSampler(environment, config.lanes_per_block, pool="serial")
-    n_steps = config.batch_size // config.n_envs
     say("gathering a batch")
-    _, rollouts = sampler.fragment(sampler.lanes(np.random.SeedSequence(1).spawn(config.n_envs)), ours.policy.actor, n_steps)
+    with closing(PoolSource(environment, config.n_envs, config.lanes_per_block, seed=1, pool="serial")) as source:
+        source.start(ours, n_steps=config.batch_size)
+        rollouts = source.collect()
     dataset = rollouts.dataset()
     torch.set_num_threads(options.threads)
     begun, weights = ours.state(), stock.policy.get_weights()
 
     def timed(learner, experience):
-        """Seconds of an update from the same beginning."""
+        """Return the seconds of an update from the same weights."""
         if learner is stock:
             learner.policy.set_weights(weights)
         else:
@@ -97,7 +89,7 @@ def _measure(config, rounds, options):
         return time.perf_counter() - began
 
     def seconds_of_phases():
-        """Seconds of each part of an update; on a GPU each is waited for, so that the update is one of its own."""
+        """Return the seconds of each part of an update; a GPU is waited for after each, so that the update is one of its own."""
         ours.load_state(begun)
         took, since = {}, time.perf_counter()
 
@@ -118,24 +110,19 @@ def _measure(config, rounds, options):
         note("rest", ours.diagnostics())
         return took
 
-    rows = []
-    for number in range(rounds + 1):
-        say(f"round {number} of {rounds}" if number else "warming up")
+    def take_round():
         of_stock, of_ours, of_exact = timed(stock, dataset), timed(ours, rollouts), timed(exact, rollouts)
         parts = seconds_of_phases()
-        if number:
-            rows.append(
-                {
-                    "update_speedup": of_stock / of_ours,
-                    "update_speedup_exact": of_stock / of_exact,
-                    "stock_seconds": of_stock,
-                    "ours_seconds": of_ours,
-                    "exact_seconds": of_exact,
-                    "share_saved": 1.0 - of_ours / of_exact,
-                }
-                | {f"share_{name}": parts[name] / sum(parts.values()) for name in ("policy", "critic", "discriminator")}
-            )
-    return {name: [row[name] for row in rows] for name in rows[0]}
+        return {
+            "update_speedup": of_stock / of_ours,
+            "update_speedup_exact": of_stock / of_exact,
+            "stock_seconds": of_stock,
+            "ours_seconds": of_ours,
+            "exact_seconds": of_exact,
+            "share_saved": 1.0 - of_ours / of_exact,
+        } | {f"share_{name}": parts[name] / sum(parts.values()) for name in ("policy", "critic", "discriminator")}
+
+    return take_rounds(options.rounds, take_round, warm_up=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The rounds of benchmarks/sampling.py: every contender takes its turn in each, on robots that walk."""
+"""The rounds of benchmarks/sampling.py: every contender takes its turn in each, on envs that walk."""
 
 import tempfile
 import time
@@ -11,7 +11,7 @@ import torch
 from bare_physics import BareProcesses, recorded
 from qi_ext.learning.factory import warm_start
 from stock_contenders import StockCore, VectorEnv, Walk, write_walks
-from tables import say
+from tables import say, take_rounds
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
@@ -21,7 +21,7 @@ from qi_ext.sampling.pool_source import BatchedSampler
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
 
-LANES = (8, 32, 128)
+N_ENVS = (8, 32, 128)
 # Enough noise to be a stochastic policy, too little to make a cloned one fall.
 STD = 0.02
 SEED = 0
@@ -29,8 +29,11 @@ SEED = 0
 
 @dataclass
 class Budget:
-    """epochs: of cloning. warm_up: steps of each robot that do not count. Steps of all robots together, a turn: batch, of the
-    pool, of bare physics and of one worker; stock, of the Core; vector, of the vector environment."""
+    """Budget of a contender's turn.
+
+    epochs: of cloning. warm_up: steps of each env that do not count. batch: steps of all envs together, of the pool, of bare
+    physics and of one worker; stock: those of the Core; vector: those of the vector environment.
+    """
 
     epochs: int
     warm_up: int
@@ -45,7 +48,7 @@ def budget(quick):
 
 
 class Rounds:
-    """Builds every contender, once; all but the one whose turn it is are idle."""
+    """Contenders, built once; all but the one whose turn it is are idle."""
 
     def __init__(self, n_workers, quick, stack):
         """stack: an ExitStack, which ends what is started here."""
@@ -55,7 +58,7 @@ class Rounds:
         torch.set_num_threads(1)
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         walks = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "walks.npz")
-        for_cloning, for_policy, for_lanes = np.random.SeedSequence(SEED).spawn(3)
+        for_cloning, for_policy, for_envs = np.random.SeedSequence(SEED).spawn(3)
         environment = QuadrupedDirection("hard", seed=SEED)
         lanes_per_block = make_config(task="hard").lanes_per_block
         write_walks(walks, environment.demonstrations)
@@ -75,20 +78,20 @@ class Rounds:
         )
 
         say("warming up")
-        self.lanes = {n: self._warmed_up(n, for_lanes) for n in LANES}
+        self.envs = {n: self._warmed_up(n, for_envs) for n in N_ENVS}
         self.vector.walk(n_workers * self.budget.warm_up)
         self.walks = {name: [] for name in ("pool", "AsyncVectorEnv", "stock Core")}
 
     def round(self):
-        """One round: {name: value} of every measure, with suffixes _8 and _128 for that many lanes and none for 32."""
+        """Return {name: value} of every measure, with suffixes _8 and _128 for that many envs and none for 32."""
         values = {}
-        for n in LANES:
+        for n in N_ENVS:
             suffix = "" if n == 32 else f"_{n}"
             values |= {f"{name}{suffix}": value for name, value in self._turns(n).items()}
         return values
 
     def _turns(self, n):
-        before, n_steps, total = self.lanes[n], self.budget.batch // n, self.budget.batch
+        before, n_steps, total = self.envs[n], self.budget.batch // n, self.budget.batch
         begin = time.perf_counter()
         after, rollouts = self.pool.fragment(before, self.actor, n_steps)
         pool = Walk(total, time.perf_counter() - begin, int(rollouts.episodes["fell"].sum()), float(rollouts.rewards.sum()))
@@ -116,20 +119,20 @@ class Rounds:
         return values | self._watched(n)
 
     def _watched(self, n):
-        """Where the time of a fragment goes, from the next one, which is not otherwise measured."""
+        """Return shares of the time of a fragment, from the next one, which is not otherwise measured."""
         pool = self.pool.pool
         self.pool.pool = watched = WatchedPool(pool)
         try:
             begin = time.perf_counter()
-            self.lanes[n], _ = self.pool.fragment(self.lanes[n], self.actor, self.budget.batch // n)
+            self.envs[n], _ = self.pool.fragment(self.envs[n], self.actor, self.budget.batch // n)
             seconds = (time.perf_counter() - begin) * self.n_workers
         finally:
             self.pool.pool = pool
-        busy, physics, policy = (sum(getattr(seen, name) for seen in watched.seen) for name in ("busy", "physics", "policy"))
+        busy, physics, policy = (sum(getattr(task, name) for task in watched.tasks) for name in ("busy", "physics", "policy"))
         return {
             "bytes_sent_per_step": watched.bytes_sent() / self.budget.batch,
             "bytes_received_per_step": watched.bytes_received() / self.budget.batch,
-            "worker_rss_mb": max(seen.rss_mb for seen in watched.seen),
+            "worker_rss_mb": max(task.rss_mb for task in watched.tasks),
             "share_policy": policy / seconds,
             "share_observation": (busy - physics - policy) / seconds,
             "share_physics": physics / seconds,
@@ -137,29 +140,26 @@ class Rounds:
         }
 
     def _warmed_up(self, n, seed):
-        lanes, _ = self.pool.fragment(self.pool.lanes(seed.spawn(n)), self.actor, self.budget.warm_up)
-        # Time limits spread out, as in a long run; otherwise they would all fall into the same fragment.
-        lanes.step[:] = np.arange(n) * a1.HORIZON // n
-        return lanes
+        envs, _ = self.pool.fragment(self.pool.lanes(seed.spawn(n)), self.actor, self.budget.warm_up)
+        # Spread out, as in a long run, or all time limits would fall into the same fragment.
+        envs.step[:] = np.arange(n) * a1.HORIZON // n
+        return envs
 
 
 def measure(n_workers, rounds, quick):
-    """Run the rounds; returns {name: [value of each round]} and {contender: how it walked, a `Walk`}."""
+    """Run the rounds. Returns {name: [value of each round]} and {contender: a `Walk` of all rounds}."""
     with ExitStack() as stack:
         contenders = Rounds(n_workers, quick, stack)
-        rows = []
-        for i in range(rounds):
-            say(f"round {i + 1} of {rounds}")
-            rows.append(contenders.round())
+        values = take_rounds(rounds, contenders.round)
     walks = {
         name: Walk(*(sum(getattr(walk, field) for walk in parts) for field in ("steps", "seconds", "falls", "reward")))
         for name, parts in contenders.walks.items()
     }
-    return {name: [row[name] for row in rows] for name in rows[0]}, walks
+    return values, walks
 
 
 def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):
-    """A policy of the standard size that walks as the demonstrations do."""
+    """Return a policy of the standard size, cloned from the demonstrations."""
     config = make_config(task="hard", warm_start_std=STD)
     policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy_hidden, config.initial_std, for_policy)
     policy.normalizer.update(torch.from_numpy(demonstrations.dataset()["states"]))

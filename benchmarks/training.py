@@ -13,10 +13,9 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, say, take_rounds, write_medians
 
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
+from qi_ext.utils.command_line import run_command
 
 ROUNDS = 5
 PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
@@ -44,46 +43,33 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("training.py", __doc__)
-    add_options(parser, ROUNDS)
+    parser = make_parser("training.py", __doc__, ROUNDS)
     parser.add_argument("--workers", type=str, default="2", help="processes of the pool, or auto [2]", metavar="N")
     parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
     parser.add_argument("--threads", type=int, default=2, help="torch's, in the stock loop [2]", metavar="N")
-    options = parser.parse_args(arguments)
-    rounds = checked_rounds(options, ROUNDS)
-    if options.threads < 1:
-        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+    options = parse(parser, arguments, ROUNDS)
 
     # Here, because the pool's workers import this file.
     from qi_ext.training.config import make_config
 
     settings = SETTINGS | {"n_workers": options.workers, "device": options.device}
-    if options.quick:
-        settings |= {"batch_size": 256, "warm_start": 1}
-    else:
-        settings |= {"warm_start": 60}
-    config = make_config("hard", **settings)
-    values = _measure(config, rounds, options.threads)
-    print(f"{options.workers} workers, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
-    print()
-    for line in table(MEASURES, values, COLUMNS, judged=options.workers == "2" and options.device == "cpu"):
-        print(line)
-    if options.json:
-        write_medians(options.json, values, {"workers": options.workers, "rounds": rounds, "device": options.device})
+    settings |= {"batch_size": 256, "warm_start": 1} if options.quick else {"warm_start": 60}
+    values = _measure(make_config("hard", **settings), options)
+    print(f"{options.workers} workers, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    print_table(MEASURES, values, COLUMNS, judged=options.workers == "2" and options.device == "cpu")
+    write_medians(options.json, values, {name: getattr(options, name) for name in ("workers", "rounds", "device")})
 
 
-def _measure(config, rounds, threads):
-    """{name: [value of each round]}."""
+def _measure(config, options):
+    """Return {name: [value of each round]}."""
     with ExitStack() as stack:
         walks = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "walks.npz")
-        contenders = {suffix: _Loops(config, walks, suffix == "", threads, stack) for suffix in COLUMNS.values()}
-        rows = []
-        for number in range(rounds + 1):
-            say(f"round {number} of {rounds}" if number else "warming up")
-            row = {f"{name}{suffix}": value for suffix, loops in contenders.items() for name, value in loops.round().items()}
-            if number:
-                rows.append(row)
-    return {name: [row[name] for row in rows] for name in rows[0]}
+        contenders = {suffix: _Loops(config, walks, suffix == "", options.threads, stack) for suffix in COLUMNS.values()}
+
+        def take_round():
+            return {f"{name}{suffix}": value for suffix, loops in contenders.items() for name, value in loops.round().items()}
+
+        return take_rounds(options.rounds, take_round, warm_up=True)
 
 
 class _Loops:
@@ -135,7 +121,7 @@ class _Loops:
         }
 
     def _ours(self, overlap):
-        """Steps per second from the end of one update to that of another; the next batch may be under way at both."""
+        """Return steps per second from the end of one update to that of another; the next batch may be under way at both."""
         size, ends = self.config.batch_size, []
         self._torch.set_num_threads(self.config.learner_threads)
         self.core.overlap = overlap
@@ -144,22 +130,22 @@ class _Loops:
         return 2 * size / (ends[2] - ends[0])
 
     def _pool(self):
-        """Steps per second of the pool with the policy as it is now, from the lanes as they are now."""
-        lanes, actor, size = self.core.path.lanes, self.core.agent.policy.actor, self.config.batch_size
+        """Return steps per second of the pool with policy and envs as they are now."""
+        envs, actor, size = self.core.path.lanes, self.core.agent.policy.actor, self.config.batch_size
         began = time.perf_counter()
         for _ in range(2):
-            lanes, _ = self.core.path.sampler.fragment(lanes, actor, size // len(lanes))
+            envs, _ = self.core.path.sampler.fragment(envs, actor, size // len(envs))
         return 2 * size / (time.perf_counter() - began)
 
     def _stock(self):
-        """Steps per second of one batch and its fit, and of the batch alone."""
+        """Return steps per second of one batch and its fit, and of the batch alone."""
         from mushroom_rl.core import Core
 
         self._torch.set_num_threads(self._threads)
         agent, seconds = self.stock_agent, []
 
         class Timed:
-            """The agent, but that its fit is timed."""
+            """The agent with a clock around its fit."""
 
             def __getattr__(self, name):
                 return getattr(agent, name)
