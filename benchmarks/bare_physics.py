@@ -18,16 +18,17 @@ def replay(model, data, n_substeps, state, controls):
         mujoco.mj_step(model, data, n_substeps)
 
 
-def recorded(specification, envs, rollouts):
-    """Return [(state, controls (t, 12)), ...] of the simulation in `rollouts`, which began at `envs`.
+def recorded(spec, envs, rollouts):
+    """Return [(state, controls (t, 12)), ...] of the simulation in `rollouts`.
 
-    One for each env under way, up to the end of its first episode: where the next one starts is not recorded.
+    spec: the `EnvSpec`. envs: {name: array}, `PoolSource.state` before the rollouts. One item for each env under way, up to the
+    end of its first episode: where the next one starts is not recorded.
     """
     controls = np.zeros(rollouts.actions.shape)
-    controls[..., specification.actuators] = rollouts.actions * specification.scale + specification.offset
+    controls[..., spec.addresses.actuators] = rollouts.actions * spec.scale + spec.offset
     ended = rollouts.absorbing | rollouts.truncated
     ends = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, ended.shape[1])
-    return [(envs.state[i], controls[i, : ends[i]]) for i in np.flatnonzero(envs.running)]
+    return [(envs["state"][i], controls[i, : ends[i]]) for i in np.flatnonzero(envs["running"])]
 
 
 def shares(replays, n_processes, n_steps):
@@ -47,14 +48,14 @@ def shares(replays, n_processes, n_steps):
 class BareProcesses:
     """Processes that replay recorded controls, started once and idle between measurements."""
 
-    def __init__(self, specification, n_processes):
+    def __init__(self, spec, n_processes):
         context = multiprocessing.get_context("spawn")
         # Kept, because its shared memory is used for other things once the parent's barrier is gone.
         self._barrier = context.Barrier(n_processes)
         self._pipes = []
         for _ in range(n_processes):
             ours, theirs = context.Pipe()
-            arguments = (theirs, self._barrier, specification.model, specification.n_substeps)
+            arguments = (theirs, self._barrier, spec.model, spec.n_substeps)
             context.Process(target=_serve, args=arguments, daemon=True).start()
             # Then only the process holds it, so that its end, for whatever cause, is noticed here.
             theirs.close()

@@ -56,10 +56,10 @@ def _measure(config, options):
     import torch
     from stock_learner import StockImitation
 
-    from qi_ext.learning import make_learner
     from qi_ext.learning.device import choose_device
     from qi_ext.sampling import PoolSource
     from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.training.learner import make_learner
 
     device, _ = choose_device(options.device)
     environment = QuadrupedDirection("hard", seed=0)
@@ -89,7 +89,7 @@ def _measure(config, options):
         return time.perf_counter() - began
 
     def seconds_of_phases():
-        """Return the seconds of each part of an update; a GPU is waited for after each, so that the update is one of its own."""
+        """Return the seconds of each part of an update of its own, because a GPU is waited for after each part."""
         ours.load_state(begun)
         took, since = {}, time.perf_counter()
 

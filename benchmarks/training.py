@@ -78,14 +78,13 @@ class _Loops:
     def __init__(self, config, walks, walking, threads, stack):
         import numpy as np
         import torch
-        from qi_ext.learning.factory import warm_start
         from stock_contenders import stock_a1, write_walks
         from stock_learner import StockImitation
 
-        from qi_ext.learning import make_learner
         from qi_ext.learning.device import choose_device
-        from qi_ext.sampling import ParallelCore
+        from qi_ext.sampling import ParallelCore, PoolSource
         from qi_ext.tasks import QuadrupedDirection
+        from qi_ext.training.learner import make_learner, warm_start
 
         self.config, self._threads, self._torch = config, threads, torch
         environment = QuadrupedDirection("hard", seed=0)
@@ -93,16 +92,16 @@ class _Loops:
         write_walks(walks, demonstrations)
         device, _ = choose_device(config.device)
 
-        def agent(device):
+        def learner(device):
             return make_learner(config, environment.info, demonstrations, np.random.SeedSequence(0), device)
 
-        ours, for_stock = agent(device), agent("cpu")
+        self.ours, for_stock = learner(device), learner("cpu")
         if walking:
             say("cloning the demonstrations")
-            warm_start(config, ours.policy, demonstrations, config.warm_start, np.random.SeedSequence(1))
-            for_stock.load_state(ours.state())
-        self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
-        stack.enter_context(closing(self.core))
+            warm_start(config, self.ours.policy, demonstrations, np.random.SeedSequence(1))
+            for_stock.load_state(self.ours.state())
+        self.source = stack.enter_context(closing(PoolSource(environment, **dict(config.sampling), seed=0)))
+        self.core = ParallelCore(self.ours, environment, source=self.source)
         self.stock_agent = StockImitation(for_stock)
         self.stock_environment = stock_a1(walks)
         self.stock_environment.seed(0)
@@ -122,20 +121,27 @@ class _Loops:
 
     def _ours(self, overlap):
         """Return steps per second from the end of one update to that of another; the next batch may be under way at both."""
-        size, ends = self.config.batch_size, []
+        from qi_ext.training.loop import learn
+
+        size = self.config.batch_size
         self._torch.set_num_threads(self.config.learner_threads)
-        self.core.overlap = overlap
-        self.core.callbacks_fit = [lambda dataset: ends.append(time.perf_counter())]
-        self.core.learn(n_steps=4 * size, n_steps_per_fit=size, quiet=True)
+        if overlap:
+            run = _Run(self.source, self.ours, size, n_updates=4)
+            learn(run)
+            ends = run.ends
+        else:
+            ends = []
+            self.core.callbacks_fit = [lambda dataset: ends.append(time.perf_counter())]
+            self.core.learn(n_steps=4 * size, n_steps_per_fit=size, quiet=True)
         return 2 * size / (ends[2] - ends[0])
 
     def _pool(self):
         """Return steps per second of the pool with policy and envs as they are now."""
-        envs, actor, size = self.core.path.lanes, self.core.agent.policy.actor, self.config.batch_size
         began = time.perf_counter()
         for _ in range(2):
-            envs, _ = self.core.path.sampler.fragment(envs, actor, size // len(envs))
-        return 2 * size / (time.perf_counter() - began)
+            self.source.start(self.ours, n_steps=self.config.batch_size)
+            self.source.collect()
+        return 2 * self.config.batch_size / (time.perf_counter() - began)
 
     def _stock(self):
         """Return steps per second of one batch and its fit, and of the batch alone."""
@@ -160,6 +166,37 @@ class _Loops:
         core.learn(n_steps=self.config.batch_size, n_steps_per_fit=self.config.batch_size, quiet=True)
         whole = time.perf_counter() - began
         return self.config.batch_size / whole, self.config.batch_size / (whole - sum(seconds))
+
+
+class _Run:
+    """A run of some updates for `training.loop.learn`, without directory and checkpoints. ends: when each update ended."""
+
+    def __init__(self, source, learner, batch_size, n_updates):
+        import numpy as np
+
+        from qi_ext.training.episode_counter import EpisodeCounter
+        from qi_ext.utils.signals import Signals
+
+        self.source, self.learner, self.batch_size = source, learner, batch_size
+        self.n_steps = n_updates * batch_size
+        self.counter, self.signals = EpisodeCounter(), Signals()
+        self.measured = np.ones(source.n_envs, dtype=bool)
+        self.ends = []
+
+    def is_over(self):
+        return self.counter.steps >= self.n_steps
+
+    def is_checkpoint_due(self):
+        return False
+
+    def note(self, rollouts, diagnostics, seconds):
+        self.ends.append(time.perf_counter())
+
+    def save(self):
+        pass
+
+    def say_stopped(self):
+        pass
 
 
 if __name__ == "__main__":

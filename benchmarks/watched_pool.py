@@ -25,7 +25,7 @@ class TaskTime:
 
 
 class WatchedPool:
-    """Stand-in for a sampler's `pool` that watches tasks; `tasks` holds a `TaskTime` for each."""
+    """Stand-in for the pool of a `PoolSource` that watches tasks; `tasks` holds a `TaskTime` for each."""
 
     def __init__(self, pool):
         self.tasks = []
@@ -33,7 +33,7 @@ class WatchedPool:
         self._sent, self._received = [], []
 
     def run(self, function, tasks, name):
-        """Run tasks of `worker.fragment` as `Pool.run` does."""
+        """Run tasks of `physics.step_fragment` as `Pool.run` does."""
         self._sent = [(function, *task) for task in tasks]
         for index, (result, task) in self._pool.run(_watched, self._sent, name):
             self.tasks.append(task)
@@ -54,17 +54,17 @@ class _TimedController:
         self.controller = controller
         self.seconds = 0.0
 
-    def begin(self, block, lane):
-        self.controller.begin(block, lane)
+    def begin(self, block, env):
+        self.controller.begin(block, env)
 
-    def actions(self, block, observations, lanes):
+    def actions(self, block, observations, envs):
         begin = time.perf_counter()
-        actions = self.controller.actions(block, observations, lanes)
+        actions = self.controller.actions(block, observations, envs)
         self.seconds += time.perf_counter() - begin
         return actions
 
 
-def _watched(function, key, lanes, rows, controller, n_steps):
+def _watched(function, key, envs, rows, controller, n_steps):
     controller = _TimedController(controller)
     step, physics = mujoco.mj_step, 0.0
 
@@ -77,7 +77,7 @@ def _watched(function, key, lanes, rows, controller, n_steps):
     mujoco.mj_step = timed_step
     begin = time.perf_counter()
     try:
-        result = function(key, lanes, rows, controller, n_steps)
+        result = function(key, envs, rows, controller, n_steps)
     finally:
         mujoco.mj_step = step
     return result, TaskTime(time.perf_counter() - begin, physics, controller.seconds, _rss_mb())
