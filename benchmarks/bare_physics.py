@@ -1,4 +1,4 @@
-"""Bare MuJoCo in as many processes as the pool has workers: what the pool would do if all but physics cost nothing."""
+"""Bare MuJoCo in as many processes as the pool has workers: the speed of the pool if all but physics cost nothing."""
 
 import multiprocessing
 import time
@@ -18,28 +18,29 @@ def replay(model, data, n_substeps, state, controls):
         mujoco.mj_step(model, data, n_substeps)
 
 
-def recorded(specification, lanes, rollouts):
-    """[(state, controls (t, 12)), ...]: what was simulated in `rollouts`, which began at `lanes`.
+def recorded(spec, envs, rollouts):
+    """Return [(state, controls (t, 12)), ...] of the simulation in `rollouts`.
 
-    One for each lane under way, up to the end of its first episode: where the next one starts is not recorded.
+    spec: the `EnvSpec`. envs: {name: array}, `PoolSource.state` before the rollouts. One item for each env under way, up to the
+    end of its first episode: where the next one starts is not recorded.
     """
     controls = np.zeros(rollouts.actions.shape)
-    controls[..., specification.actuators] = rollouts.actions * specification.scale + specification.offset
+    controls[..., spec.addresses.actuators] = rollouts.actions * spec.scale + spec.offset
     ended = rollouts.absorbing | rollouts.truncated
     ends = np.where(ended.any(axis=1), ended.argmax(axis=1) + 1, ended.shape[1])
-    return [(lanes.state[i], controls[i, : ends[i]]) for i in np.flatnonzero(lanes.running)]
+    return [(envs["state"][i], controls[i, : ends[i]]) for i in np.flatnonzero(envs["running"])]
 
 
 def shares(replays, n_processes, n_steps):
-    """`n_steps` steps of `replays`, as equal shares: each process begins with a lane of its own and goes on to the next."""
+    """Split `n_steps` steps of `replays` equally: each process begins with an env of its own and goes on to the next."""
     parts = []
     for process in range(n_processes):
-        part, left, lane = [], n_steps // n_processes, process * len(replays) // n_processes
+        part, left, env = [], n_steps // n_processes, process * len(replays) // n_processes
         while left:
-            state, controls = replays[lane % len(replays)]
+            state, controls = replays[env % len(replays)]
             part.append((state, controls[:left]))
             left -= len(part[-1][1])
-            lane += 1
+            env += 1
         parts.append(part)
     return parts
 
@@ -47,21 +48,21 @@ def shares(replays, n_processes, n_steps):
 class BareProcesses:
     """Processes that replay recorded controls, started once and idle between measurements."""
 
-    def __init__(self, specification, n_processes):
+    def __init__(self, spec, n_processes):
         context = multiprocessing.get_context("spawn")
         # Kept, because its shared memory is used for other things once the parent's barrier is gone.
-        self._together = context.Barrier(n_processes)
+        self._barrier = context.Barrier(n_processes)
         self._pipes = []
         for _ in range(n_processes):
             ours, theirs = context.Pipe()
-            arguments = (theirs, self._together, specification.model, specification.n_substeps)
+            arguments = (theirs, self._barrier, spec.model, spec.n_substeps)
             context.Process(target=_serve, args=arguments, daemon=True).start()
-            # Only the process holds it then, so that its end, of whatever cause, is noticed here.
+            # Then only the process holds it, so that its end, for whatever cause, is noticed here.
             theirs.close()
             self._pipes.append(ours)
 
     def rate(self, replays, n_steps):
-        """Steps per second of `n_steps` steps of `replays`, from the first process's start to the last one's end."""
+        """Return steps per second of `n_steps` steps of `replays`, from the first process's start to the last one's end."""
         parts = shares(replays, len(self._pipes), n_steps)
         for pipe, part in zip(self._pipes, parts, strict=True):
             pipe.send(part)
@@ -73,10 +74,10 @@ class BareProcesses:
             pipe.send(None)
 
 
-def _serve(pipe, together, model, n_substeps):
+def _serve(pipe, barrier, model, n_substeps):
     data = mujoco.MjData(model)
     while (part := pipe.recv()) is not None:
-        together.wait()
+        barrier.wait()
         begin = time.perf_counter()
         for state, controls in part:
             replay(model, data, n_substeps, state, controls)

@@ -2,7 +2,7 @@
 
     python benchmarks/kill_and_resume.py --kills 20 --json FILE
 
-Every bit of the last checkpoint must be the same (weights, optimizers, lanes, generators), every row of progress.csv but for
+Every bit of the last checkpoint must be the same (weights, optimizers, envs, generators), every row of progress.csv but for
 what the clock says, and TensorBoard must show each update once. Some runs go on with another number of workers. Exits with 1
 if anything differs.
 """
@@ -30,7 +30,7 @@ from qi_ext.utils.tensor_file import read_tensors
 ROOT = Path(__file__).parents[1]
 WORKERS = ("1", "2", "3")
 MORE_BATCHES = 4  # than kills, so that each comes before the end
-LOOK_EVERY = 0.005  # s
+POLL_SECONDS = 0.005
 
 # A checkpoint about every other update, so that there is something to lose.
 FULL = {"batch_size": 4096, "checkpoint_every": 0.1, "warm_start": 1, "pool": "loky"}
@@ -40,13 +40,17 @@ QUICK |= {"policy_hidden": 16, "critic_hidden": 16, "discriminator_hidden": 16}
 
 @dataclass
 class Leg:
-    """What a run did between its start, or a kill, and the next kill, or its end."""
+    """Part of a run, from its start or a kill to the next kill or its end.
+
+    begun_at: step that it went on from. ended_at: step of the last row. passed_over: number of checkpoints that could not be
+    read. started: whether it came to the training.
+    """
 
     workers: str
-    begun_at: int  # step
-    ended_at: int  # step of the last row
-    passed_over: int  # checkpoints
-    started: bool  # whether it came to the training
+    begun_at: int
+    ended_at: int
+    passed_over: int
+    started: bool
     killed: bool
 
 
@@ -71,7 +75,7 @@ def main(arguments=None):
         run(settings, alone, resume=False)
         seconds = json.loads((alone / "0" / "result.json").read_text())["training_seconds"]
         print(f"left alone: {n_batches} updates in {seconds:.0f} s")
-        legs = killed_often(settings, killed, options.kills, seconds / n_batches, random.Random(options.seed))
+        legs = run_with_kills(settings, killed, options.kills, seconds / n_batches, random.Random(options.seed))
         found = differences(alone / "0", killed / "0")
     values = summary(legs) | {"updates": n_batches, "differences": len(found)}
     if values["kills"] < options.kills:
@@ -88,13 +92,13 @@ def main(arguments=None):
     return 1 if found else 0
 
 
-def killed_often(settings, results_dir, kills, seconds, moments):
-    """Start the run, kill it at random moments, resume it after each; the `Leg`s of it. seconds: an update takes about."""
+def run_with_kills(settings, results_dir, kills, update_seconds, moments):
+    """Start a run, kill it at random moments, and resume it after each. Returns its `Leg`s."""
     n_batches = settings["n_steps"] // settings["batch_size"]
     legs = []
-    # As many rows, then up to one and a half updates more; rows of before the last kill count, so that starts are hit as well.
+    # A kill comes up to one and a half updates after a row, also one from before the last kill, so that starts are hit, too.
     for batch in sorted(moments.sample(range(n_batches - 2), kills)):
-        delay = moments.uniform(0.0, 1.5 * seconds)
+        delay = moments.uniform(0.0, 1.5 * update_seconds)
         leg = run(settings, results_dir, bool(legs), moments.choice(WORKERS), (batch * settings["batch_size"], delay))
         begun = f"begun at step {leg.begun_at:,}" if leg.started else "still starting"
         print(f"kill {len(legs) + 1}: {leg.workers} workers, {begun}; last row of step {leg.ended_at:,}", flush=True)
@@ -102,82 +106,67 @@ def killed_often(settings, results_dir, kills, seconds, moments):
     return [*legs, run(settings, results_dir, True, moments.choice(WORKERS))]
 
 
-def run(settings, results_dir, resume, workers="2", moment=None):
-    """The launcher, until its end, or until `moment`, (step, delay), so many seconds after that step was logged; a `Leg`."""
+def run(settings, results_dir, resume, workers="2", kill_at=None):
+    """Run the launcher to its end, or kill it. kill_at: (step, seconds after that step was logged). Returns a `Leg`."""
     command = [sys.executable, str(ROOT / "launchers" / "run_gail.py"), "--results_dir", str(results_dir)]
     command += [f"--{name}={value}" for name, value in settings.items()]
     command += [f"--n_workers={workers}", *(["--resume=auto"] if resume else [])]
     if settings["pool"] == "serial" and workers != "1":
         command += ["--pool=loky"]
+    progress = results_dir / "0" / "progress.csv"
     with tempfile.TemporaryFile("w+") as output:
         environment = os.environ | {"PYTHONPATH": str(ROOT)}
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, env=environment)
         try:
-            if moment is not None:
-                wait_for(process, results_dir / "0" / "progress.csv", *moment)
+            if kill_at is not None:
+                wait_for_step(process, progress, *kill_at)
                 process.kill()
         finally:
             process.wait()
         output.seek(0)
-        said = output.read()
+        printed = output.read()
     if process.returncode not in (0, -signal.SIGKILL):
-        raise RuntimeError(f"the run ended with exit code {process.returncode}:\n{said}")
-    begun = re.search(r"^going on from step ([\d,]+)$", said, re.MULTILINE)
+        raise RuntimeError(f"the run ended with exit code {process.returncode}:\n{printed}")
+    begun = re.search(r"^going on from step ([\d,]+)$", printed, re.MULTILINE)
     return Leg(
         workers=workers,
-        begun_at=int(begun.group(1).replace(",", "")) if begun else 0,
-        ended_at=last_step(results_dir / "0" / "progress.csv"),
-        passed_over=len(re.findall(r"^passed over: ", said, re.MULTILINE)),
-        started="run directory: " in said,
+        begun_at=int(begun[1].replace(",", "")) if begun else 0,
+        ended_at=last_step(progress),
+        passed_over=len(re.findall(r"^passed over: ", printed, re.MULTILINE)),
+        started="run directory: " in printed,
         killed=process.returncode != 0,
     )
 
 
-def wait_for(process, path, step, delay):
-    """Until so long after `path` had a row of that step; or until the process has ended."""
-    until = None if step else time.monotonic()
-    while process.poll() is None:
-        now = time.monotonic()
+def wait_for_step(process, path, step, delay):
+    """Wait until `delay` seconds after the progress.csv at `path` has come to a step, or until the process has ended."""
+    until = None if step else time.monotonic() + delay
+    while process.poll() is None and (until is None or time.monotonic() < until):
         if until is None and last_step(path) >= step:
-            until = now
-        if until is not None and now >= until + delay:
-            return
-        time.sleep(LOOK_EVERY)
+            until = time.monotonic() + delay
+        time.sleep(POLL_SECONDS)
 
 
 def last_step(path):
-    """Of the last whole row; 0 where there is none."""
-    try:
-        lines = path.read_text().splitlines(keepends=True)
-    except FileNotFoundError:
-        return 0
+    """Return the step of the last whole row of a progress.csv; 0 where there is none."""
+    lines = path.read_text().splitlines(keepends=True) if path.exists() else []
     whole = [line for line in lines[1:] if line.endswith("\n")]
     return int(whole[-1].split(",")[0]) if whole else 0
 
 
 def differences(alone, killed):
-    """In what two run directories differ, a list of texts."""
-    found = []
+    """Return texts that name what differs between two run directories."""
     (first, data), (second, other) = (last_checkpoint(directory) for directory in (alone, killed))
-    found += [f"checkpoint: {name} is not in both" for name in first.keys() ^ second.keys()]
+    found = [f"checkpoint: {name} is not in both" for name in first.keys() ^ second.keys()]
     for name in first.keys() & second.keys():
         one, two = first[name], second[name]
         if (one.dtype, one.shape, one.tobytes()) != (two.dtype, two.shape, two.tobytes()):
             found.append(f"checkpoint: {name}")
     found += [f"checkpoint: {name}" for name in ("step", "score", "parts") if data[name] != other[name]]
-    rows = [read_rows(directory) for directory in (alone, killed)]
-    if rows[0] != rows[1]:
+    if read_rows(alone) != read_rows(killed):
         found.append("progress.csv")
-    curves = [read_curves(directory) for directory in (alone, killed)]
-    found += [f"TensorBoard: {tag}" for tag in sorted(curves[0].keys() | curves[1].keys()) if differ(curves, tag)]
-    return found
-
-
-def differ(curves, tag):
-    one, two = (curve.get(tag) for curve in curves)
-    if one is not None and two is not None and tag.startswith("time/"):
-        return [step for step, _ in one] != [step for step, _ in two]
-    return one != two
+    first, second = read_curves(alone), read_curves(killed)
+    return found + [f"TensorBoard: {tag}" for tag in sorted(first.keys() | second.keys()) if first.get(tag) != second.get(tag)]
 
 
 def last_checkpoint(directory):
@@ -186,7 +175,7 @@ def last_checkpoint(directory):
 
 
 def read_rows(directory):
-    """progress.csv without what the clock says."""
+    """Return the rows of progress.csv without the columns that are clock times."""
     from qi_ext.training.log import tag
 
     with open(directory / "progress.csv", newline="") as file:
@@ -195,17 +184,20 @@ def read_rows(directory):
 
 
 def read_curves(directory):
-    """TensorBoard's scalars: {tag: [(step, value)]}."""
+    """Return TensorBoard's scalars, {tag: [(step, value)]}, without the values of clock times."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of what a resumed run takes back, as it should
     events = EventAccumulator(str(directory), size_guidance={"scalars": 0})
     events.Reload()
-    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    return {
+        tag: [(event.step, None if tag.startswith("time/") else event.value) for event in events.Scalars(tag)]
+        for tag in events.Tags()["scalars"]
+    }
 
 
 def summary(legs):
-    """Figures of the kills, {name: number}."""
+    """Return {name: number} about the kills."""
     kills, resumed = legs[:-1], legs[1:]
     return {
         "kills": sum(leg.killed for leg in kills),

@@ -8,12 +8,10 @@ to read it.
 """
 
 import time
-from contextlib import closing
 
-from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, say, take_rounds, write_medians
 
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
+from qi_ext.utils.command_line import run_command
 
 ROUNDS = 7
 PACKAGES = ("torch", "numpy", "mushroom-rl")
@@ -34,37 +32,32 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("learner.py", __doc__)
-    add_options(parser, ROUNDS)
+    parser = make_parser("learner.py", __doc__, ROUNDS)
     parser.add_argument("--threads", type=int, default=2, help="torch's, of both sides [2]", metavar="N")
     parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
-    options = parser.parse_args(arguments)
-    rounds = checked_rounds(options, ROUNDS)
-    if options.threads < 1:
-        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+    options = parse(parser, arguments, ROUNDS)
 
     from qi_ext.training.config import make_config
 
     config = make_config("hard", **(SETTINGS | ({"batch_size": 512} if options.quick else {})))
-    values = _measure(config, rounds, options)
-    print(f"{options.threads} threads, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
-    print(f"approximation: Fisher products on {config.trpo.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
-    print()
-    for line in table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu"):
-        print(line)
-    if options.json:
-        facts = {"threads": options.threads, "rounds": rounds, "device": options.device, "cg_fraction": config.trpo.cg_fraction}
-        write_medians(options.json, values, facts)
+    values = _measure(config, options)
+    print(f"{options.threads} threads, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    print(f"approximation: Fisher products on {config.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
+    print_table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu")
+    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")} | {"cg_fraction": config.cg_fraction}
+    write_medians(options.json, values, facts)
 
 
-def _measure(config, rounds, options):
-    """{name: [value of each round]}."""
+def _measure(config, options):
+    """Return {name: [value of each round]}."""
+    from contextlib import closing
+
     import numpy as np
     import torch
     from stock_learner import StockImitation
 
     from qi_ext.learning.device import choose_device
-    from qi_ext.sampling.pool_source import PoolSource
+    from qi_ext.sampling import PoolSource
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.learner import make_learner
 
@@ -78,16 +71,15 @@ def _measure(config, rounds, options):
     ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
     say("gathering a batch")
-    sampling = config.sampling
-    with closing(PoolSource(environment, sampling.n_envs, sampling.lanes_per_block, seed=1, pool="serial")) as source:
-        source.start(ours, config.trpo.batch_size)
+    with closing(PoolSource(environment, config.n_envs, config.lanes_per_block, seed=1, pool="serial")) as source:
+        source.start(ours, n_steps=config.batch_size)
         rollouts = source.collect()
     dataset = rollouts.dataset()
     torch.set_num_threads(options.threads)
     begun, weights = ours.state(), stock.policy.get_weights()
 
     def timed(learner, experience):
-        """Seconds of an update from the same beginning."""
+        """Return the seconds of an update from the same weights."""
         if learner is stock:
             learner.policy.set_weights(weights)
         else:
@@ -97,7 +89,7 @@ def _measure(config, rounds, options):
         return time.perf_counter() - began
 
     def seconds_of_phases():
-        """Seconds of each part of an update; on a GPU each is waited for, so that the update is one of its own."""
+        """Return the seconds of each part of an update of its own, because a GPU is waited for after each part."""
         ours.load_state(begun)
         took, since = {}, time.perf_counter()
 
@@ -118,24 +110,19 @@ def _measure(config, rounds, options):
         note("rest", ours.diagnostics())
         return took
 
-    rows = []
-    for number in range(rounds + 1):
-        say(f"round {number} of {rounds}" if number else "warming up")
+    def take_round():
         of_stock, of_ours, of_exact = timed(stock, dataset), timed(ours, rollouts), timed(exact, rollouts)
         parts = seconds_of_phases()
-        if number:
-            rows.append(
-                {
-                    "update_speedup": of_stock / of_ours,
-                    "update_speedup_exact": of_stock / of_exact,
-                    "stock_seconds": of_stock,
-                    "ours_seconds": of_ours,
-                    "exact_seconds": of_exact,
-                    "share_saved": 1.0 - of_ours / of_exact,
-                }
-                | {f"share_{name}": parts[name] / sum(parts.values()) for name in ("policy", "critic", "discriminator")}
-            )
-    return {name: [row[name] for row in rows] for name in rows[0]}
+        return {
+            "update_speedup": of_stock / of_ours,
+            "update_speedup_exact": of_stock / of_exact,
+            "stock_seconds": of_stock,
+            "ours_seconds": of_ours,
+            "exact_seconds": of_exact,
+            "share_saved": 1.0 - of_ours / of_exact,
+        } | {f"share_{name}": parts[name] / sum(parts.values()) for name in ("policy", "critic", "discriminator")}
+
+    return take_rounds(options.rounds, take_round, warm_up=True)
 
 
 if __name__ == "__main__":

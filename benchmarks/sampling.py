@@ -6,14 +6,14 @@ All walk: a policy cloned from the demonstrations acts, and bare physics replays
 rounds of each round's ratio, and writes the medians as one flat JSON object. benchmarks/README.md says how to read it.
 """
 
-from tables import Measure, add_options, checked_rounds, machine, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, write_medians
 
-from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import UserError
 
 ROUNDS = 7
 PACKAGES = ("mujoco", "numpy", "joblib", "gymnasium", "mushroom-rl", "loco-mujoco", "torch")
-COLUMNS = {"8 lanes": "_8", "32 lanes": "", "128 lanes": "_128"}
+COLUMNS = {"8 envs": "_8", "32 envs": "", "128 envs": "_128"}
 MEASURES = {
     "physics": Measure("pool / bare mj_step", "{:.3f}", 0.90),
     "stock_core": Measure("pool / stock Core", "{:.2f}", 4.5),
@@ -36,29 +36,23 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("sampling.py", __doc__)
-    add_options(parser, ROUNDS)
+    parser = make_parser("sampling.py", __doc__, ROUNDS)
     parser.add_argument("--workers", type=str, default="2", help="processes, or auto: all available [2]", metavar="N")
-    options = parser.parse_args(arguments)
+    options = parse(parser, arguments, ROUNDS)
     n_workers = _workers(options.workers)
-    rounds = checked_rounds(options, ROUNDS)
 
     # Here, because every process of every contender imports this file, and few need torch.
     from sampling_rounds import measure
 
-    values, walks = measure(n_workers, rounds, options.quick)
-    print(f"{n_workers} workers, {rounds} rounds, on {machine(PACKAGES)}")
-    print()
-    # Targets are at 32 lanes, with 2 workers.
-    for line in table(MEASURES, values, COLUMNS, judged=n_workers == 2):
-        print(line)
+    values, walks = measure(n_workers, options.rounds, options.quick)
+    print(f"{n_workers} workers, {options.rounds} rounds, on {machine(PACKAGES)}")
+    # Targets are for 32 envs, with 2 workers.
+    print_table(MEASURES, values, COLUMNS, judged=n_workers == 2)
     print()
     for name, walk in walks.items():
-        print(
-            f"{name}: {walk.falls} falls in {walk.steps:,} steps, mean reward {walk.reward / walk.steps:.3f} a step (at most 1)"
-        )
-    if options.json:
-        write_medians(options.json, values, {"workers": n_workers, "rounds": rounds})
+        reward = walk.reward / walk.steps
+        print(f"{name}: {walk.falls} falls in {walk.steps:,} steps, mean reward {reward:.3f} a step (at most 1)")
+    write_medians(options.json, values, {"workers": n_workers, "rounds": options.rounds})
 
 
 def _workers(text):

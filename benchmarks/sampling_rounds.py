@@ -1,27 +1,28 @@
-"""The rounds of benchmarks/sampling.py: every contender takes its turn in each, on robots that walk."""
+"""The rounds of benchmarks/sampling.py: every contender takes its turn in each, on envs that walk."""
 
 import tempfile
 import time
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 from bare_physics import BareProcesses, recorded
 from stock_contenders import StockCore, VectorEnv, Walk, write_walks
-from tables import say
+from tables import say, take_rounds
 from threadpoolctl import threadpool_limits
 from watched_pool import WatchedPool
 
 from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.robot import a1
-from qi_ext.sampling.pool_source import BatchedSampler
+from qi_ext.sampling import PoolSource
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.config import make_config
 from qi_ext.training.learner import warm_start
 
-LANES = (8, 32, 128)
+N_ENVS = (8, 32, 128)
 # Enough noise to be a stochastic policy, too little to make a cloned one fall.
 STD = 0.02
 SEED = 0
@@ -29,8 +30,11 @@ SEED = 0
 
 @dataclass
 class Budget:
-    """epochs: of cloning. warm_up: steps of each robot that do not count. Steps of all robots together, a turn: batch, of the
-    pool, of bare physics and of one worker; stock, of the Core; vector, of the vector environment."""
+    """Budget of a contender's turn.
+
+    epochs: of cloning. warm_up: steps of each env that do not count. batch: steps of all envs together, of the pool, of bare
+    physics and of one worker; stock: those of the Core; vector: those of the vector environment.
+    """
 
     epochs: int
     warm_up: int
@@ -45,7 +49,7 @@ def budget(quick):
 
 
 class Rounds:
-    """Builds every contender, once; all but the one whose turn it is are idle."""
+    """Contenders, built once; all but the one whose turn it is are idle."""
 
     def __init__(self, n_workers, quick, stack):
         """stack: an ExitStack, which ends what is started here."""
@@ -55,48 +59,56 @@ class Rounds:
         torch.set_num_threads(1)
         stack.enter_context(threadpool_limits(1, user_api="blas"))
         walks = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "walks.npz")
-        for_cloning, for_policy, for_lanes = np.random.SeedSequence(SEED).spawn(3)
+        for_cloning, for_policy = np.random.SeedSequence(SEED).spawn(2)
         environment = QuadrupedDirection("hard", seed=SEED)
-        lanes_per_block = make_config(task="hard").lanes_per_block
         write_walks(walks, environment.demonstrations)
         say("cloning the demonstrations")
         policy = _cloned_policy(environment.demonstrations, self.budget.epochs, for_policy, for_cloning)
-        self.actor = policy.actor
+        self.agent = SimpleNamespace(policy=policy)
 
         say("starting processes")
-        self.pool = stack.enter_context(closing(BatchedSampler(environment, lanes_per_block, n_workers=n_workers)))
-        self.alone = stack.enter_context(closing(BatchedSampler(environment, lanes_per_block, n_workers=1)))
-        self.bare = stack.enter_context(closing(BareProcesses(self.pool.specification, n_workers)))
-        self.vector = stack.enter_context(closing(VectorEnv(walks, self.actor, n_workers, SEED)))
+        lanes_per_block = make_config(task="hard").lanes_per_block
+
+        def sources(n_workers):
+            made = {n: PoolSource(environment, n, lanes_per_block, SEED, n_workers=n_workers) for n in N_ENVS}
+            for source in made.values():
+                stack.enter_context(closing(source))
+            return made
+
+        self.pools, self.alone = sources(n_workers), sources(1)
+        self.bare = stack.enter_context(closing(BareProcesses(self.pools[32].spec, n_workers)))
+        self.vector = stack.enter_context(closing(VectorEnv(walks, policy.actor, n_workers, SEED)))
         self.stock = StockCore(walks, policy, STD, SEED)
         states = environment.demonstrations.states[:100]
         np.testing.assert_allclose(
-            self.stock.policy.distribution(states).mean.detach().numpy(), self.actor.mean(states), atol=1e-4
+            self.stock.policy.distribution(states).mean.detach().numpy(), policy.actor.mean(states), atol=1e-4
         )
 
         say("warming up")
-        self.lanes = {n: self._warmed_up(n, for_lanes) for n in LANES}
+        for n, pool in self.pools.items():
+            self._collect(pool, n * self.budget.warm_up)
+            # Spread out, as in a long run, or all time limits would fall into the same rollouts.
+            pool.load_state(pool.state() | {"step": np.arange(n) * a1.HORIZON // n})
         self.vector.walk(n_workers * self.budget.warm_up)
         self.walks = {name: [] for name in ("pool", "AsyncVectorEnv", "stock Core")}
 
     def round(self):
-        """One round: {name: value} of every measure, with suffixes _8 and _128 for that many lanes and none for 32."""
+        """Return {name: value} of every measure, with suffixes _8 and _128 for that many envs and none for 32."""
         values = {}
-        for n in LANES:
+        for n in N_ENVS:
             suffix = "" if n == 32 else f"_{n}"
             values |= {f"{name}{suffix}": value for name, value in self._turns(n).items()}
         return values
 
     def _turns(self, n):
-        before, n_steps, total = self.lanes[n], self.budget.batch // n, self.budget.batch
-        begin = time.perf_counter()
-        after, rollouts = self.pool.fragment(before, self.actor, n_steps)
-        pool = Walk(total, time.perf_counter() - begin, int(rollouts.episodes["fell"].sum()), float(rollouts.rewards.sum()))
-        bare = self.bare.rate(recorded(self.pool.specification, before, rollouts), total)
-        begin = time.perf_counter()
-        same, _ = self.alone.fragment(before, self.actor, n_steps)
-        alone = total / (time.perf_counter() - begin)
-        if not same.equals(after):
+        source, alone, total = self.pools[n], self.alone[n], self.budget.batch
+        before = source.state()
+        rollouts, seconds = self._collect(source, total)
+        pool = Walk(total, seconds, int(rollouts.episodes["fell"].sum()), float(rollouts.rewards.sum()))
+        bare = self.bare.rate(recorded(source.spec, before, rollouts), total)
+        alone.load_state(before)
+        _, seconds = self._collect(alone, total)
+        if any(not np.array_equal(alone.state()[name], array) for name, array in source.state().items()):
             raise AssertionError("one worker came to other states than the pool")
         stock = self.stock.walk(self.budget.stock, self.budget.warm_up)
         vector = self.vector.walk(self.budget.vector)
@@ -107,63 +119,57 @@ class Rounds:
             "bare_steps_per_second": bare,
             "stock_steps_per_second": stock.rate,
             "vector_steps_per_second": vector.rate,
-            "one_worker_steps_per_second": alone,
+            "one_worker_steps_per_second": total / seconds,
             "physics": pool.rate / bare,
             "stock_core": pool.rate / stock.rate,
             "async_vector_env": pool.rate / vector.rate,
-            "scaling": pool.rate / alone,
+            "scaling": pool.rate / (total / seconds),
         }
-        return values | self._watched(n)
+        return values | self._watched(source)
 
-    def _watched(self, n):
-        """Where the time of a fragment goes, from the next one, which is not otherwise measured."""
-        pool = self.pool.pool
-        self.pool.pool = watched = WatchedPool(pool)
+    def _watched(self, source):
+        """Return shares of the time of a batch, from the next one, which is not otherwise measured."""
+        pool = source._pool
+        source._pool = watched = WatchedPool(pool)
         try:
-            begin = time.perf_counter()
-            self.lanes[n], _ = self.pool.fragment(self.lanes[n], self.actor, self.budget.batch // n)
-            seconds = (time.perf_counter() - begin) * self.n_workers
+            seconds = self._collect(source, self.budget.batch)[1] * self.n_workers
         finally:
-            self.pool.pool = pool
-        busy, physics, policy = (sum(getattr(seen, name) for seen in watched.seen) for name in ("busy", "physics", "policy"))
+            source._pool = pool
+        busy, physics, policy = (sum(getattr(task, name) for task in watched.tasks) for name in ("busy", "physics", "policy"))
         return {
             "bytes_sent_per_step": watched.bytes_sent() / self.budget.batch,
             "bytes_received_per_step": watched.bytes_received() / self.budget.batch,
-            "worker_rss_mb": max(seen.rss_mb for seen in watched.seen),
+            "worker_rss_mb": max(task.rss_mb for task in watched.tasks),
             "share_policy": policy / seconds,
             "share_observation": (busy - physics - policy) / seconds,
             "share_physics": physics / seconds,
             "share_transport": 1.0 - busy / seconds,
         }
 
-    def _warmed_up(self, n, seed):
-        lanes, _ = self.pool.fragment(self.pool.lanes(seed.spawn(n)), self.actor, self.budget.warm_up)
-        # Time limits spread out, as in a long run; otherwise they would all fall into the same fragment.
-        lanes.step[:] = np.arange(n) * a1.HORIZON // n
-        return lanes
+    def _collect(self, source, n_steps):
+        """Return the `Rollouts` of `n_steps` steps of all envs together, and the seconds that they took."""
+        began = time.perf_counter()
+        source.start(self.agent, n_steps=n_steps)
+        rollouts = source.collect()
+        return rollouts, time.perf_counter() - began
 
 
 def measure(n_workers, rounds, quick):
-    """Run the rounds; returns {name: [value of each round]} and {contender: how it walked, a `Walk`}."""
+    """Run the rounds. Returns {name: [value of each round]} and {contender: a `Walk` of all rounds}."""
     with ExitStack() as stack:
         contenders = Rounds(n_workers, quick, stack)
-        rows = []
-        for i in range(rounds):
-            say(f"round {i + 1} of {rounds}")
-            rows.append(contenders.round())
+        values = take_rounds(rounds, contenders.round)
     walks = {
         name: Walk(*(sum(getattr(walk, field) for walk in parts) for field in ("steps", "seconds", "falls", "reward")))
         for name, parts in contenders.walks.items()
     }
-    return {name: [row[name] for row in rows] for name in rows[0]}, walks
+    return values, walks
 
 
 def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):
-    """A policy of the standard size that walks as the demonstrations do."""
+    """Return a policy of the standard size, cloned from the demonstrations."""
     config = make_config(task="hard", warm_start=epochs, warm_start_std=STD)
-    policy = GaussianPolicy(
-        a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy.policy_hidden, config.policy.initial_std, for_policy
-    )
+    policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy_hidden, config.initial_std, for_policy)
     policy.normalizer.update(torch.from_numpy(demonstrations.dataset()["states"]))
     warm_start(config, policy, demonstrations, for_cloning)
     return policy

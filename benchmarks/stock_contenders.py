@@ -1,4 +1,4 @@
-"""The stock ways to gather experience of the stock A1: mushroom-rl's Core, and Gymnasium's AsyncVectorEnv."""
+"""The stock ways to gather experience with the stock A1: mushroom-rl's Core, and Gymnasium's AsyncVectorEnv."""
 
 import itertools
 import time
@@ -19,7 +19,7 @@ from qi_ext.demonstrations import formats
 
 @dataclass
 class Walk:
-    """Steps done in some time, and how: falls among them, and their summed reward."""
+    """Steps done in some seconds, falls among them, and the sum of their rewards."""
 
     steps: int
     seconds: float
@@ -32,7 +32,7 @@ class Walk:
 
 
 def write_walks(path, demonstrations):
-    """Write the first nominal segment of each direction where `stock_a1` finds its start states.
+    """Write the first nominal segment of each direction to a file from which `stock_a1` takes its start states.
 
     In the real format: of a perfect set, loco-mujoco 0.4.1 shows the goal turned by 90 degrees, and its mean speed as the goal.
     """

@@ -13,10 +13,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, take_rounds, write_medians
 
 from qi_ext.sampling.pool import available_cpus
-from qi_ext.utils.command_line import Parser, run_command
+from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import UserError
 
 ROOT = Path(__file__).parents[1]
@@ -33,38 +33,33 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("sweeping.py", __doc__)
-    add_options(parser, ROUNDS)
-    options = parser.parse_args(arguments)
-    rounds = checked_rounds(options, ROUNDS)
-    values = {name: [] for name in MEASURES}
-    for i in range(rounds):
-        say(f"round {i + 1} of {rounds}")
-        with tempfile.TemporaryDirectory() as folder:
-            together, alone = _round(Path(folder), QUICK if options.quick else FULL)
-        values["side_by_side_steps_per_second"].append(together)
-        values["one_run_steps_per_second"].append(alone)
-        values["share_of_one_run"].append(together / alone)
-    print(f"{N_TRIALS} trials, {available_cpus()} at a time, {rounds} rounds, on {machine(PACKAGES)}")
-    print()
-    for line in table(MEASURES, values, {"": ""}, judged=not options.quick):
-        print(line)
-    if options.json:
-        write_medians(options.json, values, {"cores": available_cpus(), "rounds": rounds})
+    options = parse(make_parser("sweeping.py", __doc__, ROUNDS), arguments, ROUNDS)
+    values = take_rounds(options.rounds, lambda: _round(QUICK if options.quick else FULL))
+    print(f"{N_TRIALS} trials, {available_cpus()} at a time, {options.rounds} rounds, on {machine(PACKAGES)}")
+    print_table(MEASURES, values, {"": ""}, judged=not options.quick)
+    write_medians(options.json, values, {"cores": available_cpus(), "rounds": options.rounds})
 
 
-def _round(folder, n_steps):
-    """Steps per second of training: of trials side by side, and of one run alone."""
-    sweep = folder / "sweep.yaml"
+def _round(n_steps):
     settings = {"n_steps": n_steps, "evaluation_episodes": 0}
-    sweep.write_text(json.dumps({"fixed": settings, "seeds": list(range(N_TRIALS)), "resources": {"cores": 1}}))
-    _launch("sweep.py", sweep, "--local", "--results_dir", folder / "together")
-    _launch("run_gail.py", *(f"--{name}={value}" for name, value in settings.items()), "--results_dir", folder / "alone")
-    together = [_speed(folder / "together" / str(seed)) for seed in range(N_TRIALS)]
-    return sum(together) / len(together) * min(N_TRIALS, available_cpus()), _speed(folder / "alone" / "0")
+    with tempfile.TemporaryDirectory() as folder:
+        sweep = Path(folder, "sweep.yaml")
+        sweep.write_text(json.dumps({"fixed": settings, "seeds": list(range(N_TRIALS)), "resources": {"cores": 1}}))
+        _launch("sweep.py", sweep, "--local", "--results_dir", Path(folder, "together"))
+        _launch(
+            "run_gail.py", *(f"--{name}={value}" for name, value in settings.items()), "--results_dir", Path(folder, "alone")
+        )
+        trials = [_steps_per_second(Path(folder, "together", str(seed))) for seed in range(N_TRIALS)]
+        together = sum(trials) / N_TRIALS * min(N_TRIALS, available_cpus())
+        alone = _steps_per_second(Path(folder, "alone", "0"))
+    return {
+        "share_of_one_run": together / alone,
+        "side_by_side_steps_per_second": together,
+        "one_run_steps_per_second": alone,
+    }
 
 
-def _speed(directory):
+def _steps_per_second(directory):
     result = json.loads((directory / "result.json").read_text())
     return result["steps"] / result["training_seconds"]
 

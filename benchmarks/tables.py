@@ -1,4 +1,4 @@
-"""What the benchmarks print and write: the machine, a table of medians over rounds, and a flat JSON file."""
+"""What the benchmarks share: options, rounds, a table of medians over the rounds, and a flat JSON file."""
 
 import importlib.metadata
 import json
@@ -6,51 +6,60 @@ import platform
 import statistics
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.sweeps.made_with import processor
+from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output, write_atomically
 
 
 @dataclass
 class Measure:
-    """title: what the table calls it. form: how its numbers are written. target: it is met from here on; or None."""
+    """title: of its row in the table. form: format of its numbers. target: it is met from here on; or None."""
 
     title: str
     form: str
     target: float | None = None
 
 
-def add_options(parser, rounds):
-    """The options that all benchmarks have. rounds: the default, without --quick."""
+def make_parser(program, description, rounds):
+    """Return a parser with the options of all benchmarks. rounds: the default without --quick."""
+    parser = Parser(program, description)
     parser.add_argument("--json", type=str, help="the JSON file to write [none]", metavar="FILE")
     parser.add_argument("--rounds", type=int, help=f"rounds to take medians over [{rounds}; 1 with --quick]", metavar="R")
     parser.add_argument("--quick", action="store_true", help="a tiny budget, to see that it runs; its numbers mean nothing")
+    return parser
 
 
-def checked_rounds(options, rounds):
-    """How many rounds to run. Raises UserError where they or the JSON file cannot be had."""
-    chosen = (1 if options.quick else rounds) if options.rounds is None else options.rounds
-    if chosen < 1:
-        raise UserError(f"--rounds: must be at least 1, not {chosen}")
+def parse(parser, arguments, rounds):
+    """Return the parsed options, with the number of rounds to run. Raises UserError where one of them cannot be had."""
+    options = parser.parse_args(arguments)
+    if options.rounds is None:
+        options.rounds = 1 if options.quick else rounds
+    for name in ("rounds", "threads"):
+        if getattr(options, name, 1) < 1:
+            raise UserError(f"--{name}: must be at least 1, not {getattr(options, name)}")
     if options.json:
         require_output(options.json, "--json")
-    return chosen
+    return options
 
 
 def say(text):
-    """Tell on standard error what is being done."""
+    """Print a line about progress on standard error."""
     print(text, file=sys.stderr, flush=True)
 
 
-def processor():
-    """The processor's model."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
-    return model
+def take_rounds(rounds, take_round, warm_up=False):
+    """Return {name: [value of each round]}. take_round: gives {name: value}. warm_up: whether a first round does not count."""
+    if warm_up:
+        say("warming up")
+        take_round()
+    rows = []
+    for i in range(rounds):
+        say(f"round {i + 1} of {rounds}")
+        rows.append(take_round())
+    return {name: [row[name] for row in rows] for name in rows[0]}
 
 
 def machine(packages):
@@ -59,27 +68,29 @@ def machine(packages):
     return f"{available_cpus()} CPUs available: {processor()}\nPython {platform.python_version()}, {versions}"
 
 
-def table(measures, values, columns, judged):
-    """Lines of a Markdown table. measures: {name: Measure}. values: {name + suffix: [of each round]}. columns: {title: suffix}.
+def print_table(measures, values, columns, judged):
+    """Print a Markdown table. measures: {name: Measure}. values: {name + suffix: [of each round]}. columns: {title: suffix}.
 
-    Targets are of the column without a suffix; judged: whether this run is one that they are for.
+    Targets are for the column without a suffix. judged: whether they are for a run such as this one.
     """
-    yield f"| median (min .. max) | {' | '.join(columns)} | target |"
-    yield "| --- |" + " ---: |" * len(columns) + " --- |"
+    print()
+    print(f"| median (min .. max) | {' | '.join(columns)} | target |")
+    print("| --- |" + " ---: |" * len(columns) + " --- |")
     for name, measure in measures.items():
         cells = []
         for suffix in columns.values():
             numbers = values.get(name + suffix)
             parts = [measure.form.format(pick(numbers)) for pick in (statistics.median, min, max)] if numbers else []
             cells.append("{} ({} .. {})".format(*parts) if numbers else "")
-        yield f"| {measure.title} | {' | '.join(cells)} | {_verdict(measure, values.get(name), judged)} |"
+        print(f"| {measure.title} | {' | '.join(cells)} | {_verdict(measure, values.get(name), judged)} |")
 
 
 def write_medians(path, values, facts):
-    """The median of each measure, and facts about the run, as one flat JSON object."""
-    flat = facts | {name: statistics.median(numbers) for name, numbers in values.items()}
-    with write_atomically(path) as file:
-        file.write(json.dumps(flat, indent=2).encode() + b"\n")
+    """Write the median of each measure, and facts about the run, as one flat JSON object; nothing where there is no path."""
+    if path:
+        flat = facts | {name: statistics.median(numbers) for name, numbers in values.items()}
+        with write_atomically(path) as file:
+            file.write(json.dumps(flat, indent=2).encode() + b"\n")
 
 
 def _verdict(measure, numbers, judged):

@@ -13,10 +13,9 @@ import time
 from contextlib import ExitStack, closing
 from pathlib import Path
 
-from tables import Measure, add_options, checked_rounds, machine, say, table, write_medians
+from tables import Measure, machine, make_parser, parse, print_table, say, take_rounds, write_medians
 
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
+from qi_ext.utils.command_line import run_command
 
 ROUNDS = 5
 PACKAGES = ("mujoco", "numpy", "torch", "joblib", "mushroom-rl", "loco-mujoco")
@@ -44,46 +43,33 @@ MEASURES = {
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
-    parser = Parser("training.py", __doc__)
-    add_options(parser, ROUNDS)
+    parser = make_parser("training.py", __doc__, ROUNDS)
     parser.add_argument("--workers", type=str, default="2", help="processes of the pool, or auto [2]", metavar="N")
     parser.add_argument("--device", type=str, default="cpu", help="where ours learns: cpu, cuda or cuda:N [cpu]", metavar="X")
     parser.add_argument("--threads", type=int, default=2, help="torch's, in the stock loop [2]", metavar="N")
-    options = parser.parse_args(arguments)
-    rounds = checked_rounds(options, ROUNDS)
-    if options.threads < 1:
-        raise UserError(f"--threads: must be at least 1, not {options.threads}")
+    options = parse(parser, arguments, ROUNDS)
 
     # Here, because the pool's workers import this file.
     from qi_ext.training.config import make_config
 
     settings = SETTINGS | {"n_workers": options.workers, "device": options.device}
-    if options.quick:
-        settings |= {"batch_size": 256, "warm_start": 1}
-    else:
-        settings |= {"warm_start": 60}
-    config = make_config("hard", **settings)
-    values = _measure(config, rounds, options.threads)
-    print(f"{options.workers} workers, {rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
-    print()
-    for line in table(MEASURES, values, COLUMNS, judged=options.workers == "2" and options.device == "cpu"):
-        print(line)
-    if options.json:
-        write_medians(options.json, values, {"workers": options.workers, "rounds": rounds, "device": options.device})
+    settings |= {"batch_size": 256, "warm_start": 1} if options.quick else {"warm_start": 60}
+    values = _measure(make_config("hard", **settings), options)
+    print(f"{options.workers} workers, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
+    print_table(MEASURES, values, COLUMNS, judged=options.workers == "2" and options.device == "cpu")
+    write_medians(options.json, values, {name: getattr(options, name) for name in ("workers", "rounds", "device")})
 
 
-def _measure(config, rounds, threads):
-    """{name: [value of each round]}."""
+def _measure(config, options):
+    """Return {name: [value of each round]}."""
     with ExitStack() as stack:
         walks = str(Path(stack.enter_context(tempfile.TemporaryDirectory())) / "walks.npz")
-        contenders = {suffix: _Loops(config, walks, suffix == "", threads, stack) for suffix in COLUMNS.values()}
-        rows = []
-        for number in range(rounds + 1):
-            say(f"round {number} of {rounds}" if number else "warming up")
-            row = {f"{name}{suffix}": value for suffix, loops in contenders.items() for name, value in loops.round().items()}
-            if number:
-                rows.append(row)
-    return {name: [row[name] for row in rows] for name in rows[0]}
+        contenders = {suffix: _Loops(config, walks, suffix == "", options.threads, stack) for suffix in COLUMNS.values()}
+
+        def take_round():
+            return {f"{name}{suffix}": value for suffix, loops in contenders.items() for name, value in loops.round().items()}
+
+        return take_rounds(options.rounds, take_round, warm_up=True)
 
 
 class _Loops:
@@ -96,7 +82,7 @@ class _Loops:
         from stock_learner import StockImitation
 
         from qi_ext.learning.device import choose_device
-        from qi_ext.sampling import ParallelCore
+        from qi_ext.sampling import ParallelCore, PoolSource
         from qi_ext.tasks import QuadrupedDirection
         from qi_ext.training.learner import make_learner, warm_start
 
@@ -106,16 +92,16 @@ class _Loops:
         write_walks(walks, demonstrations)
         device, _ = choose_device(config.device)
 
-        def agent(device):
+        def learner(device):
             return make_learner(config, environment.info, demonstrations, np.random.SeedSequence(0), device)
 
-        ours, for_stock = agent(device), agent("cpu")
+        self.ours, for_stock = learner(device), learner("cpu")
         if walking:
             say("cloning the demonstrations")
-            warm_start(config, ours.policy, demonstrations, np.random.SeedSequence(1))
-            for_stock.load_state(ours.state())
-        self.core = ParallelCore(ours, environment, n_envs=config.n_envs, n_workers=config.n_workers, seed=0)
-        stack.enter_context(closing(self.core))
+            warm_start(config, self.ours.policy, demonstrations, np.random.SeedSequence(1))
+            for_stock.load_state(self.ours.state())
+        self.source = stack.enter_context(closing(PoolSource(environment, **dict(config.sampling), seed=0)))
+        self.core = ParallelCore(self.ours, environment, source=self.source)
         self.stock_agent = StockImitation(for_stock)
         self.stock_environment = stock_a1(walks)
         self.stock_environment.seed(0)
@@ -134,31 +120,38 @@ class _Loops:
         }
 
     def _ours(self, overlap):
-        """Steps per second from the end of one update to that of another; the next batch may be under way at both."""
-        size, ends = self.config.batch_size, []
+        """Return steps per second from the end of one update to that of another; the next batch may be under way at both."""
+        from qi_ext.training.loop import learn
+
+        size = self.config.batch_size
         self._torch.set_num_threads(self.config.learner_threads)
-        self.core.overlap = overlap
-        self.core.callbacks_fit = [lambda dataset: ends.append(time.perf_counter())]
-        self.core.learn(n_steps=4 * size, n_steps_per_fit=size, quiet=True)
+        if overlap:
+            run = _Run(self.source, self.ours, size, n_updates=4)
+            learn(run)
+            ends = run.ends
+        else:
+            ends = []
+            self.core.callbacks_fit = [lambda dataset: ends.append(time.perf_counter())]
+            self.core.learn(n_steps=4 * size, n_steps_per_fit=size, quiet=True)
         return 2 * size / (ends[2] - ends[0])
 
     def _pool(self):
-        """Steps per second of the pool with the policy as it is now, from the lanes as they are now."""
-        lanes, actor, size = self.core.path.lanes, self.core.agent.policy.actor, self.config.batch_size
+        """Return steps per second of the pool with policy and envs as they are now."""
         began = time.perf_counter()
         for _ in range(2):
-            lanes, _ = self.core.path.sampler.fragment(lanes, actor, size // len(lanes))
-        return 2 * size / (time.perf_counter() - began)
+            self.source.start(self.ours, n_steps=self.config.batch_size)
+            self.source.collect()
+        return 2 * self.config.batch_size / (time.perf_counter() - began)
 
     def _stock(self):
-        """Steps per second of one batch and its fit, and of the batch alone."""
+        """Return steps per second of one batch and its fit, and of the batch alone."""
         from mushroom_rl.core import Core
 
         self._torch.set_num_threads(self._threads)
         agent, seconds = self.stock_agent, []
 
         class Timed:
-            """The agent, but that its fit is timed."""
+            """The agent with a clock around its fit."""
 
             def __getattr__(self, name):
                 return getattr(agent, name)
@@ -173,6 +166,37 @@ class _Loops:
         core.learn(n_steps=self.config.batch_size, n_steps_per_fit=self.config.batch_size, quiet=True)
         whole = time.perf_counter() - began
         return self.config.batch_size / whole, self.config.batch_size / (whole - sum(seconds))
+
+
+class _Run:
+    """A run of some updates for `training.loop.learn`, without directory and checkpoints. ends: when each update ended."""
+
+    def __init__(self, source, learner, batch_size, n_updates):
+        import numpy as np
+
+        from qi_ext.training.episode_counter import EpisodeCounter
+        from qi_ext.utils.signals import Signals
+
+        self.source, self.learner, self.batch_size = source, learner, batch_size
+        self.n_steps = n_updates * batch_size
+        self.counter, self.signals = EpisodeCounter(), Signals()
+        self.measured = np.ones(source.n_envs, dtype=bool)
+        self.ends = []
+
+    def is_over(self):
+        return self.counter.steps >= self.n_steps
+
+    def is_checkpoint_due(self):
+        return False
+
+    def note(self, rollouts, diagnostics, seconds):
+        self.ends.append(time.perf_counter())
+
+    def save(self):
+        pass
+
+    def say_stopped(self):
+        pass
 
 
 if __name__ == "__main__":

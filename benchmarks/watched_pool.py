@@ -1,4 +1,4 @@
-"""What a pool's workers do with their time and memory, and what is sent to them: seen from inside each task.
+"""Time and memory of a pool's workers, and the bytes sent to them, measured from inside each task.
 
 Numpy and MuJoCo only, because the workers import it.
 """
@@ -11,8 +11,12 @@ from joblib.externals.loky.backend import reduction
 
 
 @dataclass
-class Seen:
-    """One task. Seconds in the worker, of which in mj_step and in the controller; the worker's resident memory at the end."""
+class TaskTime:
+    """Measures of one task.
+
+    busy: seconds in the worker, of which physics: in mj_step, policy: in the controller. rss_mb: resident memory of the worker
+    at the end.
+    """
 
     busy: float
     physics: float
@@ -21,28 +25,28 @@ class Seen:
 
 
 class WatchedPool:
-    """Stands in for a sampler's `pool`, while tasks are watched; `seen` holds a `Seen` for each."""
+    """Stand-in for the pool of a `PoolSource` that watches tasks; `tasks` holds a `TaskTime` for each."""
 
     def __init__(self, pool):
-        self.seen = []
+        self.tasks = []
         self._pool = pool
-        self._tasks, self._results = [], []
+        self._sent, self._received = [], []
 
     def run(self, function, tasks, name):
-        """As `Pool.run`, of tasks of `worker.fragment`."""
-        self._tasks = [(function, *task) for task in tasks]
-        for index, (result, seen) in self._pool.run(_watched, self._tasks, name):
-            self.seen.append(seen)
-            self._results.append((index, result, None))
+        """Run tasks of `physics.step_fragment` as `Pool.run` does."""
+        self._sent = [(function, *task) for task in tasks]
+        for index, (result, task) in self._pool.run(_watched, self._sent, name):
+            self.tasks.append(task)
+            self._received.append((index, result, None))
             yield index, result
 
     def bytes_sent(self):
         """Size of the tasks, pickled as loky pickles them."""
-        return sum(len(reduction.dumps(task)) for task in self._tasks)
+        return sum(len(reduction.dumps(task)) for task in self._sent)
 
     def bytes_received(self):
         """Size of the results, pickled as loky pickles them."""
-        return sum(len(reduction.dumps(result)) for result in self._results)
+        return sum(len(reduction.dumps(result)) for result in self._received)
 
 
 class _TimedController:
@@ -50,17 +54,17 @@ class _TimedController:
         self.controller = controller
         self.seconds = 0.0
 
-    def begin(self, block, lane):
-        self.controller.begin(block, lane)
+    def begin(self, block, env):
+        self.controller.begin(block, env)
 
-    def actions(self, block, observations, lanes):
+    def actions(self, block, observations, envs):
         begin = time.perf_counter()
-        actions = self.controller.actions(block, observations, lanes)
+        actions = self.controller.actions(block, observations, envs)
         self.seconds += time.perf_counter() - begin
         return actions
 
 
-def _watched(function, key, lanes, rows, controller, n_steps):
+def _watched(function, key, envs, rows, controller, n_steps):
     controller = _TimedController(controller)
     step, physics = mujoco.mj_step, 0.0
 
@@ -73,10 +77,10 @@ def _watched(function, key, lanes, rows, controller, n_steps):
     mujoco.mj_step = timed_step
     begin = time.perf_counter()
     try:
-        result = function(key, lanes, rows, controller, n_steps)
+        result = function(key, envs, rows, controller, n_steps)
     finally:
         mujoco.mj_step = step
-    return result, Seen(time.perf_counter() - begin, physics, controller.seconds, _rss_mb())
+    return result, TaskTime(time.perf_counter() - begin, physics, controller.seconds, _rss_mb())
 
 
 def _rss_mb():

@@ -31,20 +31,19 @@ def main(arguments=None):
     text = "where the sweep goes, and its trials [runs/sweeps/SWEEP]"
     parser.add_argument("--results_dir", type=str, default="", help=text, metavar="DIR")
     options = parser.parse_args(arguments)
-    asked = [name for name in ("sweep", "status", "retry", "best") if getattr(options, name)]
-    if len(asked) != 1:
+    given = [name for name in ("sweep", "status", "retry", "best") if getattr(options, name)]
+    if len(given) != 1:
         raise UserError("give one of SWEEP.yaml, --status DIR, --retry DIR and --best DIR")
+    (command,) = given
     if options.local and options.slurm:
         raise UserError("--local, --slurm: leave one out")
-
     if options.results_dir and not options.sweep:
-        raise UserError(f"--results_dir: the sweep is in {getattr(options, asked[0])}; leave it out")
-
+        raise UserError(f"--results_dir: the sweep is in {getattr(options, command)}; leave it out")
     for name in ("local", "slurm", "wait", "dry_run"):
-        if getattr(options, name) and asked[0] in ("status", "best"):
-            raise UserError(f"--{name}: is not for --{asked[0]}, which runs no trial; leave it out")
+        if getattr(options, name) and command in ("status", "best"):
+            raise UserError(f"--{name}: is not for --{command}, which runs no trial; leave it out")
 
-    from qi_ext.sweeps import commands  # scipy: half a second
+    from qi_ext.sweeps import commands  # after what can be refused at once, because scipy takes half a second
 
     how = {"on_slurm": options.slurm or (False if options.local else None), "wait": options.wait, "dry_run": options.dry_run}
     if options.sweep:

@@ -59,7 +59,7 @@ def is_installed():
 
 
 class SlurmCluster:
-    """Two processors in partitions main, low and high, of which a higher one preempts. A context manager."""
+    """Context manager of a node with two processors in the partitions main, low and high, of which a higher one preempts."""
 
     def __enter__(self):
         self._stack = ExitStack()
@@ -85,24 +85,24 @@ class SlurmCluster:
         config = self.folder / "slurm.conf"
         config.write_text(CONFIG.format(folder=self.folder, ports=_free_ports(2), user=getpass.getuser()))
         self.environment = {"SLURM_CONF": str(config)}
-        of_munge = {name: self.folder / f"munge.{name}" for name in ("socket", "pid", "log", "seed")}
+        munge = {name: self.folder / f"munge.{name}" for name in ("socket", "pid", "log", "seed")}
         paths = {"socket": "socket", "pid-file": "pid", "log-file": "log", "seed-file": "seed"}
-        options = [f"--{option}={of_munge[name]}" for option, name in paths.items()]
+        options = [f"--{option}={munge[name]}" for option, name in paths.items()]
         self._daemon("munged", "--foreground", "--force", f"--key-file={key}", *options)
-        self._wait(of_munge["socket"].exists, "munged made no socket")
+        self._wait(munge["socket"].exists, "munged made no socket")
         self._daemon("slurmctld", "-D")
         self._daemon("slurmd", "-D", "-N", "localhost")
         self._wait(lambda: self.ask("sinfo", "-h", "-o", "%t", check=False).split() == ["idle"], "the node is not idle")
         return self
 
     def ask(self, *words, check=True):
-        """What a command of Slurm prints."""
+        """Return what a command of Slurm prints."""
         answer = subprocess.run(words, env=os.environ | self.environment, capture_output=True, text=True)
         assert not check or answer.returncode == 0, answer.stderr
         return answer.stdout
 
     def job(self, number):
-        """Of `scontrol show job`, {name: value}."""
+        """Return {name: value} of `scontrol show job`."""
         words = self.ask("scontrol", "show", "job", "-o", str(number)).split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 

@@ -96,17 +96,15 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         assert Path(options[options.index("--output") + 1]).stat().st_size > 1000
 
 
-def test_the_published_trials_that_are_named_can_be_run_from_nothing(monkeypatch, tmp_path):
-    """A row that is evaluated beside the agent of another row cannot be run alone."""
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
-    from experiments import read_experiments
-    from running import require_beside
+def test_the_published_trials_that_are_named_can_be_run_from_nothing(tmp_path):
+    """A trial that is evaluated beside the agent of another one cannot be run alone."""
+    from qi_ext.sweeps.publishing import read_published, require_trained_beside
 
-    experiments = read_experiments(ROOT / "results")
+    trials = {(trial.name, trial.seed): trial for trial in read_published(ROOT / "results", tmp_path).trials}
     named = re.findall(r"python benchmarks/results.py run ([a-z][\w-]*) --seeds (\d)", "\n".join(DOCUMENTS.values()))
     assert named
     for name, seed in named:
-        require_beside([(experiments[name], int(seed))], tmp_path)
+        require_trained_beside([trials[name, int(seed)]])
 
 
 def test_there_are_commands_of_every_launcher():

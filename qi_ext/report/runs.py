@@ -1,6 +1,5 @@
 """Run directories, read for a report."""
 
-import csv
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ import numpy as np
 
 from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
 from qi_ext.training.config import make_config, makes_the_experiment
+from qi_ext.training.progress_file import read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import shown
@@ -87,17 +87,10 @@ def read_curves(path):
 
     Empty where there is no file, as for a run that is only cloned. Raises UserError where a value is not a number.
     """
-    try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(file))
-    except FileNotFoundError:
-        return {}
-    try:
-        table = {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
-    except (TypeError, ValueError):
-        raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
-    size = -(-len(rows) // MAX_ROWS) or 1
-    edges = range(0, len(rows), size)
+    table = read_progress(path)
+    n_updates = len(table.get("step", ()))
+    size = -(-n_updates // MAX_ROWS) or 1
+    edges = range(0, n_updates, size)
     thinned = {name: np.array([_mean(values[i : i + size]) for i in edges]) for name, values in table.items()}
     if "step" in table:
         thinned["step"] = np.array([table["step"][i : i + size][-1] for i in edges])

@@ -1,4 +1,4 @@
-"""What can be done with a sweep: begin it, look at it, run again what failed, and pick the best. Each returns an exit code."""
+"""The commands on a sweep: begin it, show its state, run again what failed, and pick the best. Each returns an exit code."""
 
 import time
 from pathlib import Path
@@ -13,47 +13,44 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import locked, require_writable, write_atomically
 
 SWEEP_FILE = "sweep.yaml"
-LOOK_EVERY = 5.0  # s
-UNANSWERED = 600.0  # s, for which Slurm may be silent
+POLL_SECONDS = 5.0
+UNANSWERED_SECONDS = 600.0  # for which Slurm may be silent
 STEPS_PER_CORE_SECOND = 1000  # simple-gail in results/README.md: 1.2 million steps in 9.7 minutes on two cores
 
 
 def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):
-    """Run the sweep of a YAML file. directory: by default runs/sweeps/ and the name of the file. on_slurm: None is where there
-    is sbatch. Raises UserError."""
+    """Run the sweep of a YAML file. directory: "" is runs/sweeps/ and the name of the file. on_slurm: None is where there is
+    sbatch. Raises UserError."""
     sweep = read_sweep(path, directory or Path("runs", "sweeps", Path(path).stem))
-    on_slurm = _where(on_slurm)
+    on_slurm = _choose_slurm(on_slurm)
     if dry_run:
-        return _plan(sweep, sweep.trials, on_slurm)
-    _launching()
+        return _print_plan(sweep, on_slurm)
+    _import_launching()
     if sweep.directory.exists() and (not sweep.directory.is_dir() or any(sweep.directory.iterdir())):
         raise UserError(
             f"{sweep.directory}: is there already; --status and --retry {sweep.directory} go on with it; "
             "or choose another --results_dir"
         )
-    require_writable(next(parent for parent in sweep.directory.parents if parent.exists()), "--results_dir")
-    sweep.directory.mkdir(parents=True, exist_ok=True)
-    with write_atomically(sweep.directory / SWEEP_FILE) as file:
-        file.write(sweep.text)
-    return _run(sweep, on_slurm, wait)
+    write_description(sweep, "--results_dir")
+    return run(sweep, on_slurm, wait)
 
 
 def retry(directory, on_slurm=None, wait=False, dry_run=False):
-    """Run what neither is done nor runs nor waits. Raises UserError."""
-    sweep, on_slurm = _read(directory), _where(on_slurm)
+    """Run the trials that neither are done nor run nor wait. Raises UserError."""
+    sweep, on_slurm = _read(directory), _choose_slurm(on_slurm)
     if dry_run:
-        return _plan(sweep, _unfinished(sweep, _is_run(sweep)), on_slurm)
-    return _run(sweep, on_slurm, wait)
+        return _print_plan(sweep.only(_unfinished(sweep, _is_running(sweep))), on_slurm)
+    return run(sweep, on_slurm, wait)
 
 
 def show(directory):
-    """Print what has become of each trial. Raises UserError."""
+    """Print the state of each trial. Raises UserError."""
     from qi_ext.sweeps.summary import status_table
 
     sweep = _read(directory)
-    found = statuses(sweep, _is_run(sweep))
+    found = statuses(sweep, _is_running(sweep))
     make_console().print(status_table(found))
-    return _told(sweep, found)
+    return _print_states(sweep, found)
 
 
 def best(directory, episodes=4):
@@ -65,7 +62,7 @@ def best(directory, episodes=4):
     from qi_ext.sweeps.summary import ranking_table, write_best  # matplotlib
 
     sweep = _read(directory)
-    found = statuses(sweep, _is_run(sweep))
+    found = statuses(sweep, _is_running(sweep))
     ranked = {task: rank(of_task) for task, of_task in by_task(found).items()}
     for of_task in ranked.values():
         make_console().print(ranking_table(of_task))
@@ -73,7 +70,32 @@ def best(directory, episodes=4):
     for task, agent in agents.items():
         say(f"agent: {agent}, of {ranked[task][0].name}, seed {ranked[task][0].best_seed}")
     say(f"report: {report}, for a browser")
-    return _told(sweep, found)
+    return _print_states(sweep, found)
+
+
+def write_description(sweep, option):
+    """Make the directory of a sweep and write its file there. Raises UserError, naming `option`, where that cannot be done."""
+    require_writable(next(parent for parent in (sweep.directory, *sweep.directory.parents) if parent.exists()), option)
+    sweep.directory.mkdir(parents=True, exist_ok=True)
+    with write_atomically(sweep.directory / SWEEP_FILE) as file:
+        file.write(sweep.text)
+
+
+def run(sweep, on_slurm=False, wait=False):
+    """Run the trials of a sweep that neither are done nor run nor wait; its file is in its directory. Raises UserError."""
+    launching, stopped_by = _import_launching(), None
+    with locked(sweep.directory / SWEEP_FILE, f"{sweep.directory}: another process runs this sweep; see --status"):
+        trials = _unfinished(sweep)
+        if trials and on_slurm:
+            _submit(sweep, trials)
+        elif trials:
+            say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
+            stopped_by = launching.run_here(sweep, trials)
+    if on_slurm and not wait:
+        say(f"{len(trials)} submitted; see sweep.py --status {sweep.directory}")
+        return 0
+    code = _print_states(sweep, _wait(sweep) if on_slurm else statuses(sweep))
+    return 128 + stopped_by if stopped_by else code
 
 
 def _read(directory):
@@ -85,13 +107,13 @@ def _read(directory):
     return read_sweep(path, directory)
 
 
-def _where(on_slurm):
+def _choose_slurm(on_slurm):
     if on_slurm and not slurm.is_there():
         raise UserError("--slurm: there is no sbatch on PATH; --local runs it on this machine")
     return slurm.is_there() if on_slurm is None else on_slurm
 
 
-def _launching():
+def _import_launching():
     try:
         from qi_ext.sweeps import launching
     except ModuleNotFoundError as error:
@@ -101,8 +123,8 @@ def _launching():
     return launching
 
 
-def _is_run(sweep):
-    """Whether a process of this machine runs the sweep."""
+def _is_running(sweep):
+    """Return whether a process of this machine runs the sweep."""
     try:
         with locked(sweep.directory / SWEEP_FILE, ""):
             return False
@@ -111,7 +133,7 @@ def _is_run(sweep):
 
 
 def _unfinished(sweep, running_here=False):
-    """The trials that neither are done nor run nor wait. Raises UserError where that is not known of some."""
+    """Return the trials that neither are done nor run nor wait. Raises UserError where that is not known of one."""
     found = statuses(sweep, running_here)
     for each in found:
         if each.state == "unknown":
@@ -119,25 +141,9 @@ def _unfinished(sweep, running_here=False):
     return [each.trial for each in found if each.state in ("failed", "not begun")]
 
 
-def _run(sweep, on_slurm, wait):
-    launching, stopped_by = _launching(), None
-    with locked(sweep.directory / SWEEP_FILE, f"{sweep.directory}: another process runs this sweep; see --status"):
-        trials = _unfinished(sweep)
-        if trials and on_slurm:
-            _submit(sweep, trials)
-        elif trials:
-            say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
-            stopped_by = launching.run_here(sweep, trials)
-    if on_slurm and not wait:
-        say(f"{len(trials)} submitted; see sweep.py --status {sweep.directory}")
-        return 0
-    code = _told(sweep, _wait(sweep) if on_slurm else statuses(sweep))
-    return 128 + stopped_by if stopped_by else code
-
-
 def _wait(sweep):
-    """Until nothing runs or waits any more, or Slurm has not answered for UNANSWERED; the statuses then."""
-    said, answered = "", time.monotonic()
+    """Return the statuses once nothing runs or waits any more, or Slurm has not answered for UNANSWERED_SECONDS."""
+    printed, answered = "", time.monotonic()
     while True:
         found = statuses(sweep)
         states = {each.state for each in found}
@@ -145,19 +151,19 @@ def _wait(sweep):
             return found
         if "unknown" not in states:
             answered = time.monotonic()
-        elif time.monotonic() - answered > UNANSWERED:
+        elif time.monotonic() - answered > UNANSWERED_SECONDS:
             return found
         reasons = sorted({each.reason.partition(": ")[2] for each in found if each.state == "waiting"})
-        words = count(found) + (f" ({'; '.join(reasons)})" if reasons else "")
-        if words != said:
-            say(words)
-            said = words
-        time.sleep(LOOK_EVERY)
+        text = count(found) + (f" ({'; '.join(reasons)})" if reasons else "")
+        if text != printed:
+            say(text)
+            printed = text
+        time.sleep(POLL_SECONDS)
 
 
 def _submit(sweep, trials):
     try:
-        _launching().submit(sweep, trials)
+        _import_launching().submit(sweep, trials)
     except RuntimeError as error:
         raise UserError(
             f"{error}. What was submitted before goes on; mend the resources in {sweep.directory / SWEEP_FILE}, "
@@ -165,8 +171,8 @@ def _submit(sweep, trials):
         ) from None
 
 
-def _told(sweep, found):
-    """Print how many are in which state, and why those failed that did; 0 where all are done."""
+def _print_states(sweep, found):
+    """Print how many trials are in which state, and why those failed that did. Returns 0 where all are done, else 1."""
     for each in found:
         if each.state == "failed":
             say(f"failed: {each.trial.directory}: {each.reason}")
@@ -182,22 +188,22 @@ def _told(sweep, found):
     return 0 if all(each.state == "done" for each in found) else 1
 
 
-def _plan(sweep, trials, on_slurm):
-    for trial in trials:
+def _print_plan(sweep, on_slurm):
+    for trial in sweep.trials:
         say(f"{trial.directory}: {trial.config.n_steps:,} steps")
-    steps = sum(trial.config.n_steps for trial in trials)
-    hours = sum(_core_seconds(trial.config, sweep.resources.cores) for trial in trials) / 3600.0
-    resources = sweep.resources
+    resources, configs = sweep.resources, [trial.config for trial in sweep.trials]
+    hours = sum(_core_seconds(config, resources.cores) for config in configs) / 3600.0
     how = "jobs of Slurm" if on_slurm else f"runs here, {resources.at_once} at a time"
-    say(f"{len(trials)} {how}, each with {resources.cores} core{'s' if resources.cores > 1 else ''} and {resources.memory} MiB")
+    cores = f"{resources.cores} core{'s' if resources.cores > 1 else ''}"
+    say(f"{len(configs)} {how}, each with {cores} and {resources.memory} MiB")
     say(
-        f"{steps:,} steps: about {hours:,.2f} core-hours at {STEPS_PER_CORE_SECOND:,} steps/s a core, without warm starts and "
-        "evaluations"
+        f"{sum(config.n_steps for config in configs):,} steps: about {hours:,.2f} core-hours at {STEPS_PER_CORE_SECOND:,} "
+        "steps/s a core, without warm starts and evaluations"
     )
     return 0
 
 
 def _core_seconds(config, cores):
-    """Of training, at most."""
+    """Upper bound of the core-seconds of training."""
     seconds = config.n_steps / STEPS_PER_CORE_SECOND
     return min(seconds, 60.0 * config.minutes * cores) if config.minutes else seconds

@@ -1,4 +1,4 @@
-"""Trials handed to experiment-launcher: all at once to Slurm, or some at a time to this machine."""
+"""The launching of trials by experiment-launcher: on Slurm a job each, on this machine some at a time."""
 
 import io
 import os
@@ -23,7 +23,7 @@ _SETTINGS = """\
 #SBATCH --signal=B:USR1@{grace}
 """
 
-_BEGINNING = """
+_START = """
 echo "$SLURM_JOB_ID ${{SLURM_RESTART_COUNT:-0}}" > {job}
 requeue=
 experiments=()
@@ -41,11 +41,13 @@ fi
 
 
 class SweepLauncher(Launcher):
-    """experiment-launcher's own, but for trials that are listed one by one, with their seeds, and for jobs that go on after
-    their time limit. It is to run while the patches of experiment-launcher hold."""
+    """experiment-launcher's own launcher, for trials that are listed one by one and jobs that go on after their time limit.
+
+    It is to run while the patches of experiment-launcher hold.
+    """
 
     def __init__(self, sweep, trials, n_parallel=1):
-        """trials: of the sweep, those to run."""
+        """trials: those of the sweep that are to run. n_parallel: number of them at a time, on this machine."""
         resources = sweep.resources
         gpu = resources.gpu if not resources.gpu or resources.gpu.startswith("gpu:") else f"gpu:{resources.gpu}"
         super().__init__(
@@ -67,7 +69,7 @@ class SweepLauncher(Launcher):
             check_results_directories=False,
         )
         self._sweep, self._trials = sweep, trials
-        # Not in the scratch directory that it looks for on one cluster, but where one was told.
+        # The library would prefer a scratch directory that it knows of on one cluster.
         self._experiment_dir_slurm = self._experiment_dir_local = str(sweep.directory)
         self._experiment_dir_slurm_files, self._experiment_dir_slurm_logs = map(str, slurm_directories(sweep.directory))
 
@@ -77,55 +79,57 @@ class SweepLauncher(Launcher):
 
     def _run_slurm(self, test):
         for trial in self._trials:
-            varied = {f"{name}__": value for name, value in trial.varied.items()}
-            self._trial, self._start_seed, self._experiment_list = trial, trial.seed, [trial.fixed | varied]
+            self._trial, self._start_seed, self._experiment_list = trial, trial.seed, [trial.settings]
             super()._run_slurm(test)
+
+    def _generate_results_dir(self, results_dir, exp, n=6):
+        return str(self._trial.results_dir)
 
     def save_slurm(self, command_line_args_list=None, idx=None):
         _forget(self._sweep, self._trial)
         return super().save_slurm(command_line_args_list, label(self._sweep, self._trial))
 
     def generate_slurm(self, command_line_args_list=None):
-        with redirect_stdout(io.StringIO()):  # it prints what GPU is asked for
+        with redirect_stdout(io.StringIO()):  # the library prints what GPU is asked for
             script = super().generate_slurm(command_line_args_list)
         grace = min(GRACE, self._sweep.resources.time // 4)
         script = _inserted(script, "\n# Mandatory parameters\n", "\n" + _SETTINGS.format(grace=grace))
         script = _inserted(
-            script, "\n# Program specific arguments\n", _BEGINNING.format(job=quote(str(job_file(self._sweep, self._trial))))
+            script, "\n# Program specific arguments\n", _START.format(job=quote(str(job_file(self._sweep, self._trial))))
         )
         return _inserted(script, "\nexit $exit_code\n", _END)
 
 
 def submit(sweep, trials):
-    """Hand trials to Slurm, one job each. Raises RuntimeError at the first that sbatch refuses."""
+    """Submit trials to Slurm, one job each. Raises RuntimeError at the first that sbatch refuses."""
     with _patched():
         SweepLauncher(sweep, trials).run(local=False)
 
 
 def run_here(sweep, trials):
-    """Run trials on this machine, as many at a time as fit. Returns the number of the signal that stopped it, or None."""
+    """Run trials on this machine, as many at a time as fit. Returns the number of the signal that stopped them, or None."""
     launcher = SweepLauncher(sweep, trials, sweep.resources.at_once)
     for trial in trials:
         _forget(sweep, trial)
-    # Each trial is a process of its own; here are only threads that wait for them.
-    together = experiment.stopped_together()
-    with _patched(), _cores(sweep.resources.cores), joblib.parallel_config("threading"), together as came:
+    # Each trial is a process of its own; the threads only wait for them.
+    threads, stopped_together = joblib.parallel_config("threading"), experiment.stopped_together()
+    with _patched(), _cores(sweep.resources.cores), threads, stopped_together as signals:
         try:
             launcher.run(local=True)
-        except RuntimeError as error:  # which trials could not begin, after all others ran
+        except RuntimeError as error:  # after all others have run, the trials that could not begin
             say(str(error))
-    return came[0] if came else None
+    return signals[0] if signals else None
 
 
 def _forget(sweep, trial):
-    """What is known of an earlier attempt; it is Slurm's no longer, if it was."""
+    """Remove what an earlier attempt has left, above all that it was given to Slurm."""
     for path in (script_file(sweep, trial), job_file(sweep, trial), trial.directory / TRIAL_RECORD):
         path.unlink(missing_ok=True)
 
 
 @contextmanager
 def _patched():
-    """Within it the patches of experiment-launcher hold."""
+    """Apply the patches of experiment-launcher, and take them back at the end."""
     before = patches.applied()
     patches.apply("experiment_launcher")
     try:
@@ -136,7 +140,7 @@ def _patched():
 
 @contextmanager
 def _cores(count):
-    """What is started within it uses so many processors (joblib's `cpu_count`)."""
+    """Let what is started meanwhile see `count` processors (joblib's `cpu_count`)."""
     name = "LOKY_MAX_CPU_COUNT"
     before = os.environ.get(name)
     os.environ[name] = str(count)
@@ -150,7 +154,7 @@ def _cores(count):
 
 
 def _inserted(script, place, text):
-    """text before the first such place. Raises RuntimeError where experiment-launcher writes other scripts than it did."""
+    """Return the script with `text` before `place`. Raises RuntimeError where the library's scripts have no such place."""
     if place not in script:
         raise RuntimeError(f"experiment-launcher's script has no {place.strip()!r}")
     return script.replace(place, text + place, 1)

@@ -1,4 +1,4 @@
-"""Which configuration of a sweep is best: by the mean over its seeds, and how sure that is."""
+"""Ranking of a sweep's configurations by their mean return over seeds, with its confidence interval."""
 
 import math
 from dataclasses import dataclass
@@ -14,9 +14,10 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Ranked:
-    """A configuration, all seeds of it. found: {seed: `Status`} of those that are done. returns: {seed: mean return}.
+    """One configuration with all its seeds.
 
-    n_seeds: that it was to have. interval: in which the mean lies with CONFIDENCE; None for a single seed.
+    found: {seed: `Status`} of those that are done. returns: {seed: mean return}. n_seeds: number of seeds in the sweep.
+    interval: (low, high), in which the mean lies with CONFIDENCE; None for a single seed.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Ranked:
 
 
 def interval(values):
-    """Where the mean of a normal distribution lies with CONFIDENCE, (low, high), by Student's t; None for fewer than two."""
+    """Confidence interval (low, high) of the mean of normally distributed values, by Student's t; None for fewer than two."""
     if len(values) < 2:
         return None
     if len(set(values)) == 1:
@@ -52,9 +53,9 @@ def interval(values):
 
 
 def rank(found, policy="deterministic"):
-    """The configurations of a sweep, [`Ranked`], the best first; those that lack seeds come after all others, by how many.
+    """Return the configurations, [`Ranked`], the best first; the more seeds one lacks, the later it comes.
 
-    found: all of `statuses`.
+    found: the list of `statuses`.
     """
     groups = {}
     for status in found:
@@ -68,8 +69,8 @@ def rank(found, policy="deterministic"):
 
 
 def by_task(found):
-    """What is done and evaluated, and what else is of the same task, {task: [`Status`, ...]}, because returns of one task say
-    nothing beside those of another. found: of `statuses`. Raises UserError where nothing is."""
+    """Return {task: [`Status`, ...]} of each task of which a trial is done and evaluated, because returns of different tasks
+    cannot be compared. found: the list of `statuses`. Raises UserError where there is no such trial."""
     groups = {}
     for status in found:
         groups.setdefault(status.trial.config.task.task, []).append(status)
@@ -80,15 +81,17 @@ def by_task(found):
 
 
 def marginals(found, policy="deterministic"):
-    """What each setting does, whatever the others are: {name: {value as text: [return, ...]}} of all `Status` that are done;
-    settings that have several values only. Empty unless each value is tried with all values of the others: otherwise it would
-    show what the others do."""
+    """Return {setting: {value as text: [return, ...]}} over all values of the other settings, of settings with several values.
+
+    found: `Status` that are done. Empty unless each value is tried with all values of the others: it would show their effect.
+    """
     names = list(dict.fromkeys(name for status in found for name in status.trial.varied))
     by_name = {name: {} for name in names}
     combinations = set()
     for status in found:
-        # A setting of VAIL alone is none of GAIL's.
-        values = [shown(getattr(status.trial.config, name, "none")) for name in names]
+        # GAIL lacks some settings of VAIL.
+        settings = status.trial.config.settings()
+        values = [shown(settings.get(name, "none")) for name in names]
         combinations.add(tuple(values))
         for name, value in zip(names, values, strict=True):
             returns = by_name[name].setdefault(value, [])

@@ -1,33 +1,34 @@
-"""What has become of each trial of a sweep, by what is on disk and what Slurm says."""
+"""The state of each trial of a sweep, by the files that it has left and by what Slurm answers."""
 
-import csv
 import json
 import socket
-import statistics
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+import numpy as np
 import psutil
 
 from qi_ext.sweeps.description import Trial
 from qi_ext.sweeps.slurm_files import job_file, script_file, slurm_directories
-from qi_ext.sweeps.trial_process import BEGINNING, STOPPED, how_it_ended
+from qi_ext.sweeps.trial_process import ATTEMPT, STOPPED, how_it_ended
+from qi_ext.training.progress_file import read_progress
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 from qi_ext.utils import slurm
 from qi_ext.utils.errors import UserError
 
 STATES = ("done", "running", "waiting", "failed", "not begun", "unknown")
 UPDATES = 20  # over which the speed is measured
-RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job", "progressed"}  # in a trial.json
+RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job", "progressed"}  # keys of a trial.json
 
 
 @dataclass(frozen=True)
 class Status:
-    """Of one trial. state: one of STATES. steps: trained, of n_steps. seconds_left: of training, None where it is not known.
+    """State of one trial.
 
-    result: of result.json, where it is done. reason: in a few words, why it failed, or waits, or is not known. lines: the last
-    it printed.
+    state: one of STATES. steps: trained, of n_steps. seconds_left: of training, None where it is not known. result: content of
+    result.json where the trial is done. reason: in a few words, why it failed, waits or is not known. lines: the last that it
+    printed.
     """
 
     trial: Trial
@@ -40,65 +41,81 @@ class Status:
     lines: tuple = ()
 
     def mean_return(self, policy="deterministic"):
-        """Of the evaluation at its end; None where there was none."""
+        """Mean return of the evaluation at the end of the run; None where there was none."""
         evaluation = (self.result or {}).get("evaluation", {})
         return evaluation[policy]["return_mean"] if policy in evaluation else None
 
 
 def statuses(sweep, running_here=False):
-    """The `Status` of each trial. running_here: whether a process runs the sweep on this machine.
+    """Return the `Status` of each trial. running_here: whether a process runs the sweep on this machine.
 
-    Slurm is asked only where something that it was given is not done; where it does not answer, that is unknown.
+    Slurm is asked only where a trial that it was given is not done; where it does not answer, the state is unknown.
     """
-    found = [_of_files(trial) for trial in sweep.trials]
-    handed_over = [each.state != "done" and script_file(sweep, each.trial).exists() for each in found]
+    found = [_status_by_files(trial) for trial in sweep.trials]
+    given_to_slurm = [each.state != "done" and script_file(sweep, each.trial).exists() for each in found]
     jobs, unanswered = [], ""
     try:
-        jobs = slurm.own_jobs() if any(handed_over) else []
+        jobs = slurm.own_jobs() if any(given_to_slurm) else []
     except UserError as error:
         unanswered = str(error)
-    for i, is_job in enumerate(handed_over):
+    for i, is_job in enumerate(given_to_slurm):
         if is_job and unanswered:
             found[i] = replace(found[i], state="unknown", seconds_left=None, reason=unanswered)
         else:
-            found[i] = _of_job(sweep, found[i], jobs) if is_job else _of_process(found[i], running_here)
+            found[i] = _status_of_job(sweep, found[i], jobs) if is_job else _status_of_process(found[i], running_here)
     return found
 
 
 def count(found):
-    """How many are in which state, in words."""
+    """Words for how many `Status` are in which state."""
     states = Counter(each.state for each in found)
     return f"{len(found)} trials: " + ", ".join(f"{states[state]} {state}" for state in STATES if states[state])
 
 
-def _of_files(trial):
-    """Done, or not begun, as far as files alone tell."""
+def read_record(trial):
+    """Return the content of a trial.json, None where there is none that can be read."""
+    with suppress(OSError, ValueError):
+        record = json.loads((trial.directory / TRIAL_RECORD).read_text())
+        if isinstance(record, dict) and record.keys() >= RECORDED:
+            return record
+    return None
+
+
+def _status_by_files(trial):
+    """Return done or not begun, as far as the files of the run alone tell."""
     config, result = trial.config, RunDirectory(trial.directory, to_write=False).read_result()
-    if _is_done(result, config):
+    if result is not None and (config.minutes or result.get("steps", 0) >= config.n_steps):
         return Status(trial, "done", result["steps"], config.n_steps, result=result)
-    rows = _rows(trial)
-    steps = int(rows[-1]["step"]) if rows else 0
-    return Status(trial, "not begun", steps, config.n_steps, seconds_left=_seconds_left(rows, steps, config))
+    progress = {}
+    with suppress(OSError, UserError):
+        progress = read_progress(trial.directory / "progress.csv")
+    steps = max((int(step) for step in progress.get("step", ()) if np.isfinite(step)), default=0)
+    speeds = progress.get("steps_per_second", np.empty(0))[-UPDATES:]
+    seconds_left = None
+    # Where `minutes` are given, they or the steps end the run.
+    if not config.minutes and speeds.size and speeds.mean() > 0.0:
+        seconds_left = max(0, config.n_steps - steps) / float(speeds.mean())
+    return Status(trial, "not begun", steps, config.n_steps, seconds_left)
 
 
-def _of_process(status, running_here):
-    """Of what is done, or was begun, if at all, on some machine without Slurm."""
+def _status_of_process(status, running_here):
+    """Return the status of a trial that Slurm was not given."""
     if status.state == "done":
         return status
-    trial, record = status.trial, _record(status.trial)
-    if record is not None and _runs(record):
-        return replace(status, state="running", reason=f"{record['host']}, process {record['pid']}")
+    trial, record = status.trial, read_record(status.trial)
     if record is None:
         return replace(status, state="waiting" if running_here else "not begun", seconds_left=None)
+    if _process_runs(record):
+        return replace(status, state="running", reason=f"{record['host']}, process {record['pid']}")
     if record["ended"] is None and record["host"] != socket.gethostname():
         reason = f"{record['host']} began it and does not say; look there, or remove its {TRIAL_RECORD} where it runs no more"
         return replace(status, state="unknown", seconds_left=None, reason=reason)
-    return _failed(status, how_it_ended(record) if record["ended"] is not None else "killed", _own_lines(trial))
+    return _failed(status, how_it_ended(record) if record["ended"] is not None else "killed", _last_lines(trial))
 
 
-def _of_job(sweep, status, jobs):
-    """Of what is not done, and was given to Slurm. jobs: of `slurm.own_jobs`."""
-    trial, record, started = status.trial, _record(status.trial), _started(sweep, status.trial)
+def _status_of_job(sweep, status, jobs):
+    """Return the status of a trial that is not done, and was given to Slurm. jobs: those of `slurm.own_jobs`."""
+    trial, record, started = status.trial, read_record(status.trial), _started_job(sweep, status.trial)
     number = started.split()[0] if started else ""
     script = str(script_file(sweep, trial))
     # By number as well, because a job's script may have been submitted by another name of its directory.
@@ -113,7 +130,7 @@ def _of_job(sweep, status, jobs):
     printed = slurm.printed(slurm_directories(sweep.directory)[1], number)
     if record is None or record["slurm_job"] != started:
         return _failed(status, f"job {number} ended before the run began", printed)
-    own, state = _own_lines(trial), slurm.last_state(number)
+    own, state = _last_lines(trial), slurm.last_state(number)
     if record["ended"] is None:
         return _failed(status, f"killed with its job, {number} {state}".strip(), [*own, *printed])
     reason, code = how_it_ended(record), record["exit_code"]
@@ -124,57 +141,24 @@ def _of_job(sweep, status, jobs):
 
 
 def _failed(status, reason, lines=()):
-    """Failed, unless it has come to its end since its files were looked at."""
-    now = _of_files(status.trial)
+    """Return failed, unless the run has come to its end since its files were looked at."""
+    now = _status_by_files(status.trial)
     return now if now.state == "done" else replace(now, state="failed", seconds_left=None, reason=reason, lines=tuple(lines))
 
 
-def _started(sweep, trial):
-    """What the job of a trial wrote when it started; "" where none has."""
+def _started_job(sweep, trial):
+    """Return what the job of a trial wrote when it started; "" where none has."""
     with suppress(OSError):
         return job_file(sweep, trial).read_text().strip()
     return ""
 
 
-def _own_lines(trial):
-    return slurm.last_lines(trial.directory / TRIAL_LOG, since=BEGINNING)
+def _last_lines(trial):
+    return slurm.last_lines(trial.directory / TRIAL_LOG, since=ATTEMPT)
 
 
-def _is_done(result, config):
-    if result is None:
-        return False
-    return bool(config.minutes) or result.get("steps", 0) >= config.n_steps
-
-
-def _rows(trial):
-    """The last rows of progress.csv."""
-    with suppress(OSError, csv.Error), open(trial.directory / "progress.csv", newline="") as file:
-        rows = list(csv.DictReader(file))[-UPDATES:]
-        if all((row.get("step") or "").isdigit() for row in rows):
-            return rows
-    return []
-
-
-def _seconds_left(rows, steps, config):
-    if config.minutes:
-        return None  # which end it, or its steps do
-    with suppress(KeyError, ValueError, ZeroDivisionError, statistics.StatisticsError):
-        per_second = statistics.mean(float(row["steps_per_second"]) for row in rows)
-        return max(0, config.n_steps - steps) / per_second
-    return None
-
-
-def _record(trial):
-    """What trial.json holds, or None where there is none that can be read."""
-    with suppress(OSError, ValueError):
-        record = json.loads((trial.directory / TRIAL_RECORD).read_text())
-        if isinstance(record, dict) and record.keys() >= RECORDED:
-            return record
-    return None
-
-
-def _runs(record):
-    """Whether the process of a record runs on this machine."""
+def _process_runs(record):
+    """Return whether the process of a record runs on this machine."""
     if record["ended"] is not None or record["host"] != socket.gethostname():
         return False
     with suppress(psutil.Error):

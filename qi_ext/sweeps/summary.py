@@ -1,4 +1,4 @@
-"""What a sweep has found, for a person: tables on a terminal, a page, and the best agent."""
+"""Summary of a sweep: tables on a terminal, a report page, and the best agent."""
 
 import shutil
 
@@ -19,7 +19,7 @@ HEADS = ("configuration", "return", f"{CONFIDENCE:.0%} of the mean", "lowest see
 
 
 def status_table(found):
-    """A row a trial."""
+    """Return a rich table with a row a trial."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for head in ("trial", "state", "steps", "left", "return", ""):
         table.add_column(head, justify="right" if head in ("steps", "left", "return") else "left", overflow="fold")
@@ -39,7 +39,7 @@ def status_table(found):
 
 
 def ranking_table(ranked):
-    """A row a configuration."""
+    """Return a rich table with a row a configuration."""
     table = Table(show_edge=False, pad_edge=False, header_style="bold")
     for head in HEADS:
         table.add_column(head, justify="left" if head == HEADS[0] else "right", overflow="fold")
@@ -51,7 +51,7 @@ def ranking_table(ranked):
 def write_best(sweep, ranked, episodes):
     """Write the report of a sweep, and copy the agents of the best seeds of the best configurations.
 
-    ranked: {task: [`Ranked`, ...]}, of `rank`; episodes: per direction, of what the page shows and result.json has not.
+    ranked: {task: [`Ranked`, ...]}, as `rank` gives. episodes: per direction, of what the page shows and result.json lacks.
     Returns the report's path and {task: path of the agent}. Raises UserError, SamplingError, OSError.
     """
     groups, looks, agents = {}, {}, {}

@@ -1,4 +1,4 @@
-"""One trial, as experiment-launcher starts it: run_gail.py in a process of its own, and a record of how it ended."""
+"""The experiment that experiment-launcher starts: run_gail.py in a process of its own, and a record of how it ended."""
 
 import functools
 import os
@@ -16,8 +16,8 @@ from qi_ext.utils.display import say
 
 RUN_GAIL = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
-REFUSED = 2  # exit code: what is there is of another run
-BEGINNING = "== "  # of the line in the log that an attempt begins with
+REFUSED = 2  # exit code of run_gail.py where the directory holds another run
+ATTEMPT = "== "  # how the line begins that an attempt writes first into the log
 
 _running = set()
 _stopping = False
@@ -26,9 +26,9 @@ _stopping = False
 def experiment(results_dir: str = "", seed: int = 0, **settings):
     """Run, or go on with, the run in results_dir/seed, with these settings of the config; a finished one is left alone.
 
-    What it prints goes to trial.log of its directory, how it ended to trial.json. Returns 0 where there is a result, else the
-    exit code of run_gail.py, as a shell tells it, or 1 where that is 0, or where it was told to stop before it had come any
-    further than it was: it would not the next time either.
+    What the run prints goes to trial.log in its directory, how it ended to trial.json. Returns 0 where there is a result, else
+    the exit code of run_gail.py, as a shell tells it; 1 where that is 0, or where it was told to stop before it had come any
+    further, because it would not the next time either.
     """
     directory = RunDirectory(Path(results_dir, str(seed)), "results_dir")
     if _stopping:
@@ -46,21 +46,22 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
     }
     before = newest_step(directory)
     words = [sys.executable, str(RUN_GAIL), "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
+    # With =, because a value may begin with -.
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
     with open(directory.path / TRIAL_LOG, "ab") as log:
         job = f", job {os.environ['SLURM_JOB_ID']}" if record["slurm_job"] else ""
-        log.write(f"\n{BEGINNING}{time.strftime('%Y-%m-%d %H:%M:%S')} on {record['host']}{job}\n".encode())
+        log.write(f"\n{ATTEMPT}{time.strftime('%Y-%m-%d %H:%M:%S')} on {record['host']}{job}\n".encode())
         log.flush()
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=_environment())
         _running.add(process)
-        if _stopping:  # since it was looked at above
+        if _stopping:  # a signal may have come since the first look
             process.terminate()
         try:
             record["pid"] = process.pid
             write_json(directory.path / TRIAL_RECORD, record)
             code = process.wait()
-        except BaseException:  # it is not to run on where nobody knows of it
+        except BaseException:  # a run that is not recorded is not to go on
             process.terminate()
             process.wait()
             raise
@@ -77,12 +78,12 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
 
 
 def newest_step(directory):
-    """Of the checkpoints in a `RunDirectory`; -1 where there is none."""
+    """Step of the newest checkpoint in a `RunDirectory`; -1 where there is none."""
     return max(directory.checkpoints.steps(), default=-1)
 
 
 def how_it_ended(record):
-    """In words, of what trial.json holds of a process that has ended; an exit code below 0 is the signal that killed it."""
+    """Words for the end of a process. record: content of its trial.json; an exit code below 0 is the signal that killed it."""
     code = record["exit_code"]
     if code in STOPPED:
         return f"stopped by {STOPPED[code]}" + (", and saved" if record["progressed"] else " before it came any further")
@@ -93,52 +94,52 @@ def how_it_ended(record):
 
 @contextmanager
 def stopped_together():
-    """Within it, SIGINT and SIGTERM stop all trials that this process runs, which save, and no other begins.
+    """Let SIGINT and SIGTERM stop all trials that this process runs, which save, and let no other begin.
 
-    Yields a list, of the signals that came.
+    Yields a list of the signals that have come.
     """
     global _stopping
-    came, _stopping = [], False
+    signals, _stopping = [], False
 
     def stop(number, frame):
         global _stopping
         _stopping = True
-        came.append(number)
+        signals.append(number)
         for process in list(_running):
             process.terminate()
 
     before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        yield came
+        yield signals
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
 def _slurm_job():
-    """The number of the job that this is in, and how often it was started anew; "" outside of Slurm."""
+    """Number of the Slurm job that this process is in, and how often it was started anew; "" outside of Slurm."""
     number = os.environ.get("SLURM_JOB_ID")
     return f"{number} {os.environ.get('SLURM_RESTART_COUNT', '0')}" if number else ""
 
 
 def _environment():
-    """Of run_gail.py: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
+    """Environment of run_gail.py: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
     given = any(os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"))
     return os.environ | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def main():
-    """What a Slurm job runs."""
+    """Run the experiment of a Slurm job."""
     from experiment_launcher import run_experiment
 
     codes = []
 
     @functools.wraps(experiment)
-    def noted(**given):
+    def with_exit_code(**given):
         codes.append(experiment(**given))
 
     with stopped_together():
-        run_experiment(noted)
+        run_experiment(with_exit_code)
     sys.exit(codes[0])
 
 

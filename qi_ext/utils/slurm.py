@@ -1,8 +1,9 @@
-"""What Slurm says of one's jobs."""
+"""Questions to Slurm about one's own jobs."""
 
 import re
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,10 @@ TIMEOUT = 60.0  # s, for Slurm to answer
 
 @dataclass(frozen=True)
 class Job:
-    """A job that is not over. state: such as PENDING or RUNNING. reason: why it waits. script: its path."""
+    """A job that is not over.
+
+    state: such as PENDING or RUNNING. reason: why it waits. script: path of the script that was submitted.
+    """
 
     number: str
     state: str
@@ -22,41 +26,40 @@ class Job:
 
 
 def is_there():
-    """Whether jobs can be submitted from here."""
+    """Return whether jobs can be submitted from this machine."""
     return shutil.which("sbatch") is not None
 
 
 def own_jobs():
-    """The user's jobs that are not over, a list of `Job`. Raises UserError where Slurm does not answer."""
+    """Return the user's jobs that are not over, a list of `Job`. Raises UserError where Slurm does not answer."""
     lines = ask("squeue", "--me", "--noheader", "--format=%A|%T|%r|%o").splitlines()
     # A line of fewer parts goes on with another job's command, which has line breaks.
     return [Job(*parts[:3], parts[3].strip()) for line in lines if len(parts := line.split("|", 3)) == 4]
 
 
 def last_state(number):
-    """How a job ended, such as TIMEOUT or NODE_FAIL, as far as Slurm still knows; "" otherwise."""
-    asked = []
-    if shutil.which("scontrol"):
-        asked.append((("scontrol", "show", "job", "--oneliner", number), r"\bJobState=(\w+)"))
-    if shutil.which("sacct"):
-        asked.append((("sacct", "--noheader", "--allocations", "--format=State", "--jobs", number), r"(\w+)"))
-    for words, pattern in asked:
-        try:
-            found = re.search(pattern, ask(*words))
-        except UserError:  # it has forgotten the job, or keeps no accounts
-            continue
-        if found:
-            return found[1]
+    """Return how a job ended, such as TIMEOUT or NODE_FAIL; "" where Slurm does not know it any more."""
+    questions = (
+        (("scontrol", "show", "job", "--oneliner", number), r"\bJobState=(\w+)"),
+        (("sacct", "--noheader", "--allocations", "--format=State", "--jobs", number), r"(\w+)"),
+    )
+    for words, pattern in questions:
+        with suppress(UserError):  # it is not installed, has forgotten the job, or keeps no accounts
+            if found := re.search(pattern, ask(*words)):
+                return found[1]
     return ""
 
 
 def printed(directory, number):
-    """The end of what the job itself, or Slurm about it, wrote to standard error; directory: of Slurm's logs."""
+    """Return the last lines that a job wrote to standard error, or Slurm about it. directory: of the logs."""
     return last_lines(max(Path(directory).glob(f"{number}_*.err"), default=None))
 
 
 def last_lines(path, count=3, since=None):
-    """The last lines of a file that have something in them; since: not those before the last line that begins so."""
+    """Return the last `count` lines of a file that are not blank; [] where there is no file.
+
+    since: only lines after the last one that begins with this text.
+    """
     if path is None or not Path(path).is_file():
         return []
     with open(path, "rb") as file:
@@ -69,7 +72,7 @@ def last_lines(path, count=3, since=None):
 
 
 def ask(*words):
-    """What a command of Slurm prints. Raises UserError where it fails."""
+    """Return what a command of Slurm prints. Raises UserError where it fails."""
     try:
         answer = subprocess.run(words, capture_output=True, text=True, timeout=TIMEOUT)
     except (OSError, subprocess.TimeoutExpired) as error:

@@ -23,6 +23,7 @@ def differences(monkeypatch):
     return differences
 
 
+@pytest.mark.extensive
 def test_a_run_that_is_killed_twice_ends_as_if_it_were_not(tmp_path):
     """The launcher itself, with SIGKILL, in processes of its own."""
     path = tmp_path / "killed.json"
@@ -38,7 +39,7 @@ def test_a_run_that_is_killed_twice_ends_as_if_it_were_not(tmp_path):
 def leave(directory, weight, figure):
     checkpoint = directory / "checkpoints" / "64"
     checkpoint.mkdir(parents=True)
-    data = {"step": 64, "score": None, "counts": {}, "n_episodes": 3}
+    data = {"step": 64, "score": None, "parts": {}}
     write_tensors(checkpoint / FILE, "checkpoint", {"weight": np.array([weight])}, data)
     (directory / "progress.csv").write_text(f"step,kl,steps_per_second\n64,{figure},1000\n")
     return directory

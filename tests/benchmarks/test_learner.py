@@ -1,8 +1,5 @@
-"""The benchmarks of learner and loop: the stock contender does what ours does, and their commands run."""
+"""The benchmarks of learner and loop: the stock contender does what ours does."""
 
-import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +10,6 @@ from qi_ext.training.config import make_config
 from qi_ext.training.learner import make_learner
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
-MEASURES = {
-    "learner.py": ("update_speedup", "update_speedup_exact", "share_policy", "share_critic", "share_discriminator"),
-    "training.py": ("loop_speedup", "share_of_pool", "loop_speedup_scratch", "share_of_pool_scratch"),
-}
 
 
 @pytest.fixture
@@ -39,7 +32,7 @@ def test_the_stock_learner_begins_as_ours_does(stock, hard):
     np.testing.assert_allclose(theirs.mean.detach(), ours.mean, atol=1e-5)
     np.testing.assert_allclose(theirs.variance.detach(), ours.variance, rtol=1e-5)
     values = stock.ours.critic.values(torch.from_numpy(states))
-    np.testing.assert_allclose(stock._V(states)[:, 0], values.detach(), atol=1e-5)
+    np.testing.assert_allclose(stock._V(states).squeeze(-1), values.detach(), atol=1e-5)
 
 
 def test_the_stock_learner_learns_from_the_discriminators_reward_and_fits_it(stock, hard):
@@ -52,25 +45,3 @@ def test_the_stock_learner_learns_from_the_discriminators_reward_and_fits_it(sto
     assert not any(torch.equal(*pair) for pair in zip(fitted, stock.ours.discriminator.parameters(), strict=True))
     # Returns of a reward of a million would show in the critic.
     assert np.abs(stock._V(states)).max() < 100.0
-
-
-@pytest.mark.parametrize(
-    "script", [pytest.param(script, marks=[pytest.mark.slow] if script == "training.py" else []) for script in MEASURES]
-)
-def test_a_benchmark_runs_and_writes_its_measures(script, tmp_path):
-    path = tmp_path / "measures.json"
-    # One thread, because two wait for each other for long where the machine is busy.
-    command = [sys.executable, str(BENCHMARKS / script), "--quick", "--threads", "1", "--json", str(path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=240)
-    assert ended.returncode == 0, ended.stderr
-    measures = json.loads(path.read_text())
-    assert measures["rounds"] == 1
-    assert all(measures[name] > 0.0 for name in MEASURES[script])
-    assert measures["device"] == "cpu"
-
-
-@pytest.mark.parametrize("script", MEASURES)
-def test_a_round_too_few_is_refused_before_anything_is_measured(script):
-    command = [sys.executable, str(BENCHMARKS / script), "--rounds", "0"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert (ended.returncode, ended.stderr) == (2, f"{script}: --rounds: must be at least 1, not 0\n")

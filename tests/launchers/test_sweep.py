@@ -17,8 +17,8 @@ from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
 from qi_ext.utils.errors import UserError
 
 TINY = (
-    "n_envs: 4, batch_size: 64, n_steps: 128, policy_hidden: [16], critic_hidden: [16], discriminator_hidden: [16], "
-    "discriminator_batch_size: 32"
+    "pool: serial, n_envs: 4, batch_size: 64, n_steps: 128, policy_hidden: [16], critic_hidden: [16], "
+    "discriminator_hidden: [16], discriminator_batch_size: 32"
 )
 LONG = TINY.replace("n_steps: 128", "n_steps: 1000000")
 DEADLINE = 120.0  # s
@@ -44,6 +44,7 @@ def write(tmp_path):
     return write
 
 
+@pytest.mark.extensive
 def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, capsys):
     path = write(
         f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
@@ -84,9 +85,21 @@ def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, ca
     assert "2 trials: 1 done, 1 failed" in printed
     assert "ended with exit code 2" in printed
     assert "run_gail.py: " in printed and "none.npz" in printed  # its last line
+    assert "sweep.py --retry" in printed and "goes on with them" in printed
+    folder = tmp_path / "runs" / "sweeps" / "tried"
+    run = folder / "demonstrations___trot" / "0"
+    assert json.loads((run / "result.json").read_text())["steps"] == 128
+    assert json.loads((run / TRIAL_RECORD).read_text())["exit_code"] == 0 and (run / TRIAL_LOG).stat().st_size
+
     assert main(["--status", "runs/sweeps/tried"]) == 1
+    assert "demonstrations trot, seed 0" in capsys.readouterr().out
+    with pytest.raises(UserError, match="is there already; --status and --retry"):
+        main([path, "--local"])
+    with pytest.raises(UserError, match="no trial is done and evaluated"):
+        main(["--best", "runs/sweeps/tried"])
 
 
+@pytest.mark.extensive
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_sweep_that_is_stopped_saves_and_goes_on(main, write, tmp_path, request, number, code):
     path = write(f"fixed: {{{LONG}, evaluation_episodes: 0}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 4\nresources: {{cores: 2}}")
@@ -121,15 +134,6 @@ def test_minutes_bound_the_hours_that_are_estimated(main, write, capsys):
     """Three runs, at most 6 minutes of 2 cores each."""
     main([write("fixed: {task: hard, minutes: 6}\nseeds: 3"), "--local", "--dry_run"])
     assert "about 0.60 core-hours" in capsys.readouterr().out
-
-
-def test_a_directory_that_is_taken_is_left_alone(main, write, tmp_path):
-    folder = tmp_path / "runs" / "sweeps" / "tried"
-    folder.mkdir(parents=True)
-    (folder / "mine.txt").write_text("mine")
-    with pytest.raises(UserError, match="is there already"):
-        main([write(f"fixed: {{{TINY}}}"), "--local"])
-    assert [path.name for path in folder.iterdir()] == ["mine.txt"]
 
 
 @pytest.mark.parametrize(
@@ -170,9 +174,3 @@ def test_what_runs_nothing_needs_no_experiment_launcher(main, write, tmp_path, m
     (tmp_path / path).rename(folder / SWEEP_FILE)
     assert main(["--status", str(folder)]) == 1
     assert "1 trials: 1 not begun" in capsys.readouterr().out
-
-
-def test_nothing_evaluated_is_told(main, write):
-    main([write(f"fixed: {{{TINY}, evaluation_episodes: 0}}\nseeds: 1"), "--local"])
-    with pytest.raises(UserError, match="no trial is done and evaluated"):
-        main(["--best", "runs/sweeps/tried"])

@@ -1,4 +1,4 @@
-"""Sweeps on a real Slurm: what is killed, cancelled, preempted or near its time limit, and what comes of it."""
+"""Sweeps on a real Slurm: trials that are killed, cancelled, preempted or near their time limit, and what comes of them."""
 
 import json
 import os
@@ -85,7 +85,7 @@ def submit(launch, slurm, tmp_path):
 
 
 def in_training(sweep, but=()):
-    """A trial other than these that has begun to learn and has more than half of its steps before it; None."""
+    """A trial other than those in `but` that has begun to learn and has more than half of its steps before it; None."""
     for each in statuses(sweep):
         if each.state == "running" and 0 < each.steps < each.n_steps / 2 and each.trial not in but:
             return each.trial
@@ -97,7 +97,7 @@ def status_of(sweep, trial):
 
 
 def job_of(sweep, trial):
-    """Of a trial that has been submitted; it says its number when it begins."""
+    """Number of the job of a trial, which it writes when it begins."""
     wait_for(lambda: job_file(sweep, trial).exists(), "its job does not begin")
     return job_file(sweep, trial).read_text().split()[0]
 
@@ -128,7 +128,7 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
     assert f"failed: {killed.directory}: killed by SIGKILL" in shown.stdout
 
     retrying = launch("sweep.py", "--retry", sweep.directory, "--wait", wait=False)
-    undisturbed = [alone(trial, tmp_path / f"alone{i}") for i, trial in enumerate((limited, preempted))]
+    undisturbed = [run_alone(trial, tmp_path / f"alone{i}") for i, trial in enumerate((limited, preempted))]
     again = finished(retrying)
     assert again.returncode == 0, again.stdout + again.stderr
     assert "4 trials: 4 done" in again.stdout
@@ -141,8 +141,8 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
         assert all(np.array_equal(expected[name], found[name]) for name in expected)
 
 
-def alone(trial, directory):
-    """The weights of a trial's run in this process, {name: array}; directory: for its results."""
+def run_alone(trial, directory):
+    """Run a trial in this process. Returns the weights of its agent, {name: array}."""
     runpy.run_path(str(RUN_GAIL))["experiment"](**trial.settings, seed=trial.seed, results_dir=str(directory))
     return load_file(directory / str(trial.seed) / "agent.safetensors")
 
@@ -202,10 +202,12 @@ def test_what_sbatch_refuses_stops_the_sweep(launch, slurm, tmp_path):
 def test_jobs_ask_for_what_the_sweep_says(launch, slurm, tmp_path):
     """sbatch refuses it here, where there is no GPU; its script is there."""
     path = tmp_path / "tried.yaml"
-    path.write_text(f"fixed: {{{SETTINGS}}}\nresources: {{cores: 3, memory: 4G, time: 1-2:03:04, gpu: a100:2, account: us}}")
+    resources = "cores: 3, memory: 4G, time: 1-2:03:04, gpu: a100:2, account: us"
+    path.write_text(f"fixed: {{{SETTINGS}}}\ntrials: [{{name: mine}}]\nresources: {{{resources}}}")
     launch("sweep.py", path)
     sweep = read_sweep(path, tmp_path / "runs" / "sweeps" / "tried")
     script = script_file(sweep, sweep.trials[0]).read_text()
+    assert f"--results_dir {sweep.directory / 'mine'} " in script
     lines = [line.removeprefix("#SBATCH ") for line in script.splitlines() if line.startswith("#SBATCH")]
     expected = ["--gres=gpu:a100:2", "-A us", "--cpus-per-task 3", "--mem-per-cpu=1366", "-t 1-02:03:04", "--requeue"]
     assert set(expected) < set(lines)

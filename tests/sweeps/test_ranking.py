@@ -11,7 +11,7 @@ from qi_ext.utils.errors import UserError
 
 
 def status(varied, seed, mean=None):
-    """Of a trial that is done with a return of `mean`, or has failed."""
+    """`Status` of a trial that is done with a return of `mean`, or has failed."""
     trial = Trial(0, {}, varied, seed, Path("x"))
     if mean is None:
         return Status(trial, "failed")
@@ -19,7 +19,7 @@ def status(varied, seed, mean=None):
 
 
 def found(**returns):
-    """Of {configuration: returns by seed}."""
+    """List of `Status` of {configuration: returns by seed}."""
     return [status({"gamma": name}, seed, mean) for name, means in returns.items() for seed, mean in enumerate(means)]
 
 
@@ -30,7 +30,7 @@ def test_the_highest_mean_is_first_not_the_luckiest_seed():
     assert ranked[0].best_seed == 2
 
 
-def test_what_lacks_seeds_comes_after_what_has_all():
+def test_configurations_that_lack_seeds_come_after_those_that_have_all():
     ranked = rank(found(one=[990.0, None, None], none=[None] * 3, two=[None, 800.0, 700.0], all=[500.0] * 3))
     assert [each.name for each in ranked] == ["gamma all", "gamma two", "gamma one", "gamma none"]
     assert [each.is_complete for each in ranked] == [True, False, False, False]
@@ -64,19 +64,10 @@ def test_marginals_are_over_all_other_settings():
 
 
 def test_there_are_none_where_a_value_goes_with_some_values_of_the_others_only():
-    """Of a list of trials: a setting's effect cannot be told from the others'."""
+    """The effect of a setting cannot be told from that of the others."""
     assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0), status({"max_kl": 0.01}, 0, 3.0)]) == {}
-    # One setting alone can: what does not say it has the default.
+    # Of a single setting it can: a trial that does not set it has the default.
     assert marginals([status({}, 0, 1.0), status({"gamma": 0.9}, 0, 2.0)]) == {"gamma": {"0.97": [1.0], "0.9": [2.0]}}
-
-
-def test_settings_of_one_algorithm_alone_are_compared_with_those_that_lack_them():
-    """GAIL has no code."""
-    values = [({"algorithm": "gail"}, 1.0), ({"algorithm": "vail", "code_size": 16}, 2.0)]
-    assert marginals([status(varied, 0, mean) for varied, mean in values]) == {}
-    values = [({"algorithm": "vail", "code_size": size}, size) for size in (16, 32)]
-    assert marginals([status(varied, 0, mean) for varied, mean in values]) == {"code_size": {"16": [16], "32": [32]}}
-
-
-def test_marginals_leave_out_what_does_not_vary():
-    assert marginals([status({"gamma": 0.9}, 0, 1.0), status({"gamma": 0.9}, 1, 2.0)]) == {}
+    assert marginals([status({"gamma": 0.9}, 0, 1.0), status({"gamma": 0.9}, 1, 2.0)]) == {}, "it does not vary"
+    # GAIL has no code.
+    assert marginals([status({"algorithm": "gail"}, 0, 1.0), status({"algorithm": "vail", "code_size": 16}, 0, 2.0)]) == {}

@@ -1,4 +1,4 @@
-"""What has become of each trial, told by files that are really there, without Slurm."""
+"""The state of each trial, told by files that are really there, without Slurm."""
 
 import json
 import os
@@ -20,7 +20,7 @@ ENDED |= {"slurm_job": "", "progressed": True}
 
 @pytest.fixture
 def sweep(tmp_path):
-    """Of two trials, of which nothing is there."""
+    """A sweep of two trials, of which nothing is there."""
     (tmp_path / SWEEP_FILE).write_text("fixed: {n_steps: 128}\nseeds: 2")
     return read_sweep(tmp_path / SWEEP_FILE, tmp_path)
 
@@ -35,22 +35,35 @@ def record(trial, **changed):
     (trial.directory / TRIAL_RECORD).write_text(json.dumps(ENDED | changed))
 
 
-def finish(trial):
+def finish(trial, steps=128):
     trial.directory.mkdir(parents=True, exist_ok=True)
-    (trial.directory / "result.json").write_text(json.dumps({"steps": 128}))
+    (trial.directory / "result.json").write_text(json.dumps({"steps": steps}))
 
 
-def hand_over(sweep, trial, started=""):
-    """As if Slurm had been given it, and its job had begun or not."""
+def give_to_slurm(sweep, trial):
     script_file(sweep, trial).parent.mkdir(exist_ok=True)
     script_file(sweep, trial).write_text("#!/bin/sh\n")
-    if started:
-        job_file(sweep, trial).write_text(f"{started}\n")
 
 
 def test_what_was_never_begun_waits_only_where_the_sweep_runs(sweep):
     assert [each.state for each in statuses(sweep)] == ["not begun"] * 2
     assert [each.state for each in statuses(sweep, running_here=True)] == ["waiting"] * 2
+
+
+def test_a_result_of_fewer_steps_than_are_asked_for_is_not_the_end(sweep):
+    first, second = sweep.trials
+    finish(first, steps=64)
+    finish(second)
+    assert [each.state for each in statuses(sweep)] == ["not begun", "done"]
+
+
+def test_the_time_that_is_left_is_that_of_the_last_updates(sweep):
+    first, _ = sweep.trials
+    record(first, started=psutil.Process().create_time(), ended=None, exit_code=None, pid=os.getpid())
+    # The last line is not yet whole.
+    (first.directory / "progress.csv").write_text("step,steps_per_second\n32,2\n64,6\n12")
+    status = statuses(sweep)[0]
+    assert (status.state, status.steps, status.n_steps, status.seconds_left) == ("running", 64, 128, 16.0)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +98,18 @@ def test_what_may_still_run_on_another_machine_is_not_begun_again_here(sweep):
     assert statuses(sweep)[0].state == "not begun"
 
 
-@pytest.mark.parametrize("slurm_job", ["", "7 0"])
-def test_a_process_that_runs_is_seen_in_an_allocation_too(sweep, slurm_job):
+def test_a_process_that_runs_is_seen_in_an_allocation_too(sweep):
     first, _ = sweep.trials
     began = psutil.Process().create_time()
-    record(first, started=began, ended=None, exit_code=None, pid=os.getpid(), slurm_job=slurm_job)
+    record(first, started=began, ended=None, exit_code=None, pid=os.getpid(), slurm_job="7 0")
     assert [each.state for each in statuses(sweep)] == ["running", "not begun"]
 
 
 @pytest.mark.usefixtures("without_slurm")
 def test_what_slurm_alone_knows_is_unknown_where_it_does_not_answer(sweep):
     first, second = sweep.trials
-    hand_over(sweep, first)
-    hand_over(sweep, second)
+    give_to_slurm(sweep, first)
+    give_to_slurm(sweep, second)
     finish(second)
     found = statuses(sweep)
     assert [each.state for each in found] == ["unknown", "done"]
@@ -110,9 +122,9 @@ def test_what_slurm_alone_knows_is_unknown_where_it_does_not_answer(sweep):
 
 
 def test_a_trial_keeps_its_files_when_the_sweep_grows(sweep):
-    before = {trial.directory: script_file(sweep, trial) for trial in sweep.trials}
+    before = {trial.directory: (script_file(sweep, trial), job_file(sweep, trial)) for trial in sweep.trials}
     (sweep.directory / SWEEP_FILE).write_text("fixed: {n_steps: 128}\nseeds: [7, 1, 0]")
     grown = read_sweep(sweep.directory / SWEEP_FILE, sweep.directory)
-    after = {trial.directory: script_file(grown, trial) for trial in grown.trials}
+    after = {trial.directory: (script_file(grown, trial), job_file(grown, trial)) for trial in grown.trials}
     assert len(set(after.values())) == 3
     assert after.items() > before.items()

@@ -1,0 +1,138 @@
+"""The published result of a trial: commands, settings, evaluation and hashes, as result.json holds them."""
+
+import hashlib
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import load
+
+from qi_ext.demonstrations import load_demonstrations
+from qi_ext.report.tables import GAIT_COLUMNS, totals
+from qi_ext.sweeps.published_curve import curve_csv, read_curve, return_reached
+from qi_ext.tasks.directions import task_commands
+from qi_ext.training.config import makes_the_experiment
+
+RUNS = Path("runs", "results")  # where the recorded commands leave their runs
+EVALUATION = "evaluation.json"  # of a run, by evaluate.py
+LEVELS = (400, 800)  # returns
+
+
+def published_result(trial, made_with):
+    """Return the content of result.json, a dict, and the text of curve.csv, of a trial that is trained and evaluated.
+
+    made_with: list of what the run and its evaluation were made with, as `note_made_with` writes it.
+    """
+    run, evaluation = (json.loads((trial.directory / name).read_text()) for name in ("result.json", EVALUATION))
+    curve = read_curve(trial.directory / "progress.csv", run["training_seconds"])
+    robustness = evaluation.pop("robustness", [])
+    result = {
+        "name": trial.name,
+        "seed": trial.seed,
+        "commands": recorded_commands(trial),
+        "options": options(trial),
+        "settings": learning_settings(trial.config),
+        "steps": run["steps"],
+        "training_minutes": run["training_seconds"] / 60.0,
+        "return_reached": {str(level): return_reached(curve, level) for level in LEVELS},
+        "evaluation": {name: _summary(each) for name, each in evaluation.items()},
+        "robustness": [
+            {name: each if name == "condition" else _summary(each) for name, each in row.items()} for row in robustness
+        ],
+        "agent": agent_hashes(trial.directory / "agent.safetensors"),
+        "demonstrations": {
+            "source": run["demonstrations"],
+            "synthetic": _are_demonstrations_synthetic(trial.config),
+            "hash": run["demonstrations_hash"],
+        },
+        "device": run["device"],
+        "made_with": made_with,
+    }
+    return _rounded(result), curve_csv(curve)
+
+
+def options(trial):
+    """Settings of a trial that are options of its published command, {name: value}."""
+    return {name: value for name, value in trial.settings.items() if name != "evaluation_episodes"}
+
+
+def training_command(trial):
+    """Words of the command that trains the configuration of a trial, without seed and place."""
+    words = ["python", "launchers/run_gail.py"]
+    for name, value in options(trial).items():
+        words += [f"--{name}", *map(_word, value if isinstance(value, list) else [value])]
+    return words
+
+
+def evaluation_command(trial, runs):
+    """Words of the command that evaluates the agent of a trial. runs: directory of the runs of all trials."""
+    words = ["python", "launchers/evaluate.py", "--agent", str(agent_path(runs, trial.name, trial.seed))]
+    words += ["--episodes", str(trial.publication.episodes)]
+    for name in ("pool", "scheduler"):
+        if name in trial.settings:
+            words += [f"--{name}", trial.settings[name]]
+    if trial.publication.robustness:
+        words.append("--robustness")
+    if trial.publication.beside:
+        words += ["--beside", str(agent_path(runs, trial.publication.beside, trial.seed))]
+    return [*words, "--json", str(Path(runs, trial.name, str(trial.seed), EVALUATION))]
+
+
+def recorded_commands(trial):
+    """The two commands that train and evaluate a trial, as they are typed in the repository, wherever the run was."""
+    place = ["--seed", str(trial.seed), "--results_dir", str(RUNS / trial.name)]
+    training = [*training_command(trial), *place, "--evaluation_episodes", str(trial.config.run.evaluation_episodes)]
+    return [shlex.join(training), shlex.join(evaluation_command(trial, RUNS))]
+
+
+def learning_settings(config):
+    """Settings that make a run what it is, {name: value}, defaults included, without seed, place and machine."""
+    return {name: value for name, value in config.settings().items() if makes_the_experiment(name) and name != "seed"}
+
+
+def agent_path(runs, name, seed):
+    return Path(runs, name, str(seed), "agent.safetensors")
+
+
+def agent_hashes(path):
+    """SHA-256 of an agent's file, and of its tensors alone: safetensors writes the metadata beside them in any order."""
+    content = Path(path).read_bytes()
+    digest = hashlib.sha256()
+    for name, tensor in sorted(load(content).items()):
+        digest.update(f"{name} {tensor.dtype.str} {tensor.shape} ".encode() + np.ascontiguousarray(tensor).tobytes())
+    return {"file_sha256": hashlib.sha256(content).hexdigest(), "tensors_sha256": digest.hexdigest()}
+
+
+def _summary(result):
+    """Summary of a result of `evaluate`: mean return, that of the lowest direction and of each, falls, mean gait measures."""
+    lowest, falls, episodes = totals(result)
+    summary = {
+        "return_mean": result["return_mean"],
+        "lowest": lowest,
+        "falls": falls,
+        "episodes": episodes,
+        "returns": {f"{row['direction_deg']:g}": row["return_mean"] for row in result["directions"]},
+    }
+    if "mean" in result:
+        summary["gait"] = {name: result["mean"][name] for _, name, _ in GAIT_COLUMNS}
+    return summary
+
+
+def _are_demonstrations_synthetic(config):
+    task = config.task
+    commands = task_commands(task.task, task.n_directions, task.speed)
+    return load_demonstrations(task.demonstrations, commands, task.compat).synthetic
+
+
+def _word(value):
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
+def _rounded(value):
+    """Plain data with floats of 6 digits, more than a figure is good for."""
+    if isinstance(value, dict):
+        return {name: _rounded(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_rounded(each) for each in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value

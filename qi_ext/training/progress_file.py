@@ -1,0 +1,23 @@
+"""The curves of a run, read from its progress.csv."""
+
+import csv
+
+import numpy as np
+
+from qi_ext.utils.errors import UserError
+
+
+def read_progress(path):
+    """Return the columns of a progress.csv, {name: (n_updates,)}, float64, NaN where a cell is empty.
+
+    Empty where there is no file, as in a run that is only cloned. A last line that is not yet whole is left out. Raises
+    UserError where the file is not of numbers.
+    """
+    try:
+        with open(path, newline="") as file:
+            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
+        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
+    except FileNotFoundError:
+        return {}
+    except (TypeError, ValueError, csv.Error):
+        raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
