@@ -42,9 +42,9 @@ def main(arguments=None):
     config = make_config("hard", **(SETTINGS | ({"batch_size": 512} if options.quick else {})))
     values = _measure(config, options)
     print(f"{options.threads} threads, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
-    print(f"approximation: Fisher products on {config.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
+    print(f"approximation: Fisher products on {config.trpo.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
     print_table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu")
-    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")} | {"cg_fraction": config.cg_fraction}
+    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")} | {"cg_fraction": config.trpo.cg_fraction}
     write_medians(options.json, values, facts)
 
 
@@ -71,8 +71,8 @@ def _measure(config, options):
     ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
     say("gathering a batch")
-    with closing(PoolSource(environment, config.n_envs, config.lanes_per_block, seed=1, pool="serial")) as source:
-        source.start(ours, n_steps=config.batch_size)
+    with closing(PoolSource(environment, config.sampling.n_envs, config.sampling.lanes_per_block, seed=1, pool="serial")) as source:
+        source.start(ours, n_steps=config.trpo.batch_size)
         rollouts = source.collect()
     dataset = rollouts.dataset()
     torch.set_num_threads(options.threads)

@@ -169,7 +169,7 @@ def measure(n_workers, rounds, quick):
 def _cloned_policy(demonstrations, epochs, for_policy, for_cloning):
     """Return a policy of the standard size, cloned from the demonstrations."""
     config = make_config(task="hard", warm_start=epochs, warm_start_std=STD)
-    policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy_hidden, config.initial_std, for_policy)
+    policy = GaussianPolicy(a1.N_OBSERVATIONS, a1.N_ACTIONS, config.policy.policy_hidden, config.policy.initial_std, for_policy)
     policy.normalizer.update(torch.from_numpy(demonstrations.dataset()["states"]))
     warm_start(config, policy, demonstrations, for_cloning)
     return policy

@@ -90,7 +90,7 @@ class _Loops:
         environment = QuadrupedDirection("hard", seed=0)
         demonstrations = environment.demonstrations
         write_walks(walks, demonstrations)
-        device, _ = choose_device(config.device)
+        device, _ = choose_device(config.run.device)
 
         def learner(device):
             return make_learner(config, environment.info, demonstrations, np.random.SeedSequence(0), device)
@@ -123,8 +123,8 @@ class _Loops:
         """Return steps per second from the end of one update to that of another; the next batch may be under way at both."""
         from qi_ext.training.loop import learn
 
-        size = self.config.batch_size
-        self._torch.set_num_threads(self.config.learner_threads)
+        size = self.config.trpo.batch_size
+        self._torch.set_num_threads(self.config.run.learner_threads)
         if overlap:
             run = _Run(self.source, self.ours, size, n_updates=4)
             learn(run)
@@ -139,9 +139,9 @@ class _Loops:
         """Return steps per second of the pool with policy and envs as they are now."""
         began = time.perf_counter()
         for _ in range(2):
-            self.source.start(self.ours, n_steps=self.config.batch_size)
+            self.source.start(self.ours, n_steps=self.config.trpo.batch_size)
             self.source.collect()
-        return 2 * self.config.batch_size / (time.perf_counter() - began)
+        return 2 * self.config.trpo.batch_size / (time.perf_counter() - began)
 
     def _stock(self):
         """Return steps per second of one batch and its fit, and of the batch alone."""
@@ -163,9 +163,9 @@ class _Loops:
 
         core = Core(Timed(), self.stock_environment)
         began = time.perf_counter()
-        core.learn(n_steps=self.config.batch_size, n_steps_per_fit=self.config.batch_size, quiet=True)
+        core.learn(n_steps=self.config.trpo.batch_size, n_steps_per_fit=self.config.trpo.batch_size, quiet=True)
         whole = time.perf_counter() - began
-        return self.config.batch_size / whole, self.config.batch_size / (whole - sum(seconds))
+        return self.config.trpo.batch_size / whole, self.config.trpo.batch_size / (whole - sum(seconds))
 
 
 class _Run:

@@ -190,14 +190,14 @@ def _print_states(sweep, found):
 
 def _print_plan(sweep, on_slurm):
     for trial in sweep.trials:
-        say(f"{trial.directory}: {trial.config.n_steps:,} steps")
+        say(f"{trial.directory}: {trial.config.run.n_steps:,} steps")
     resources, configs = sweep.resources, [trial.config for trial in sweep.trials]
     hours = sum(_core_seconds(config, resources.cores) for config in configs) / 3600.0
     how = "jobs of Slurm" if on_slurm else f"runs here, {resources.at_once} at a time"
     cores = f"{resources.cores} core{'s' if resources.cores > 1 else ''}"
     say(f"{len(configs)} {how}, each with {cores} and {resources.memory} MiB")
     say(
-        f"{sum(config.n_steps for config in configs):,} steps: about {hours:,.2f} core-hours at {STEPS_PER_CORE_SECOND:,} "
+        f"{sum(config.run.n_steps for config in configs):,} steps: about {hours:,.2f} core-hours at {STEPS_PER_CORE_SECOND:,} "
         "steps/s a core, without warm starts and evaluations"
     )
     return 0
@@ -205,5 +205,5 @@ def _print_plan(sweep, on_slurm):
 
 def _core_seconds(config, cores):
     """Upper bound of the core-seconds of training."""
-    seconds = config.n_steps / STEPS_PER_CORE_SECOND
-    return min(seconds, 60.0 * config.minutes * cores) if config.minutes else seconds
+    seconds = config.run.n_steps / STEPS_PER_CORE_SECOND
+    return min(seconds, 60.0 * config.run.minutes * cores) if config.run.minutes else seconds

@@ -84,8 +84,8 @@ def read_record(trial):
 def _status_by_files(trial):
     """Return done or not begun, as far as the files of the run alone tell."""
     config, result = trial.config, RunDirectory(trial.directory, to_write=False).read_result()
-    if result is not None and (config.minutes or result.get("steps", 0) >= config.n_steps):
-        return Status(trial, "done", result["steps"], config.n_steps, result=result)
+    if result is not None and (config.run.minutes or result.get("steps", 0) >= config.run.n_steps):
+        return Status(trial, "done", result["steps"], config.run.n_steps, result=result)
     progress = {}
     with suppress(OSError, UserError):
         progress = read_progress(trial.directory / "progress.csv")
@@ -93,9 +93,9 @@ def _status_by_files(trial):
     speeds = progress.get("steps_per_second", np.empty(0))[-UPDATES:]
     seconds_left = None
     # Where `minutes` are given, they or the steps end the run.
-    if not config.minutes and speeds.size and speeds.mean() > 0.0:
-        seconds_left = max(0, config.n_steps - steps) / float(speeds.mean())
-    return Status(trial, "not begun", steps, config.n_steps, seconds_left)
+    if not config.run.minutes and speeds.size and speeds.mean() > 0.0:
+        seconds_left = max(0, config.run.n_steps - steps) / float(speeds.mean())
+    return Status(trial, "not begun", steps, config.run.n_steps, seconds_left)
 
 
 def _status_of_process(status, running_here):

@@ -65,14 +65,6 @@ class Config(Settings):
         """A config with these settings in place of its own."""
         return make_config(**(self.settings() | settings))
 
-    def __getattr__(self, name):
-        """A setting by its name alone, `config.max_kl`; `task` and `warm_start` are their groups."""
-        groups = vars(self).values() if not name.startswith("_") else ()
-        for group in groups:
-            if group is not None and name in type(group).model_fields:
-                return getattr(group, name)
-        return super().__getattr__(name)
-
 
 def config_groups(task, algorithm, backend):
     """The groups of settings that a run has, {name: class}. Raises UserError where the backend has no such algorithm."""

@@ -64,13 +64,6 @@ def test_none_leaves_the_default():
     assert make_config("hard", n_steps=None, policy_hidden=None, code_size=None, warm_start=None) == make_config("hard")
 
 
-def test_a_setting_can_be_had_by_its_name_alone():
-    config = make_config(algorithm="vail", max_kl=0.5)
-    assert (config.max_kl, config.code_size, config.algorithm) == (0.5, 32, "vail")
-    with pytest.raises(AttributeError, match="discriminator_every"):
-        _ = config.discriminator_every
-
-
 @pytest.mark.parametrize(
     ("settings", "found"),
     [
