@@ -1,4 +1,4 @@
-"""Warnings in words, from the figures of the updates: what is going wrong, and what to try."""
+"""Warnings from the figures of the updates, each with what to try."""
 
 from collections import deque
 
@@ -36,7 +36,7 @@ ADVICE = {
 
 
 class Health:
-    """Watches a run's figures, an update at a time, and says once what begins to go wrong, and again should it come back."""
+    """Watch over a run's figures: each warning is given once it has lasted, and again should it come back."""
 
     def __init__(self, speed, min_std):
         """speed: the commanded one, m/s. min_std: the policy's lower bound."""
@@ -47,13 +47,13 @@ class Health:
         self._best = 0.0
 
     def recall(self, rows):
-        """Look at the rows of a progress.csv, {name: text}, of before; their warnings were said then."""
+        """Look at the rows, {name: text}, of a run that goes on, whose warnings were given then."""
         for row in rows:
             if row.keys() >= NEEDED:
                 self.look({name: float(text) if text else None for name, text in row.items()})
 
     def look(self, figures):
-        """Warnings, in words, that the figures of one more update, {name: number or None}, give rise to."""
+        """Return the warnings, as text, that follow from one more update. figures: {name: number or None}."""
         said = []
         for name, bad in self._signs(figures).items():
             # What failed now and then for long is told from what fails once: a good update takes back a bad one.

@@ -1,4 +1,4 @@
-"""What a person sees while something runs: a live line on a terminal, plain lines elsewhere."""
+"""Progress that a person sees: a live line on a terminal, plain lines elsewhere."""
 
 import os
 import sys
@@ -72,11 +72,11 @@ class Display:
         self._progress.stop()
 
     def say(self, text):
-        """A line that stays, above the progress."""
+        """Print a line that stays, above the progress."""
         say(text, self.console)
 
     def update(self, done, text="", details=""):
-        """`done` of the total are done; text: figures to show beside it. details: more of them, for a line of their own."""
+        """Show that `done` of the total are done. text: figures beside it. details: more of them, in a line of their own."""
         self._done = done
         self._progress.details = details
         self._progress.update(self._task, completed=done, text=text)
@@ -90,7 +90,7 @@ class Display:
                 self.say(f"  {details}")
 
     def advance(self, n=1):
-        """`n` more of the total are done."""
+        """Show that `n` more are done."""
         self.update(self._done + n)
 
 

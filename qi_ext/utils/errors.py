@@ -1,4 +1,4 @@
-"""What ends a program before its time: the user's mistakes, and a request to stop."""
+"""Errors that end a program: mistakes of the user, faults of sampling, and a request to stop."""
 
 
 class UserError(Exception):
@@ -6,7 +6,7 @@ class UserError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; not an Exception, so that nothing takes it for a fault on its way up."""
+    """SIGTERM arrived. Not an Exception, so that no handler of faults catches it."""
 
 
 class SamplingError(RuntimeError):

@@ -6,7 +6,7 @@ _WORD = (1 << 64) - 1
 
 
 def pack_generator(generator):
-    """The state of a PCG64 generator, (6,), uint64: state and increment (high, low), and its half-used word."""
+    """Return the state of a PCG64 generator, (6,), uint64: state and increment (high, low), and its half-used word."""
     state = generator.bit_generator.state
     words = []
     for number in (state["state"]["state"], state["state"]["inc"]):
@@ -15,7 +15,7 @@ def pack_generator(generator):
 
 
 def unpack_generator(words):
-    """The generator whose state `pack_generator` gave."""
+    """Return the generator whose state `pack_generator` gave."""
     high, low, increment_high, increment_low, has_uint32, uinteger = (int(word) for word in words)
     bits = np.random.PCG64(0)
     bits.state = {

@@ -8,7 +8,7 @@ from qi_ext.utils.errors import Terminated
 
 
 class Signals:
-    """While entered, SIGINT raises KeyboardInterrupt, SIGTERM Terminated, once: the next is ignored while we save."""
+    """While entered, the first SIGINT raises KeyboardInterrupt, the first SIGTERM Terminated; later ones are ignored."""
 
     def __init__(self):
         self._held, self._stop, self._before = False, None, {}
@@ -24,7 +24,7 @@ class Signals:
 
     @contextmanager
     def held(self):
-        """What is done here is done to its end before a signal counts."""
+        """Let the block come to its end before a signal raises."""
         self._held = True
         try:
             yield

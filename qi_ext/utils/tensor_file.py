@@ -1,4 +1,4 @@
-"""Arrays and plain data in one safetensors file that tells when a byte of it has changed."""
+"""Arrays and plain data in one safetensors file, with a digest that shows any changed byte."""
 
 import hashlib
 import json
@@ -15,7 +15,7 @@ FORMAT_VERSION = 1
 
 
 def write_tensors(path, kind, arrays, data):
-    """Write arrays, {name: numpy array}, and data, plain JSON, whole or not at all. kind: what `read_tensors` must ask for."""
+    """Write arrays, {name: numpy array}, and data, plain JSON, whole or not at all. kind: that `read_tensors` must ask for."""
     text = json.dumps(data, sort_keys=True, allow_nan=False)
     header = {"format_version": str(FORMAT_VERSION), "kind": kind, "data": text}
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
@@ -24,7 +24,7 @@ def write_tensors(path, kind, arrays, data):
 
 
 def read_tensors(path, kind):
-    """The arrays and the data of a file that `write_tensors` wrote; nothing in it is executed.
+    """Return the arrays and the data of a file that `write_tensors` wrote; nothing in it is executed.
 
     Raises UserError, in one line, where the file is missing, cut off, changed, or of another kind or version.
     """
