@@ -44,7 +44,8 @@ def main(arguments=None):
     print(f"{options.threads} threads, {options.rounds} rounds, ours on {options.device}, on {machine(PACKAGES)}")
     print(f"approximation: Fisher products on {config.trpo.cg_fraction:.0%} of the states (--cg_fraction); nothing else")
     print_table(MEASURES, values, {"an update": ""}, judged=options.threads == 2 and options.device == "cpu")
-    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")} | {"cg_fraction": config.trpo.cg_fraction}
+    facts = {name: getattr(options, name) for name in ("threads", "rounds", "device")}
+    facts["cg_fraction"] = config.trpo.cg_fraction
     write_medians(options.json, values, facts)
 
 
@@ -71,7 +72,7 @@ def _measure(config, options):
     ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
     say("gathering a batch")
-    with closing(PoolSource(environment, config.sampling.n_envs, config.sampling.lanes_per_block, seed=1, pool="serial")) as source:
+    with closing(PoolSource(environment, **dict(config.sampling) | {"pool": "serial"}, seed=1)) as source:
         source.start(ours, n_steps=config.trpo.batch_size)
         rollouts = source.collect()
     dataset = rollouts.dataset()
