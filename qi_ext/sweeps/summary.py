@@ -14,7 +14,7 @@ from qi_ext.utils.files import write_atomically
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
-ENTANGLED = "What a setting does by itself is not drawn, because not each of its values is done with all values of the others."
+NO_MARGINALS = "What a setting does by itself is not drawn, because not each of its values is done with all values of the others."
 HEADS = ("configuration", "return", f"{CONFIDENCE:.0%} of the mean", "lowest seed", "seeds")
 
 
@@ -88,7 +88,7 @@ def _section(task, ranked):
         "rows": list(_rows(ranked)),
         "caption": "By the mean return, deterministic, over seeds; the interval is Student's, of the mean. The best seed of "
         "several is also a lucky one: what to expect of a configuration is its mean."
-        + ("" if by_setting or len(ranked) < 2 else f" {ENTANGLED}"),
+        + ("" if by_setting or len(ranked) < 2 else f" {NO_MARGINALS}"),
         "drawings": drawings,
     }
 
