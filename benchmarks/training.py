@@ -2,8 +2,8 @@
 
     python benchmarks/training.py --json FILE
 
-Ours: the loop that trains, pool, learner, discriminator. Stock: mushroom-rl's Core and TRPO, loco-mujoco's UnitreeA1, with the same
-discriminator. Both gather and learn from 10,240 samples per fit: 37-512-256-12, 20 conjugate-gradient steps, 5 critic
+Ours: the loop that trains, pool, learner, discriminator. Stock: mushroom-rl's Core and TRPO, loco-mujoco's UnitreeA1, with
+the same discriminator. Both gather and learn from 10,240 samples per fit: 37-512-256-12, 20 conjugate-gradient steps, 5 critic
 epochs. Prints a table, medians over rounds of each round's ratio, and writes the medians as one flat JSON object.
 benchmarks/README.md says how to read it.
 """

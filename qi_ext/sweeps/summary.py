@@ -14,7 +14,9 @@ from qi_ext.utils.files import write_atomically
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
-NO_MARGINALS = "What a setting does by itself is not drawn, because not each of its values is done with all values of the others."
+NO_MARGINALS = (
+    "What a setting does by itself is not drawn, because not each of its values is done with all values of the others."
+)
 HEADS = ("configuration", "return", f"{CONFIDENCE:.0%} of the mean", "lowest seed", "seeds")
 
 
