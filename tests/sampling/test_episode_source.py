@@ -202,7 +202,9 @@ def test_episodes_differ_in_start_and_noise_of_their_own_and_of_the_global_gener
     starts, actions = get_init_states(dataset), np.array([sample[1] for sample in dataset[::20]])
     noise = (actions - learner.policy.actor.mean(starts)) / learner.policy.actor.std
     assert len(np.unique(starts, axis=0)) == len(np.unique(noise, axis=0)) == 6
-    dataset = make_core(mushrooms(Linear().info), functools.partial(Linear, random_init=False)).evaluate(n_episodes=6, quiet=True)
+    dataset = make_core(mushrooms(Linear().info), functools.partial(Linear, random_init=False)).evaluate(
+        n_episodes=6, quiet=True
+    )
     assert len(np.unique(get_init_states(dataset), axis=0)) == 1
     assert len(np.unique([sample[1] for sample in dataset[::20]], axis=0)) == 6
 

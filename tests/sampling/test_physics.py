@@ -179,7 +179,9 @@ def test_the_policy_sees_whole_blocks(simulator, controller, monkeypatch):
 
 
 def test_random_torques_are_uniform(simulator):
-    actions = np.concatenate([rollouts.actions[0] for rollouts in simulator.run_episodes(simulator.envs(40), RandomController())])
+    actions = np.concatenate(
+        [rollouts.actions[0] for rollouts in simulator.run_episodes(simulator.envs(40), RandomController())]
+    )
     counts, _ = np.histogram(actions, bins=10, range=(-1.0, 1.0))
     assert counts.sum() == actions.size > 1000
     assert chisquare(counts).pvalue > 1e-3

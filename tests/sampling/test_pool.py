@@ -308,7 +308,18 @@ def test_a_worker_is_small_has_one_blas_thread_and_imports_neither_learning_nor_
     script, data = tmp_path / "script.py", tmp_path / "data"
     script.write_text(ABOUT_A_WORKER)
     data.write_bytes(pickle.dumps((simulator.spec, (simulator.envs(4), 4, controller, 10))))
-    heavy = {"torch", "loco_mujoco", "mushroom_rl", "gymnasium", "scipy", "glfw", "OpenGL", "mujoco.viewer", "cv2", "joblib._dask"}
+    heavy = {
+        "torch",
+        "loco_mujoco",
+        "mushroom_rl",
+        "gymnasium",
+        "scipy",
+        "glfw",
+        "OpenGL",
+        "mujoco.viewer",
+        "cv2",
+        "joblib._dask",
+    }
     for modules, threads, megabytes in json.loads(run_python(script, data)):
         assert "mujoco" in modules
         assert heavy & set(modules) == set()
