@@ -7,7 +7,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -130,18 +129,6 @@ def first_only(number, over):
     wait_until(lambda: number == 0 or over.exists())
 
 
-def fail(number):
-    if number == 2:
-        raise ValueError("it went\nwrong")
-    return number
-
-
-def test_a_task_that_raises_is_named_with_its_traceback(source):
-    with pytest.raises(SamplingError, match="^task 2: ValueError: it went\n\nin the worker:\nTraceback") as caught:
-        list(source._pool.run(fail, [(i,) for i in range(6)], name))
-    assert "in fail" in str(caught.value)
-
-
 def die(number):
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -169,6 +156,12 @@ def test_a_malformed_address_is_the_users_mistake(address):
     assert str(caught.value) == f"--scheduler: must be tcp://HOST:PORT, not {address!r}"
 
 
+def test_workers_that_cannot_be_initialized_are_the_users_mistake(cluster):
+    message = "^--scheduler: the workers of .* cannot be prepared [(]FileNotFoundError.*qi_ext.*$"
+    with pytest.raises(UserError, match=message):
+        Pool("dask", scheduler=cluster, initializer=os.listdir, initargs=("/no/such/folder",))
+
+
 @pytest.mark.parametrize("listening", [False, True], ids=["nothing", "something else"])
 def test_an_address_where_no_scheduler_answers_is_the_users_mistake(monkeypatch, listening):
     monkeypatch.setattr(pools, "SCHEDULER_TIMEOUT", 1.0)
@@ -179,14 +172,6 @@ def test_an_address_where_no_scheduler_answers_is_the_users_mistake(monkeypatch,
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(UserError, match=f"^--scheduler: no Dask scheduler answers at {address} [(].*Error[)]$"):
             Pool("dask", scheduler=address)
-
-
-def test_workers_that_lack_what_prepares_them_are_the_users_mistake(cluster):
-    with pytest.raises(
-        UserError, match="^--scheduler: the workers of .* cannot be prepared [(]FileNotFoundError.*qi_ext"
-    ) as caught:
-        Pool("dask", scheduler=cluster, initializer=os.listdir, initargs=("/no/such/folder",))
-    assert "\n" not in str(caught.value)
 
 
 def start(*arguments):
@@ -296,11 +281,3 @@ def test_a_normal_end_is_quiet(cluster, tmp_path, end):
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "[(0, 0), (1, 2), (2, 4), (3, 6)]\n", "")
-
-
-def test_runs_leave_no_threads(source):
-    def watching():
-        return [thread for thread in threading.enumerate() if thread.name == "qi_ext-watch"]
-
-    list(source._pool.run(fail, [(0,)], name))
-    wait_until(lambda: not watching())

@@ -63,16 +63,6 @@ def test_batches_are_rounded_up_to_whole_steps_of_all_envs(make_core, learner, n
     assert core.n_steps == sum(sizes)
 
 
-@pytest.mark.parametrize(("n_episodes", "n_episodes_per_fit", "sizes"), [(5, 2, [2, 2, 2]), (9, 9, [9])])
-def test_batches_of_episodes_hold_as_many_as_asked_for(make_core, learner, n_episodes, n_episodes_per_fit, sizes):
-    core = make_core(learner)
-    core.learn(n_episodes=n_episodes, n_episodes_per_fit=n_episodes_per_fit, quiet=True)
-    assert [len(compute_episodes_length(dataset)) for dataset in learner.datasets] == sizes
-    assert all(dataset[-1][5] for dataset in learner.datasets)
-    assert core.n_episodes == sum(sizes)
-    assert core.n_steps == sum(map(len, learner.datasets))
-
-
 def test_the_end_may_be_counted_in_steps_and_batches_in_episodes_and_the_other_way_round(make_core, short, Learns):
     agent, other = Learns(short.info), Learns(short.info)
     core = make_core(agent)
@@ -117,28 +107,20 @@ def test_a_batch_is_what_the_source_gathers(make_core, make_source, learner, gat
 # Going on
 
 
-def test_learning_in_pieces_or_after_stop_is_learning_at_once(make_core, short, Learns, numbers):
+def test_learning_in_pieces_after_stop_and_in_another_core_is_learning_at_once(make_core, short, Learns, numbers):
     together, apart = Learns(short.info), Learns(short.info)
     make_core(together).learn(n_steps=180, n_steps_per_fit=60, quiet=True)
     core = make_core(apart, callbacks_fit=[lambda dataset: core.stop()])
     core.learn(n_steps=180, n_steps_per_fit=60, quiet=True)
     assert core.n_steps == 60
     core.callbacks_fit.clear()
-    core.learn(n_steps=120, n_steps_per_fit=60, quiet=True)
+    core.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
+    other = make_core(apart)
+    other.restore(core.source.state(), core.n_steps, core.n_episodes)
+    other.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
+    assert other.n_steps == 180
     for one, other in zip(together.datasets, apart.datasets, strict=True):
         np.testing.assert_array_equal(numbers(one), numbers(other))
-
-
-def test_another_core_goes_on_from_where_one_was(experienced, make_core, numbers):
-    again = make_core(experienced.agent)
-    again.restore(experienced.source.state(), experienced.n_steps, experienced.n_episodes)
-    again.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
-    assert again.n_steps == 120
-    third = experienced.agent.datasets.pop()
-    experienced.agent.__init__(experienced.agent.mdp_info)
-    untroubled = make_core(experienced.agent)
-    untroubled.learn(n_steps=120, n_steps_per_fit=60, quiet=True)
-    np.testing.assert_array_equal(numbers(third), numbers(experienced.agent.datasets[1]))
 
 
 def test_a_state_of_another_source_is_refused(experienced, make_core, learner):
@@ -205,13 +187,6 @@ def test_callbacks_come_before_and_after_the_fit(make_core, learner):
 # Evaluation
 
 
-def test_episodes_are_spread_evenly_over_the_commands(experienced, short):
-    dataset = experienced.evaluate(n_episodes=19, quiet=True)
-    assert len(compute_episodes_length(dataset)) == 19
-    goals = get_init_states(dataset)[:, a1.GOAL]
-    assert [(goals == command.features).all(axis=1).sum() for command in short.commands] == [3, 3, 3, 2, 2, 2, 2, 2]
-
-
 @pytest.mark.parametrize("n_steps", [1, 29, 117])
 def test_evaluated_steps_are_the_first_of_the_episodes(make_core, learner, make_actor, numbers, n_steps):
     learner.policy.actor = make_actor(hidden=64)
@@ -268,13 +243,6 @@ def test_evaluating_leaves_everything_as_it_was_and_never_changes_training(make_
     for each in cores:
         each.learn(n_steps=60, n_steps_per_fit=60, quiet=True)
     np.testing.assert_array_equal(*(numbers(each.agent.datasets[1]) for each in cores))
-
-
-def test_evaluation_is_the_same_until_something_is_learned(experienced, numbers):
-    one, two = (numbers(experienced.evaluate(n_episodes=8, quiet=True)) for _ in range(2))
-    np.testing.assert_array_equal(one, two)
-    experienced.learn(n_steps=6, n_steps_per_fit=6, quiet=True)
-    assert not np.array_equal(numbers(experienced.evaluate(n_episodes=8, quiet=True))[0], one[0])
 
 
 @pytest.mark.parametrize("arguments", [{}, {"n_steps": 3, "n_episodes": 1}, {"initial_states": [np.zeros(37)], "n_steps": 3}])

@@ -12,11 +12,11 @@ import pytest
 import qi_ext
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, task_commands
+from qi_ext.robot.commands import Command
 from qi_ext.sampling import PoolSource
 from qi_ext.sampling.controllers import RandomController
 from qi_ext.tasks import QuadrupedDirection
-from qi_ext.tasks.directions import DirectionTask
+from qi_ext.tasks.directions import DirectionTask, task_commands
 
 ROOT = Path(qi_ext.__file__).parents[1]
 HORIZON = 8
