@@ -23,6 +23,7 @@ from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.envs import Envs
 from qi_ext.sampling.rollouts import ARRAYS, Rollouts
+from qi_ext.utils.simulation_context import simulation_context
 
 DEADLINE = 60.0  # s, for a process to do something
 HANGS_AFTER = 120  # s, for a whole test
@@ -87,7 +88,7 @@ class Simulator:
 
     def _run(self, function, envs, controller, *more):
         physics.install_here("simulator", self.spec)
-        with physics.settled():
+        with simulation_context():
             return function("simulator", envs, max(ROWS, len(envs)), controller, *more)
 
 

@@ -63,11 +63,11 @@ def test_a_run_whose_worker_is_cancelled_ends_with_the_same_weights(on_slurm, re
 def test_a_job_that_is_lost_is_replaced(on_slurm):
     pool = Pool("dask", n_workers="1", scheduler="slurm")
     try:
-        assert dict(pool.run(os.getpid, [()], lambda index, lane: "task"))
+        assert dict(pool.run(os.getpid, [()], lambda index, env: "task"))
         (first,) = running_jobs(on_slurm)
         on_slurm.ask("scancel", first)
         # It waits for the worker of a new job.
-        assert dict(pool.run(os.getpid, [()], lambda index, lane: "task"))
+        assert dict(pool.run(os.getpid, [()], lambda index, env: "task"))
         assert first not in running_jobs(on_slurm)
     finally:
         pool.close()
@@ -99,7 +99,7 @@ def test_jobs_that_die_at_once_are_not_submitted_for_ever(on_slurm, monkeypatch)
         pool = Pool("dask", n_workers="1", scheduler="slurm")
         try:
             with pytest.raises(SamplingError, match="had no worker for"):
-                dict(pool.run(os.getpid, [()], lambda index, lane: "task"))
+                dict(pool.run(os.getpid, [()], lambda index, env: "task"))
         finally:
             pool.close()
 

@@ -302,22 +302,7 @@ def about_to_blow_up(simulator, walked):
     return envs, env
 
 
-@pytest.fixture
-def quiet(capfd, tmp_path):
-    """MuJoCo with its default handler, which writes to stderr and to a file in the working directory; it must do neither."""
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(None)
-    try:
-        with contextlib.chdir(tmp_path):
-            yield
-        assert mujoco.get_mju_user_warning() is None
-    finally:
-        mujoco.set_mju_user_warning(before)
-    assert list(tmp_path.iterdir()) == []
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_blow_up_is_absorbing_at_the_last_finite_observation(simulator, controller, walked, about_to_blow_up, quiet):
+def test_a_blow_up_is_absorbing_at_the_last_finite_observation(simulator, controller, walked, about_to_blow_up):
     envs, env = about_to_blow_up
     _, rollouts = simulator.step(envs, controller, 1)
     assert (rollouts.absorbing[env, 0], rollouts.truncated[env, 0], rollouts.last[env, 0]) == (True, False, True)
@@ -343,7 +328,7 @@ def test_the_environment_blows_up_in_the_same_way(short, simulator, controller, 
     assert absorbing
 
 
-def test_other_envs_do_not_notice_a_blow_up_and_its_own_starts_anew(simulator, controller, walked, about_to_blow_up, quiet):
+def test_other_envs_do_not_notice_a_blow_up_and_its_own_starts_anew(simulator, controller, walked, about_to_blow_up):
     envs, env = about_to_blow_up
     expected_envs, expected = simulator.step(walked, controller, 20)
     after, rollouts = simulator.step(envs, controller, 20)
@@ -356,23 +341,27 @@ def test_other_envs_do_not_notice_a_blow_up_and_its_own_starts_anew(simulator, c
     assert rollouts.episodes["blew_up"].sum() == 1
 
 
-def test_a_blow_up_in_a_worker_process_leaves_no_trace(make_source, controller, quiet):
+@pytest.mark.parametrize("pool", ["serial", "loky"])
+def test_a_blow_up_leaves_no_trace(make_source, controller, capfd, tmp_path, pool):
+    """MuJoCo by itself writes to stderr and to a file in the working directory."""
     environment = QuadrupedDirection("simple", horizon=5)
     environment.task.starts.states[:, 24:] = 1e12
-    source = make_source(environment, lanes_per_block=2, pool="loky", n_workers=2)
+    source = make_source(environment, lanes_per_block=2, pool=pool, n_workers=2)
     envs = source.envs([np.random.SeedSequence(i) for i in range(4)])
-    assert all(rollouts.episodes["blew_up"].all() for _, rollouts in source.run_episodes(envs, controller))
+    with contextlib.chdir(tmp_path):
+        assert all(rollouts.episodes["blew_up"].all() for _, rollouts in source.run_episodes(envs, controller))
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
 
 
 # The process
 
 
 class Watching(PolicyController):
-    """Notes the threads of BLAS and MuJoCo's warning handler while it acts."""
+    """Notes the threads of BLAS while it acts."""
 
     def actions(self, block, observations, envs):
         self.threads = blas_threads()
-        self.handler = mujoco.get_mju_user_warning()
         return super().actions(block, observations, envs)
 
 
@@ -380,22 +369,12 @@ def blas_threads():
     return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
 
 
-def test_stepping_in_this_process_uses_one_blas_thread_and_leaves_the_process_as_it_was(make_source, make_actor):
-    def handler(message):
-        raise RuntimeError(message)
-
-    before = mujoco.get_mju_user_warning()
-    mujoco.set_mju_user_warning(handler)
-    try:
-        with threadpoolctl.threadpool_limits(2, user_api="blas"):
-            source, controller = make_source(), Watching(make_actor())
-            list(source.run_episodes(source.envs([np.random.SeedSequence(0)]), controller))
-            assert controller.threads == {1}
-            assert controller.handler is not handler
-            assert blas_threads() == {2}
-            assert mujoco.get_mju_user_warning() is handler
-    finally:
-        mujoco.set_mju_user_warning(before)
+def test_stepping_in_this_process_uses_one_blas_thread_meanwhile(make_source, make_actor):
+    with threadpoolctl.threadpool_limits(2, user_api="blas"):
+        source, controller = make_source(), Watching(make_actor())
+        list(source.run_episodes(source.envs([np.random.SeedSequence(0)]), controller))
+        assert controller.threads == {1}
+        assert blas_threads() == {2}
 
 
 def test_workers_need_neither_torch_nor_loco_mujoco_nor_gymnasium():

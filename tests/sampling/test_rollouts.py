@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from mushroom_rl.utils.dataset import compute_episodes_length, compute_J
 
 from qi_ext.robot import a1
 from qi_ext.sampling.rollouts import ARRAYS, EPISODE, EpisodeAssembler, Rollouts, WholeEpisodes
@@ -78,13 +77,6 @@ def test_the_next_observation_at_an_episodes_end_is_where_it_ended(whole):
 
 
 def test_an_episode_counts_once_with_all_its_steps_whatever_fragments_it_spans(fragments, whole):
-    begins = np.cumsum([0, *LENGTHS[:-1]])
-    rows = np.concatenate([rollouts.episodes for rollouts in fragments])
-    rows["time"] += np.repeat(begins, [len(rollouts.episodes) for rollouts in fragments])
-    np.testing.assert_array_equal(rows, whole.episodes)
-
-
-def test_episodes_are_what_the_rewards_and_flags_say(whole):
     expected = []
     for env in range(N_ENVS):
         begin = 0
@@ -95,6 +87,10 @@ def test_episodes_are_what_the_rewards_and_flags_say(whole):
     np.testing.assert_allclose(whole.episodes["episode_return"], expected["episode_return"], rtol=1e-12)
     for name in ("time", "env", "length", "fell", "blew_up"):
         np.testing.assert_array_equal(whole.episodes[name], expected[name])
+    begins = np.cumsum([0, *LENGTHS[:-1]])
+    rows = np.concatenate([rollouts.episodes for rollouts in fragments])
+    rows["time"] += np.repeat(begins, [len(rollouts.episodes) for rollouts in fragments])
+    np.testing.assert_array_equal(rows, whole.episodes)
 
 
 def test_joined_blocks_count_their_envs_on():
@@ -147,30 +143,13 @@ def test_information_of_whole_episodes_is_that_of_their_steps_in_order():
 # Whole episodes out of fragments
 
 
-def test_fragments_become_whole_episodes(fragments):
-    assembler = EpisodeAssembler(N_ENVS)
-    episodes = [episode for rollouts in fragments for episode in assembler.add(rollouts)]
-    rows = np.concatenate([rollouts.episodes for rollouts in fragments])
-    for episode, row in zip(episodes, rows, strict=True):
-        assert compute_J(episode) == pytest.approx([row["episode_return"]], rel=1e-12)
-        assert compute_episodes_length(episode) == [row["length"]]
-        assert episode[-1][4] == row["fell"]
-        for sample, following in zip(episode[:-1], episode[1:], strict=True):
-            np.testing.assert_array_equal(sample[3], following[0])
-
-
-def test_an_episode_across_3_fragments_by_hand():
+def test_an_episode_across_3_fragments_and_two_in_one():
     assembler = EpisodeAssembler(2)
     assert assembler.add(counted(2, 2, {})) == []
     (early,) = assembler.add(counted(2, 2, {(1, 0): True}, first=2))
+    late, *others = assembler.add(counted(2, 3, {(0, 0): False, (1, 1): True, (1, 2): True}, first=4))
     assert [sample[2] for sample in early] == [10.0, 11.0, 12.0]
-    late, next_one = assembler.add(counted(2, 2, {(0, 0): False, (1, 1): True}, first=4))
     assert [sample[2] for sample in late] == [0.0, 1.0, 2.0, 3.0, 4.0]
     assert [sample[5] for sample in late] == [False] * 4 + [True]
     assert [sample[4] for sample in late] == [False] * 5
-    assert [sample[2] for sample in next_one] == [13.0, 14.0, 15.0]
-
-
-def test_two_episodes_may_end_in_one_env_of_one_fragment():
-    episodes = EpisodeAssembler(1).add(counted(1, 5, {(0, 1): True, (0, 3): True}))
-    assert [[sample[2] for sample in episode] for episode in episodes] == [[0.0, 1.0], [2.0, 3.0]]
+    assert [[sample[2] for sample in episode] for episode in others] == [[13.0, 14.0, 15.0], [16.0]]

@@ -58,18 +58,15 @@ def walk_both(ours, stock, direction_deg, acting, steps):
 @pytest.mark.parametrize("direction_deg", DIRECTIONS)
 @pytest.mark.parametrize("acting", [random_actions, expert_actions])
 def test_steps_agree_with_upstream(hard, stock, direction_deg, acting):
+    fell = False
     for (observation, reward, absorbing), (expected, expected_reward, expected_absorbing) in walk_both(
         hard, stock, direction_deg, acting, STEPS
     ):
         np.testing.assert_allclose(observation, expected, rtol=0.0, atol=1e-9)
         assert float(reward) == pytest.approx(float(np.squeeze(expected_reward)), rel=0.0, abs=1e-9)
         assert absorbing == expected_absorbing
-
-
-@pytest.mark.parametrize("direction_deg", DIRECTIONS)
-def test_falls_are_among_the_compared_steps(hard, stock, direction_deg):
-    steps = walk_both(hard, stock, direction_deg, random_actions, STEPS)
-    assert sum(absorbing for (_, _, absorbing), _ in steps) >= 1
+        fell |= absorbing
+    assert fell or acting is expert_actions, "falls must be among what is compared"
 
 
 @pytest.fixture(scope="module")
@@ -81,32 +78,20 @@ def with_foot_forces():
     return ours, UnitreeA1(reward_type="velocity_vector", reward_params={}, random_start=False, use_foot_forces=True)
 
 
-def test_foot_forces_are_12_more_entries(with_foot_forces):
+def test_foot_forces_are_12_more_entries_that_agree_with_upstream(with_foot_forces):
     ours, stock = with_foot_forces
     assert ours.reset().shape == ours.info.observation_space.shape == stock.info.observation_space.shape == (49,)
-
-
-def test_foot_forces_agree_with_upstream(with_foot_forces):
     compared = list(walk_both(*with_foot_forces, 90.0, expert_actions, 20))
     observations, expected = (np.array([step[0] for step in steps]) for steps in zip(*compared, strict=True))
     assert np.any(observations[:, 37:] != 0.0)
     np.testing.assert_allclose(observations, expected, rtol=0.0, atol=1e-9)
 
 
-def test_physics_is_that_of_the_same_model(hard, stock):
+def test_physics_horizon_discount_and_spaces_are_upstreams(hard, stock):
     for array in ("body_mass", "body_inertia", "geom_friction", "geom_solimp", "dof_damping", "dof_armature", "actuator_gear"):
         np.testing.assert_array_equal(getattr(hard.model, array), getattr(stock._model, array))
     assert hard.model.opt.timestep == stock._model.opt.timestep
-
-
-def test_horizon_and_discount_are_upstreams(hard, stock):
     assert (hard.info.horizon, hard.info.gamma, hard.dt) == (stock.info.horizon, stock.info.gamma, stock.dt)
-
-
-def test_spaces_are_upstreams(hard, stock):
-    for ours, theirs in (
-        (hard.info.observation_space, stock.info.observation_space),
-        (hard.info.action_space, stock.info.action_space),
-    ):
-        np.testing.assert_array_equal(ours.low, theirs.low)
-        np.testing.assert_array_equal(ours.high, theirs.high)
+    for space in ("observation_space", "action_space"):
+        for bound in ("low", "high"):
+            np.testing.assert_array_equal(*(getattr(getattr(each.info, space), bound) for each in (hard, stock)))

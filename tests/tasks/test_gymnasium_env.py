@@ -1,4 +1,3 @@
-import copy
 import warnings
 
 import gymnasium
@@ -32,9 +31,12 @@ def episode(environment, seed):
     return steps
 
 
-def test_gymnasium_makes_the_task_by_name(environment):
+def test_gymnasium_makes_the_task_by_name_with_its_spaces_and_horizon(environment):
     assert environment.unwrapped.quadruped.task.name == "hard"
     assert environment.spec.id == "QuadrupedDirection-v0"
+    assert environment.observation_space.contains(environment.reset(seed=0)[0])
+    assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float64)
+    assert gymnasium.make(NAME).unwrapped.quadruped.info.horizon == a1.HORIZON
 
 
 def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds():
@@ -44,19 +46,6 @@ def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds():
     said = [str(warning.message) for warning in caught]
     said = [text for text in said if "WARN:" in text]  # its own mark; another test's leftovers may warn meanwhile
     assert said and [text for text in said if "infinit" not in text] == []
-
-
-def test_observations_are_in_the_observation_space(environment):
-    observation, _ = environment.reset(seed=0)
-    assert environment.observation_space.contains(observation)
-
-
-def test_actions_are_12_numbers_between_minus_1_and_1(environment):
-    assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float64)
-
-
-def test_horizon_is_loco_mujocos_unless_given():
-    assert gymnasium.make(NAME).unwrapped.quadruped.info.horizon == a1.HORIZON
 
 
 def test_walking_robot_is_truncated_at_the_horizon_and_not_before(environment):
@@ -76,34 +65,21 @@ def test_horizon_is_counted_from_the_reset(environment):
     assert not environment.step(np.zeros(12))[3]
 
 
-def test_fall_terminates_and_does_not_truncate(environment):
-    observation, _ = environment.reset(seed=0)
-    quadruped = environment.unwrapped.quadruped
-    observation[a1.ROLL] = a1.MAX_ROLL + 0.05
-    quadruped.reset(obs=observation)
-    *_, terminated, truncated, _ = environment.step(np.zeros(12))
-    assert (terminated, truncated) == (True, False)
-
-
-def test_fall_at_the_horizon_terminates_and_does_not_truncate():
-    environment = gymnasium.make(NAME, horizon=1)
+@pytest.mark.parametrize("horizon", [HORIZON, 1])
+def test_a_fall_terminates_and_does_not_truncate_even_at_the_horizon(horizon):
+    environment = gymnasium.make(NAME, horizon=horizon)
     observation, _ = environment.reset(seed=0)
     observation[a1.ROLL] = a1.MAX_ROLL + 0.05
     environment.unwrapped.quadruped.reset(obs=observation)
-    *_, terminated, truncated, _ = environment.step(np.zeros(12))
-    assert (terminated, truncated) == (True, False)
+    assert environment.step(np.zeros(12))[2:4] == (True, False)
 
 
-def test_reset_commands_the_direction_asked_for(environment):
-    observation, info = environment.reset(options={"direction_deg": 135.0})
-    np.testing.assert_array_equal(observation[a1.GOAL], Command(135.0, 0.5).features)
-    assert info == {"direction_deg": 135.0, "speed": 0.5}
-
-
-def test_reset_commands_the_speed_asked_for(environment):
-    observation, info = environment.reset(options={"direction_deg": 0.0, "speed": 0.3})
-    np.testing.assert_array_equal(observation[a1.GOAL], Command(0.0, 0.3).features)
-    assert info == {"direction_deg": 0.0, "speed": 0.3}
+@pytest.mark.parametrize("command", [{"direction_deg": 135.0, "speed": 0.5}, {"direction_deg": 0.0, "speed": 0.3}])
+def test_reset_commands_what_is_asked_for_and_step_tells_it(environment, command):
+    observation, info = environment.reset(options=command)
+    np.testing.assert_array_equal(observation[a1.GOAL], Command(*command.values()).features)
+    assert info == environment.step(np.zeros(12))[4] == command
+    assert environment.reset(options={"direction_deg": 45.0})[1] == {"direction_deg": 45.0, "speed": 0.5}
 
 
 @pytest.mark.parametrize("options", [{"direction": 90.0}, {"speed": 0.3}, {"direction_deg": 90.0, "obs": None}])
@@ -112,36 +88,12 @@ def test_unknown_options_are_refused(environment, options):
         environment.reset(options=options)
 
 
-def test_step_tells_the_command(environment):
-    environment.reset(options={"direction_deg": 45.0})
-    assert environment.step(np.zeros(12))[4] == {"direction_deg": 45.0, "speed": 0.5}
-
-
-def test_seed_reproduces_an_episode_exactly(environment):
+def test_a_seed_reproduces_an_episode_exactly_and_without_one_the_generator_goes_on(environment):
     for one, other in zip(episode(environment, 3), episode(environment, 3), strict=True):
         np.testing.assert_array_equal(one, other)
-
-
-def test_other_seeds_give_other_episodes(environment):
     assert not np.array_equal(episode(environment, 3)[0], episode(environment, 4)[0])
-
-
-def test_reset_without_seed_goes_on_with_the_generator(environment):
     first, _ = environment.reset(seed=3)
-    second, _ = environment.reset()
-    assert not np.array_equal(first, second)
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf])
-def test_action_that_is_not_finite_is_refused(environment, value):
-    environment.reset(seed=0)
-    with pytest.raises(ValueError, match="action must be finite"):
-        environment.unwrapped.step(np.full(12, value))
-
-
-def test_copying_is_refused(environment):
-    with pytest.raises(TypeError, match="cannot be copied or pickled"):
-        copy.deepcopy(environment.unwrapped)
+    assert not np.array_equal(first, environment.reset()[0])
 
 
 def test_unknown_render_mode_is_refused():
