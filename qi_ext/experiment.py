@@ -5,7 +5,7 @@ import time
 from qi_ext.evaluation import evaluate_agent
 from qi_ext.report.tables import table
 from qi_ext.sampling.pool_source import PoolSource
-from qi_ext.training.training import Training
+from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import Terminated
 
@@ -13,10 +13,10 @@ from qi_ext.utils.errors import Terminated
 def run_experiment(start, make_source=PoolSource):
     """Train a run, evaluate its agent and write its report, as far as that is not done; returns what result.json holds.
 
-    start: from `training.resume.find_start`. make_source: as `Training` takes it. Raises UserError for what cannot be run, and
-    else as `training.loop.learn` does.
+    start: from `training.resume.find_start`. make_source: as `TrainingRun` takes it. Raises UserError for what cannot be run,
+    and else as `training.loop.learn` does.
     """
-    training = Training(start, make_source)
+    training = TrainingRun(start, make_source)
     result = training.finished()
     if result is None:
         with training:

@@ -8,7 +8,7 @@ _MODULES = {
     "Discriminator": "discriminators",
     "GAIL": "discriminators",
     "GaussianPolicy": "policy",
-    "INPUTS": "inputs",
+    "INPUTS": "discriminator_inputs",
     "Loss": "discriminators",
     "TRPO": "trpo",
     "Transitions": "transitions",

@@ -5,9 +5,9 @@ from contextlib import ExitStack
 import mujoco
 import numpy as np
 
+from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import EnvError, Envs
 from qi_ext.sampling.rollouts import EPISODE, Rollouts
-from qi_ext.sampling.spec import STATE
 from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator, unpack_generator
 from qi_ext.utils.simulation_context import simulation_context

@@ -9,12 +9,12 @@ import numpy as np
 from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import PolicyController
 from qi_ext.sampling.disturbances import UNDISTURBED
+from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import ENVS, EPISODES, Envs, episode_seed, named, seed_of
 from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.read_environment import read_environment
 from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
-from qi_ext.sampling.spec import STATE
 from qi_ext.utils.errors import SamplingError
 from qi_ext.utils.simulation_context import simulation_context
 

@@ -8,7 +8,7 @@ from loco_mujoco.utils.reward import VelocityVectorReward
 
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
-from qi_ext.sampling.spec import EnvSpec
+from qi_ext.sampling.env_spec import EnvSpec
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.tasks.task import Starts, Task
 

@@ -5,7 +5,7 @@ import numpy as np
 from qi_ext.learning.adversarial import AdversarialLearner
 from qi_ext.learning.cloning import clone
 from qi_ext.learning.critic import Critic
-from qi_ext.learning.inputs import INPUTS
+from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.learning.transitions import expert_transitions
 from qi_ext.learning.trpo import TRPO

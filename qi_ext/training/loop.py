@@ -6,7 +6,7 @@ from qi_ext.utils.errors import SamplingError, Terminated
 
 
 def learn(run):
-    """Train `run`, a `training.Training`, until it is over, and save it.
+    """Train `run`, a `TrainingRun`, until it is over, and save it.
 
     Ctrl-C, SIGTERM and SamplingError stop it between two updates, and pass on after it is saved. FloatingPointError, where
     numbers are not finite, and OSError, where nothing can be written, leave the last checkpoint as it is.

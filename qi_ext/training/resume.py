@@ -13,7 +13,7 @@ from qi_ext.utils.settings import shown
 
 @dataclass
 class Start:
-    """What a `Training` starts from. checkpoint: None for the beginning."""
+    """What a `TrainingRun` starts from. checkpoint: None for the beginning."""
 
     config: Config
     directory: RunDirectory

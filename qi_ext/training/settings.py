@@ -7,8 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
-from qi_ext.learning.inputs import INPUTS
 from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.settings import LayerSizes, Number, Settings, Whole, one_of, option
 

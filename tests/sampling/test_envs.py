@@ -6,9 +6,9 @@ import mujoco
 import numpy as np
 import pytest
 
+from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import ENVS, EPISODES, Envs, episode_seed, seed_of
 from qi_ext.sampling.rollouts import ARRAYS
-from qi_ext.sampling.spec import STATE
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.generators import pack_generator, unpack_generator
 

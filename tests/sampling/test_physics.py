@@ -19,10 +19,10 @@ from qi_ext.demonstrations.trot import TrotController
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
+from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import EnvError
 from qi_ext.sampling.read_environment import read_environment, why_not_as_values
 from qi_ext.sampling.rollouts import ARRAYS
-from qi_ext.sampling.spec import STATE
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.utils.generators import unpack_generator
 

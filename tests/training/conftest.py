@@ -12,7 +12,7 @@ from tensorboard.summary.writer import event_file_writer
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.log import ProgressLog
 from qi_ext.training.resume import find_start
-from qi_ext.training.training import Training
+from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.errors import Terminated
 from qi_ext.utils.tensor_file import read_tensors
 
@@ -54,8 +54,8 @@ def tiny(tmp_path):
 
 @pytest.fixture(scope="session")
 def build():
-    """build(settings, resume=""): the `Training` of a run, not yet begun."""
-    return lambda settings, resume="": Training(find_start(settings, str(resume)))
+    """build(settings, resume=""): the `TrainingRun` of a run, not yet begun."""
+    return lambda settings, resume="": TrainingRun(find_start(settings, str(resume)))
 
 
 @pytest.fixture(scope="session")
@@ -75,7 +75,7 @@ def complete():
 
 @pytest.fixture(scope="session")
 def run(build, complete):
-    """run(settings, resume=""): the `Training` of a run that has come to its end; its `result` is what `complete` returned."""
+    """run(settings, resume=""): a `TrainingRun` that has come to its end; its `result` is what `complete` returned."""
 
     def of(settings, resume=""):
         training = build(settings, resume)

@@ -17,7 +17,6 @@ from qi_ext.evaluation import compare
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.resume import find_start
-from qi_ext.training.training import Training
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
@@ -285,7 +284,7 @@ def test_a_signal_waits_until_what_an_update_leaves_behind_is_written(tiny, monk
 @pytest.mark.extensive
 @pytest.mark.parametrize(("step", "saved"), [(64, [0, 64]), (128, [0, 64, 128])])
 def test_a_signal_while_a_checkpoint_is_written_does_not_lose_what_it_holds(tiny, complete, step, saved):
-    class Impatient(Training):
+    class Impatient(TrainingRun):
         def save(self):
             if self.counter.steps == step:
                 os.kill(os.getpid(), signal.SIGTERM)

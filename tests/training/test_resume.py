@@ -18,7 +18,7 @@ from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.config import make_config, may_change, options
 from qi_ext.training.resume import find_start
 from qi_ext.training.run_directory import RunDirectory
-from qi_ext.training.training import Training
+from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import Terminated, UserError
 from qi_ext.utils.settings import plain_type
@@ -164,7 +164,7 @@ def test_a_finished_run_without_its_result_gets_it_again(tiny, run):
 
 def test_minutes_end_a_run_after_an_update_and_more_let_it_go_on(tiny, alone, run, ends_as, monkeypatch):
     undisturbed = alone(n_steps=192)
-    monkeypatch.setattr(Training, "_seconds", lambda training: float(training.counter.steps))  # a second a step
+    monkeypatch.setattr(TrainingRun, "_seconds", lambda training: float(training.counter.steps))  # a second a step
     ended = run(tiny(n_steps=256, minutes=100.0 / 60.0))
     assert ended.result["steps"] == 128
     for minutes, steps in ((120.0 / 60.0, 128), (190.0 / 60.0, 192)):
@@ -393,7 +393,7 @@ def test_a_state_that_does_not_fit_is_refused_in_one_line(finished, part, name):
     start = find_start({"n_steps": 128}, str(finished))
     start.checkpoint.states.setdefault(part, {})[name] = np.zeros(7, dtype=np.float32)
     with pytest.raises(UserError, match="^--resume: the checkpoint of step 64 does not fit this program: .*$"):
-        Training(start)
+        TrainingRun(start)
 
 
 @pytest.mark.parametrize("algorithm", [pytest.param("gail", marks=pytest.mark.extensive), "vail"])

@@ -39,10 +39,10 @@ def unpatched_again():
 
 
 def run(settings, resume=""):
-    from qi_ext.training.loop import Training
+    from qi_ext.training.loop import TrainingRun
     from qi_ext.training.resume import find_start
 
-    training = Training(find_start(settings, str(resume)))
+    training = TrainingRun(find_start(settings, str(resume)))
     training.run()
     return training
 

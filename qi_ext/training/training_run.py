@@ -29,7 +29,7 @@ from qi_ext.utils.errors import Terminated, UserError
 from qi_ext.utils.signals import Signals
 
 
-class Training:
+class TrainingRun:
     """A run's environment, source, learner, counters and directory, to be entered, trained and left.
 
     Entered, it holds the directory, the pool and the signals: Ctrl-C and SIGTERM then wait for the end of an update.
