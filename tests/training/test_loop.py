@@ -17,6 +17,7 @@ from qi_ext.evaluation import compare
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.resume import find_start
+from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
