@@ -10,6 +10,7 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 
 # Old on purpose: nothing here needs newer ones, and runtimes since onnxruntime 1.6 (end of 2020) read the file.
+OPERATORS = {"relu": "Relu"}  # of ONNX, by the activation of an `Actor`
 OPSET = 13
 IR_VERSION = 7
 
@@ -60,11 +61,11 @@ def _model(actor):
     for i, (weight, bias) in enumerate(actor.layers):
         constants |= {f"layer{i}.weight": weight, f"layer{i}.bias": bias}
     if actor.symmetry == "none":
-        nodes = _network(helper, len(actor.layers), "observation", "action")
+        nodes = _network(helper, actor, "observation", "action")
     else:
         nodes = _image(helper, "observation", "observation", "image", constants)
-        nodes += _network(helper, len(actor.layers), "observation", "own", "own.")
-        nodes += _network(helper, len(actor.layers), "image", "of_image", "image.")
+        nodes += _network(helper, actor, "observation", "own", "own.")
+        nodes += _network(helper, actor, "image", "of_image", "image.")
         nodes += _image(helper, "action", "of_image", "mirrored_back", constants)
         nodes.append(helper.make_node("Mean", ["own", "mirrored_back"], ["action"]))
     graph = helper.make_graph(
@@ -88,20 +89,20 @@ def _model(actor):
     return model
 
 
-def _network(helper, n_layers, x, y, prefix=""):
+def _network(helper, actor, x, y, prefix=""):
     """Return nodes for y, the network's output for raw observations x. prefix: of the names of values in between."""
     nodes = [
         helper.make_node("Sub", [x, "observation_mean"], [f"{prefix}centered"]),
         helper.make_node("Mul", [f"{prefix}centered", "observation_inverse_std"], [f"{prefix}normalized"]),
     ]
     x = f"{prefix}normalized"
-    for i in range(n_layers):
-        last = i == n_layers - 1
+    for i in range(len(actor.layers)):
+        last = i == len(actor.layers) - 1
         linear = y if last else f"{prefix}layer{i}.linear"
         nodes.append(helper.make_node("Gemm", [x, f"layer{i}.weight", f"layer{i}.bias"], [linear]))
         if not last:
             x = f"{prefix}layer{i}"
-            nodes.append(helper.make_node("Relu", [linear], [x]))
+            nodes.append(helper.make_node(OPERATORS[actor.activation], [linear], [x]))
     return nodes
 
 

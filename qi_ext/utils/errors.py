@@ -10,4 +10,4 @@ class Terminated(BaseException):
 
 
 class SamplingError(RuntimeError):
-    """Experience could not be gathered: an environment raised, or its worker kept dying. The message names the lanes."""
+    """Experience could not be gathered: an environment raised, or its worker kept dying. The message names the envs."""
