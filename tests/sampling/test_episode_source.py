@@ -156,6 +156,7 @@ def test_what_mushrooms_agent_learns_does_not_depend_on_the_workers(make_core, n
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.extensive
 def test_an_environment_is_built_once_in_each_worker_and_episodes_are_those_of_this_process(
     make_core, learner, numbers, tmp_path
 ):
