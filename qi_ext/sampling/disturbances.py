@@ -56,16 +56,15 @@ class DisturbedController:
 
 @dataclass(frozen=True)
 class TrainingDisturbances:
-    """Disturbances that envs are trained under, so that robots keep their feet; the learner does not see them.
+    """Disturbances in training, against falls; the learner does not see them.
 
-    Only envs of even number are disturbed: what the others do is as exact as what is evaluated.
+    Only envs of even number are disturbed, so that the others are trained under the conditions of the evaluation.
     push: N, the largest of the pushes: horizontal, on the trunk, size drawn evenly. They begin and end by chance, as often and
-    as long on average as those of an evaluation. Half of them have any direction, the others are within HEAD_ON of against the
-    motion, because a robot that is brought to a stop falls more than others. torque_noise: standard deviation of a torque that
-    is added at each joint in each step, in units of 34 Nm. restart_every: their episodes end by chance, too, as if by the time
-    limit, after so many steps on average, because a robot that keeps its feet would start from few of the demonstrated states;
-    0 is never. after: steps of training before which there are neither pushes nor torques; from then on they are in all
-    batches that begin.
+    as long on average as those of an evaluation. Half of them have any direction, the others oppose the motion to within
+    HEAD_ON, because being brought to a stop leads to more falls. torque_noise: standard deviation of a torque that is added
+    at each joint in each step, in units of 34 Nm. restart_every: mean number of steps after which an episode is ended by
+    chance, as if by the time limit, because an env that does not fall would start from few of the demonstrated states; 0 is
+    never. after: steps of training before the first batch with pushes and torques.
     """
 
     push: float = 0.0
@@ -81,11 +80,11 @@ class TrainingDisturbances:
         return self if step >= self.after else replace(self, push=0.0, torque_noise=0.0)
 
     def spared(self, numbers):
-        """Envs that are left alone, bool, (n,). numbers: (n,), those of the envs."""
+        """Mark the envs that are not disturbed: bool, (n,). numbers: (n,), of the envs."""
         return np.asarray(numbers) % 2 == 1 if self else np.ones(len(numbers), bool)
 
     def around(self, controller):
-        """`controller` itself where there are none."""
+        """Return `controller` under these disturbances; itself where there are none."""
         return TrainedController(controller, self) if self else controller
 
 
@@ -95,8 +94,8 @@ UNDISTURBED = TrainingDisturbances()
 class TrainedController:
     """Acts as another controller does, under `TrainingDisturbances`.
 
-    Forces are remembered by the env's simulation, and random numbers are the env's own, so that an env goes on in the next
-    batch as if there were no end of this one.
+    Forces are part of the simulation's state, and random numbers are the env's own, so that the end of a batch changes nothing
+    for an env.
     """
 
     def __init__(self, controller, disturbances):

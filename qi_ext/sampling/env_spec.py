@@ -1,4 +1,4 @@
-"""What a worker must know of an environment, so that nothing of the environment itself is sent to it."""
+"""Description of an environment that is sent to the workers in place of the environment itself."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 class EnvSpec:
     """One environment of the loco-mujoco A1.
 
-    task: what is commanded, observed and rewarded. model: compiled. addresses: of the robot in it.
+    task: commands, observations, rewards, falls and start states. model: compiled. addresses: of the robot in it.
     scale, offset: (12,); controls are action * scale + offset.
     n_substeps, horizon: substeps of a control step, control steps of an episode.
     falls: whether a fall ends the episode. rewarded: whether steps have the task's reward, else it is 0.

@@ -1,4 +1,4 @@
-"""Envs as values: the state of each simulated robot is a row of arrays, so that any worker can go on with it."""
+"""Envs as values: the state of each env is a row of arrays, so that any worker can go on with it."""
 
 from dataclasses import dataclass, fields
 
@@ -7,7 +7,7 @@ import numpy as np
 from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator
 
-# What a run's seed is spawned for; 0 and 1 are the learner's.
+# Spawn keys of the purposes that a run's seed serves; 0 and 1 are the learner's.
 ENVS, EPISODES, EVALUATION = 2, 3, 4
 
 # The names of arrays in checkpoints, where they differ from the fields'.
@@ -29,7 +29,7 @@ class EnvError(Exception):
 class Envs:
     """N envs, as arrays with the env first.
 
-    number: (N,), int64, which env it is, from 0.
+    number: (N,), int64, of the env among all envs of the run, from 0.
     state: (N, s), float64, MuJoCo's integration state; meaningless where not `running`.
     command: (N, k), float64, the present episode's command, as `Task.tell` encodes it.
     start_group: (N,), int64, the group of start states of an env that is told its command; else `tasks.task.DRAWN`.
@@ -72,7 +72,7 @@ class Envs:
         return {STORED_AS.get(item.name, item.name): getattr(self, item.name) for item in fields(self)}
 
     def replaced_by(self, arrays):
-        """The envs that `arrays` gave. Raises ValueError, naming an array, where they are not as many envs of this kind."""
+        """Return the envs whose `arrays` are given. Raises ValueError, naming one, unless they are as many of this kind."""
         for name, array in self.arrays().items():
             found = arrays.get(name)
             if found is None or found.shape != array.shape or found.dtype != array.dtype:
@@ -87,7 +87,7 @@ class Envs:
         return Envs(*(getattr(self, item.name)[index].copy() for item in fields(self)))
 
     def equals(self, other):
-        """Whether every bit is the same."""
+        """Return whether every bit is the same."""
         return all(np.array_equal(getattr(self, item.name), getattr(other, item.name)) for item in fields(self))
 
 

@@ -145,21 +145,21 @@ def _whole(episodes):
 
 
 def run_episodes(patches, make_environment, acting, seeds, initial_states):
-    """In a worker: a list of `Episode`, one a seed. make_environment, acting: pickled. Raises EnvError.
+    """Run an episode for each of `seeds`, in a worker; returns a list of `Episode`. Raises EnvError.
 
-    patches: those of the package `patches` to hold here, by name.
+    patches: names of the patches, of the package `patches`, to apply here. make_environment, acting: pickled.
     """
     if patches or _patches():
         importlib.import_module("patches").set_applied(patches)
-    pickle.loads(acting)  # first, so that torch is there to be settled
-    with _settled():
+    pickle.loads(acting)  # first, so that torch, where it is needed, is loaded when its threads are limited
+    with _deterministic():
         built = (patches, make_environment)
         if built not in _environments:
             _environments[built] = pickle.loads(make_environment)()
         environment = _environments[built]
         episodes = []
         for i, seed in enumerate(seeds):
-            # Anew, for what acting changes in an agent, such as a preprocessor's statistics, is this episode's only.
+            # A new one each, because acting may change an agent, such as a preprocessor's statistics, for this episode only.
             agent = pickle.loads(acting)
             try:
                 _seed(seed, environment, agent.policy)
@@ -196,19 +196,19 @@ def _run_episode(environment, agent, initial_state):
 
 
 def _patches():
-    """The names of the patches that hold in this process; none where nobody has imported the package."""
+    """Names of the patches that are applied in this process; none where nobody has imported the package."""
     return getattr(sys.modules.get("patches"), "applied", tuple)()
 
 
 def acts_its_own_way(agent):
-    """Whether an agent acts otherwise than its policy does."""
+    """Return whether an agent acts otherwise than its policy does."""
     from mushroom_rl.core import Agent
 
     return any(getattr(type(agent), name) is not getattr(Agent, name) for name in ("draw_action", "episode_start"))
 
 
 def _pickled(agent, deterministic=None):
-    """The part of an agent that acts: policy, features and preprocessors; or all of it, where it has its own way of acting.
+    """Pickle the part of an agent that acts: policy, features and preprocessors; or all, where it has its own way of acting.
 
     deterministic: for policies that have that attribute, None as it is. Raises ValueError where the agent cannot be sent.
     """
@@ -253,8 +253,8 @@ def _seed(seed, environment, policy):
 
 
 @contextlib.contextmanager
-def _settled():
-    """One thread, because sums depend on their number; and the global generators as they were, where others use them."""
+def _deterministic():
+    """Use one thread, because sums depend on their number, and put the global generators back afterwards, for others."""
     torch = sys.modules.get("torch")
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     torch_state, threads = (torch.get_rng_state(), torch.get_num_threads()) if torch else (None, None)

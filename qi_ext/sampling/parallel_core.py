@@ -1,4 +1,4 @@
-"""mushroom-rl's Core on every core of the machine."""
+"""mushroom-rl's Core on a `RolloutSource`, such as a pool on every core of the machine."""
 
 import math
 
@@ -48,12 +48,12 @@ class ParallelCore(Core):
         n_envs: envs, or tasks that share the episodes; part of the result. lanes_per_block: envs whose actions are computed
         together; part of the result. pool: loky (processes), serial (in this process) or dask, with the address of its
         scheduler. n_workers: "auto" or a number; not part of the result. seed: of everything that is drawn while acting, an
-        int. disturbances: `TrainingDisturbances` that `learn` has robots walk under, of the A1 only.
+        int. disturbances: `TrainingDisturbances` in `learn`, of the A1 only.
         Raises UserError for a pool that cannot be had, ValueError where whole episodes lack make_environment or have
         disturbances.
         """
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)
-        self._together = 1
+        self._block_size = 1
         if source is None:
             pool = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
             reason = _why_whole_episodes(agent, mdp)
@@ -61,8 +61,8 @@ class ParallelCore(Core):
                 from qi_ext.sampling.pool_source import PoolSource  # imports loco_mujoco
 
                 source = PoolSource(mdp, n_envs, lanes_per_block, seed, disturbances, **pool)
-                # An evaluation's round is of whole blocks, because the last bits of an action depend on its row in the block.
-                self._together = lanes_per_block
+                # Evaluations run whole blocks, because the last bits of an action depend on its row in the block.
+                self._block_size = lanes_per_block
             elif disturbances:
                 raise ValueError(f"ParallelCore: {reason}; leave disturbances out")
             elif make_environment is None:
@@ -95,7 +95,7 @@ class ParallelCore(Core):
         _require_one("n_steps_per_fit", n_steps_per_fit, "n_episodes_per_fit", n_episodes_per_fit)
         _require_one("n_steps", n_steps, "n_episodes", n_episodes)
         if render or record:
-            raise ValueError("learn: the source's robots cannot be rendered; use evaluate(render=True)")
+            raise ValueError("learn: the source's envs cannot be rendered; use evaluate(render=True)")
         wanted, counter = (n_steps, "n_steps") if n_steps is not None else (n_episodes, "n_episodes")
         before, done = getattr(self, counter), 0
         self._stopped = False
@@ -167,7 +167,7 @@ class ParallelCore(Core):
                 done = len(found.samples)
                 mean_length = found.n_steps / done if done else self.mdp.info.horizon
                 likely = wanted - done if wanted is not None else math.ceil((n_steps - found.n_steps) / mean_length)
-                count = math.ceil(min(max(likely, 1), 2 * self.source.n_envs) / self._together) * self._together
+                count = math.ceil(min(max(likely, 1), 2 * self.source.n_envs) / self._block_size) * self._block_size
                 numbers = range(done, done + count if wanted is None else min(done + count, wanted))
                 new = self.source.evaluate(self.agent, numbers, initial_states, self.n_steps, deterministic)
                 found.samples += new.samples
@@ -182,7 +182,7 @@ class ParallelCore(Core):
 
 
 def _why_whole_episodes(agent, mdp):
-    """Why envs like `mdp` cannot be stepped as values, or None where they can."""
+    """Reason why envs like `mdp` cannot be stepped as values, in words; None where they can."""
     if not any(parent.__module__.startswith("loco_mujoco.") for parent in type(mdp).__mro__):
         return f"{type(mdp).__name__} is not loco-mujoco's A1"
     from qi_ext.sampling.read_environment import why_not_as_values  # imports loco_mujoco

@@ -13,13 +13,13 @@ from qi_ext.utils.generators import pack_generator, unpack_generator
 from qi_ext.utils.simulation_context import simulation_context
 
 _specs = {}
-_for_good = ExitStack()
+_worker_context = ExitStack()
 
 
 def install(key, spec):
     """Make an `EnvSpec` known by `key`, in a process that does nothing but work for a pool."""
     if not _specs:
-        _for_good.enter_context(simulation_context())
+        _worker_context.enter_context(simulation_context())
     install_here(key, spec)
 
 

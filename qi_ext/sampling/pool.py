@@ -53,7 +53,7 @@ class Pool:
                 "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
             )
         self.kind = kind
-        self.n_workers = _count(n_workers)
+        self.n_workers = _worker_count(n_workers)
         self._in_process = in_process or contextlib.nullcontext
         self._workers = None
         if kind == "dask":
@@ -73,18 +73,19 @@ class Pool:
         The generator raises SamplingError where a task raises, with the worker's traceback; or where the workers of a task
         keep dying, after all other tasks are done.
         """
-        running = self._here(function, tasks, name) if self._workers is None else self._in_workers(function, tasks, name)
+        run = self._run_here if self._workers is None else self._run_in_workers
+        running = run(function, tasks, name)
         next(running, None)
         return running
 
-    def _here(self, function, tasks, name):
+    def _run_here(self, function, tasks, name):
         yield None
         for index, task in enumerate(tasks):
             with self._in_process():
                 outcome = _attempt(index, function, task)
             yield _unwrap(outcome, name)
 
-    def _in_workers(self, function, tasks, name):
+    def _run_in_workers(self, function, tasks, name):
         """Yield None once all tasks are sent, then (index, result)."""
         pending = dict(enumerate(tasks))
         deaths, deaths_alone, given_up, sent = 0, Counter(), [], False
@@ -133,14 +134,14 @@ def _dask_workers(scheduler, n_workers, initializer, initargs):
 
             if n_workers == "auto":
                 raise UserError("--n_workers: say how many worker processes Slurm is to run, such as 32")
-            return SlurmWorkers(_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
+            return SlurmWorkers(_worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
         from qi_ext.sampling.dask_backend import DaskWorkers
     except ImportError as error:
         raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
     return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 
-def _count(n_workers):
+def _worker_count(n_workers):
     try:
         count = available_cpus() if n_workers == "auto" else int(n_workers)
     except (TypeError, ValueError):

@@ -111,7 +111,7 @@ class PoolSource(RolloutSource):
         envs = self.envs(seeds)
         if initial_states is not None:
             for env, number in enumerate(numbers):
-                self._put(envs, env, initial_states[number])
+                self._set_start(envs, env, initial_states[number])
         elif self.spec.task.commands:
             self.tell(envs, chosen)
         if deterministic is None:
@@ -166,8 +166,8 @@ class PoolSource(RolloutSource):
 
         return self._pool.run(function, tasks, name_of_task)
 
-    def _put(self, envs, env, observation):
-        """Put an env where the environment's own reset to `observation` puts it."""
+    def _set_start(self, envs, env, observation):
+        """Give an env the state after the environment's own reset to `observation`."""
         self.environment.reset(np.asarray(observation))
         envs.command[env] = self.environment.command_array
         mujoco.mj_getState(self.spec.model, self.environment._data, envs.state[env], STATE)

@@ -14,7 +14,7 @@ from qi_ext.tasks.task import Starts, Task
 
 
 def why_not_as_values(environment):
-    """Why envs like `environment` cannot be stepped as values, in words; None where they can."""
+    """Reason why envs like `environment` cannot be stepped as values, in words; None where they can."""
     if type(environment) not in (QuadrupedDirection, UnitreeA1):
         # A subclass may override anything.
         return f"{type(environment).__name__} is neither QuadrupedDirection nor loco-mujoco's UnitreeA1"
@@ -32,9 +32,9 @@ def why_not_as_values(environment):
 
 
 def read_environment(environment):
-    """The `EnvSpec` of an environment that `why_not_as_values` has nothing against.
+    """Return the `EnvSpec` of an environment.
 
-    Raises ValueError where there is a reason, or where episodes have nothing to start from.
+    Raises ValueError where `why_not_as_values` gives a reason, or where episodes have nothing to start from.
     """
     reason = why_not_as_values(environment)
     if reason:
@@ -72,7 +72,7 @@ class _StockTask(Task):
 
 
 def _stock_starts(environment):
-    """As `UnitreeA1.setup` draws them: a trajectory, then one of its samples, the first, or the one that was asked for."""
+    """`Starts` as `UnitreeA1.setup` draws them: a trajectory, then one of its samples, the first, or the one asked for."""
     trajectories = environment.trajectories
     keys = trajectories.keys
     length, count = trajectories.trajectory_length, trajectories.number_of_trajectories
