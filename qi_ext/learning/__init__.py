@@ -1,6 +1,6 @@
 """Adversarial imitation on TRPO, behind mushroom-rl's Agent interface. Importing this package alone does not import torch."""
 
-import importlib
+from qi_ext.utils.references import lazy_attributes
 
 _MODULES = {
     "AdversarialLearner": "adversarial",
@@ -15,9 +15,4 @@ _MODULES = {
     "VAIL": "discriminators",
 }
 __all__ = list(_MODULES)
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -3,7 +3,7 @@
 Importing this package imports neither torch nor loco_mujoco, because the pool's workers import it.
 """
 
-import importlib
+from qi_ext.utils.references import lazy_attributes
 
 _MODULES = {
     "EpisodeSource": "episode_source",
@@ -14,9 +14,4 @@ _MODULES = {
     "Rollouts": "rollouts",
 }
 __all__ = list(_MODULES)
-
-
-def __getattr__(name):
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = lazy_attributes(__name__, _MODULES)

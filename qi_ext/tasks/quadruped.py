@@ -1,4 +1,4 @@
-"""The task: loco-mujoco's Unitree A1, told to walk in a direction."""
+"""The environment: loco-mujoco's Unitree A1, told to walk in a direction."""
 
 import warnings
 
@@ -109,14 +109,14 @@ class QuadrupedDirection(UnitreeA1):
             for model, data in zip(self._models, self._datas, strict=True)
         ]
         self.obs_helper = self.obs_helpers[0]
-        self._told = None
-        self._blow_up_said = False
+        self._next_command = None
+        self._blow_up_warned = False
         self._set_command(self.task.tell(self.commands[0])[0])
         self.seed(seed)
 
     @staticmethod
     def generate(task="simple", data_type=None, **kwargs):
-        """Called by `LocoEnv.make("QuadrupedDirection.simple", ...)`; raises ValueError for a third part of the name."""
+        """Build the environment for `LocoEnv.make("QuadrupedDirection.simple", ...)`. Raises ValueError for a data type."""
         if data_type is not None:
             raise ValueError(
                 f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco or a path"
@@ -148,7 +148,7 @@ class QuadrupedDirection(UnitreeA1):
         self._generator = np.random.default_rng(seed)
 
     def reset(self, obs=None, command=None):
-        """Start an episode; returns the first observation, (37,).
+        """Start an episode; return the first observation, (37,).
 
         obs: an observation to start from, (37,) or more, its goal features giving the command; else a demonstrated state.
         command: a `Command`, or degrees at the first command's speed; else drawn from the task's.
@@ -158,7 +158,7 @@ class QuadrupedDirection(UnitreeA1):
             raise ValueError("reset: give an observation (it holds the command) or a command, not both")
         if command is not None and not isinstance(command, Command):
             command = Command(command, self.commands[0].speed)
-        self._told = command
+        self._next_command = command
         return super().reset(obs)
 
     def setup(self, obs):
@@ -167,13 +167,13 @@ class QuadrupedDirection(UnitreeA1):
         if obs is not None:
             self._init_sim_from_obs(obs)
             return
-        told = () if self._told is None else self.task.tell(self._told)
+        told = () if self._next_command is None else self.task.tell(self._next_command)
         command, state = self.task.start(self._generator, *told)
         self._set_command(command)
         self._set_joints(*np.split(state, 2))
 
     def step(self, action):
-        """Apply torques for 10 ms; returns observation (37,), reward, absorbing, info.
+        """Apply torques for 10 ms; return observation (37,), reward, absorbing, info.
 
         Raises ValueError where `action` is not 12 finite numbers; the state is then as before.
         """
@@ -190,8 +190,8 @@ class QuadrupedDirection(UnitreeA1):
             blown_up = np.any(self._data.warning.number)
         if not blown_up:
             return result
-        if not self._blow_up_said:
-            self._blow_up_said = True
+        if not self._blow_up_warned:
+            self._blow_up_warned = True
             warnings.warn(
                 "the simulation blew up; its episode ends as absorbing at the last finite observation (said once)",
                 RuntimeWarning,
@@ -209,9 +209,9 @@ class QuadrupedDirection(UnitreeA1):
         return super().render(record)
 
     def create_dataset(self, ignore_keys=None):
-        """The demonstrations' transitions, in the form of upstream's `create_dataset`.
+        """Return the demonstrations' transitions in the form of upstream's `create_dataset`.
 
-        Returns a dict of states and next_states (n, 37), absorbing and last (n,), and actions (n, 12) where there are any.
+        A dict of states and next_states (n, 37), absorbing and last (n,), and actions (n, 12) where there are any.
         """
         if ignore_keys:
             raise ValueError("create_dataset: the observation's entries are fixed; ignore_keys must be None")
@@ -220,14 +220,14 @@ class QuadrupedDirection(UnitreeA1):
         return self.demonstrations.dataset()
 
     def _set_command(self, command):
-        """command: as the task encodes it, (k,)."""
+        """Set the command, (k,), as the task encodes it."""
         self.command_array = command
         self._steps = 0
         described = self.command
         self._goal.set_goal(described.direction + np.pi / 2, described.speed)
 
     def _set_joints(self, positions, velocities):
-        """positions, velocities: (18,) each, of `a1.JOINTS`."""
+        """Set positions and velocities, (18,) each, of `a1.JOINTS`."""
         self._data.qpos[self.obs_helper.addresses.qpos] = positions
         self._data.qvel[self.obs_helper.addresses.qvel] = velocities
 

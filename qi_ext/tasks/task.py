@@ -1,4 +1,4 @@
-"""A task as one value: what the A1 is told, sees and is rewarded for, when it has fallen, and where its episodes start.
+"""A task as one value: commands, observations, rewards, falls and start states of the A1.
 
 The environment's own `step` and the pool's workers use the same object, so a new task is one subclass. Numpy only: workers
 import this module.
@@ -32,7 +32,7 @@ class Starts:
     command_of_row: bool = False
 
     def draw(self, generator, command=None, group=DRAWN):
-        """A command, (k,), and a start state, (36,).
+        """Return a command, (k,), and a start state, (36,).
 
         command, group: those of an env that is told its command, as `Task.tell` gives them; else both are drawn.
         """
@@ -45,7 +45,7 @@ class Starts:
 
 
 class Task(ABC):
-    """What the A1 is told, sees and is rewarded for, and when it has fallen.
+    """Commands, observations, rewards, falls and start states of the A1.
 
     A command travels as an array of `command_size` numbers, whose layout is the task's own.
 
@@ -61,10 +61,10 @@ class Task(ABC):
 
     @abstractmethod
     def tell(self, command):
-        """A `Command` as an array, (command_size,), and the group of start states that its episodes start from, an int."""
+        """Return a `Command` as an array, (command_size,), and the group of start states of its episodes, an int."""
 
     def start(self, generator, command=None, group=DRAWN):
-        """Begin an episode: its command, (command_size,), and its start state, (36,), as `Starts` has them.
+        """Begin an episode; return its command, (command_size,), and its start state, (36,), as `Starts` has them.
 
         generator: the env's own `numpy.random.Generator`. command, group: from `tell`; drawn where they are not given.
         Raises ValueError where there is nothing to start from.
@@ -74,14 +74,14 @@ class Task(ABC):
         return self.starts.draw(generator, command, group)
 
     def advance(self, command, step, generator):
-        """The command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
+        """Return the command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
 
         The next observation, and whether the robot has fallen, are those under the new command.
         """
         return command
 
     def describe(self, command):
-        """The `Command` that a command, (command_size,), stands for; here: of goal features, the task's own where it is one."""
+        """Return the `Command` of an array, (command_size,); here: of goal features, the task's own where it is one."""
         known = (own for own in self.commands if np.array_equal(own.features, command[:3]))
         return next(known, None) or Command(np.degrees(np.arctan2(command[1], command[0])), command[2])
 
@@ -95,12 +95,12 @@ class Task(ABC):
         out[a1.GOAL] = command[:3]
 
     def reward(self, observations, actions, next_observations):
-        """Rewards, (n,), of control steps; here: the stock A1's, exp(-5 |v_xy - v_command|) of the state before the step.
+        """Return rewards, (n,), of control steps; here: the stock A1's, exp(-5 |v_xy - v_command|) of the state before.
 
         observations, next_observations: (n, observation_size). actions: (n, 12), not clipped.
         """
         return a1.environment_reward(observations)
 
     def has_fallen(self, observations):
-        """Whether the robot has fallen, (n,), bool, for observations, (n, observation_size); here: the stock A1's limits."""
+        """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: the stock limits."""
         return a1.has_fallen(observations)

@@ -4,8 +4,19 @@ import importlib
 
 
 def load(reference):
-    """What "module:name" names; anything but text is what it refers to itself."""
+    """Import and return the object that "module:name" names; return anything but text as it is."""
     if not isinstance(reference, str):
         return reference
     module, _, name = reference.partition(":")
     return getattr(importlib.import_module(module), name)
+
+
+def lazy_attributes(package, modules):
+    """Return a package's `__getattr__`, which imports a name of `modules`, {name: module in it}, when it is first used."""
+
+    def get(name):
+        if name not in modules:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        return load(f"{package}.{modules[name]}:{name}")
+
+    return get
