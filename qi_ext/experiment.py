@@ -11,7 +11,7 @@ from qi_ext.utils.errors import Terminated
 
 
 def run_experiment(start, make_source=PoolSource):
-    """Train a run, evaluate its agent and write its report, as far as that is not done; returns what result.json holds.
+    """Train a run, evaluate its agent and write its report, as far as that is not done; return the content of result.json.
 
     start: from `training.resume.find_start`. make_source: as `TrainingRun` takes it. Raises UserError for what cannot be run,
     and else as `training.loop.learn` does.
@@ -33,7 +33,7 @@ def run_experiment(start, make_source=PoolSource):
 
 
 def _evaluated(training):
-    """The evaluation of a trained agent, and how long it took."""
+    """Evaluate the trained agent; return the evaluation and its seconds, as result.json has them."""
     began = time.monotonic()
     run = training.config.run
     source = training.source
@@ -54,7 +54,7 @@ def _evaluated(training):
 
 
 def _write_report(training):
-    """Write the page. The run is finished without it: what prevents it is said, and no more."""
+    """Write the page. The run is finished without it, so that a fault is only reported."""
     from qi_ext.report.page import write_report  # matplotlib, which takes a second
 
     directory = training.directory

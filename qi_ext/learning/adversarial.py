@@ -50,7 +50,7 @@ class AdversarialLearner(Agent):
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.std_half_life, self.final_std = std_half_life, final_std
         self.reward, self.metadata = reward, dict(metadata or {})
-        self._figures, self._measured = {}, {}  # of this update, on the host; and tensors that are still on the device
+        self._figures, self._on_device = {}, {}  # of this update: numbers, and tensors that have not come down yet
         super().__init__(mdp_info, policy)
 
     @property
@@ -105,7 +105,7 @@ class AdversarialLearner(Agent):
         ).view(-1)
         targets = (advantages + values).float()
         unexplained = (targets - values).var(correction=0) / targets.var(correction=0).clamp_min(1e-12)
-        self._figures, self._measured = {}, {}
+        self._figures, self._on_device = {}, {}
         self._measure(reward=rewards.mean(), reward_std=rewards.std(correction=0))
         self._measure(value=values.mean(), explained_variance=1.0 - unexplained)
         return advantages, targets
@@ -135,9 +135,9 @@ class AdversarialLearner(Agent):
 
         Raises FloatingPointError where one of them is not finite.
         """
-        if self._measured:
-            self._figures |= zip(self._measured, torch.stack(list(self._measured.values())).tolist(), strict=True)
-            self._measured = {}
+        if self._on_device:
+            self._figures |= zip(self._on_device, torch.stack(list(self._on_device.values())).tolist(), strict=True)
+            self._on_device = {}
             bad = [name for name, value in self._figures.items() if not math.isfinite(value)]
             if bad:
                 raise FloatingPointError(
@@ -182,7 +182,7 @@ class AdversarialLearner(Agent):
         """Note figures of this update: floats, or tensors, which come down together at its end."""
         for name, figure in figures.items():
             if isinstance(figure, torch.Tensor):
-                self._measured[name] = figure.detach().float()
+                self._on_device[name] = figure.detach().float()
             else:
                 self._figures[name] = figure
 

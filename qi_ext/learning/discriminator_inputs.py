@@ -1,4 +1,4 @@
-"""What discriminators can see, by the names that --discriminator_input takes. A new one is a line in INPUTS."""
+"""Inputs of discriminators, by the names that --discriminator_input takes. A new one is a line in INPUTS."""
 
 # Functions of `transitions.Transitions` that return (N, k), or "module:name" of one, which is imported when it is needed.
 INPUTS = {

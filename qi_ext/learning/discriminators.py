@@ -75,7 +75,7 @@ class Discriminator(nn.Module, ABC):
         return [None] * n_losses
 
     def after_step(self):
-        """Called after each optimizer step."""
+        """Do what follows an optimizer step; here nothing."""
 
     @torch.no_grad()
     def rewards(self, transitions):

@@ -41,11 +41,11 @@ def _read(part):
     if isinstance(part, torch.Generator):
         return {"state": part.get_state().numpy().copy()}
     if isinstance(part, nn.Parameter):
-        return {"value": _array(part)}
+        return {"value": to_array(part)}
     if isinstance(part, torch.optim.Optimizer):
         states = part.state_dict()["state"]  # empty before the first step
-        return {f"{index}.{key}": _array(value) for index, values in states.items() for key, value in values.items()}
-    return {key: _array(value) for key, value in part.state_dict().items()}
+        return {f"{index}.{key}": to_array(value) for index, values in states.items() for key, value in values.items()}
+    return {key: to_array(value) for key, value in part.state_dict().items()}
 
 
 def _write(part, arrays):
@@ -75,7 +75,8 @@ def _write(part, arrays):
         part.load_state_dict(tensors)
 
 
-def _array(tensor):
+def to_array(tensor):
+    """Copy a tensor, of any device, to numpy."""
     return tensor.detach().cpu().numpy().copy()
 
 

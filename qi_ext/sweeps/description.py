@@ -33,7 +33,7 @@ PUBLISHED_EPISODES = 96  # in all directions together
 
 @dataclass(frozen=True)
 class Publication:
-    """How a trial is evaluated and shown where it is published.
+    """Evaluation and table entry of a trial that is published.
 
     what: words for the tables. episodes: of the evaluation, per direction. robustness: whether it is evaluated under
     disturbances, too. beside: name of a trial above, whose agent of the same seed is evaluated in the same run; or "".

@@ -102,5 +102,5 @@ class Task(ABC):
         return a1.environment_reward(observations)
 
     def has_fallen(self, observations):
-        """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: the stock limits."""
+        """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: stock limits."""
         return a1.has_fallen(observations)

@@ -27,7 +27,7 @@ LIBRARIES = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 class Checkpoint(BaseModel):
     """A run between two updates.
 
-    step: env steps of training. score: how good the agent is, None where nobody knows. config: settings of the run, flat.
+    step: env steps of training. score: mean return of recent episodes, None without any. config: settings of the run, flat.
     seconds: of training so far. demonstrations_hash: of their content. states: {part: {name: numpy array or plain JSON}}.
     """
 

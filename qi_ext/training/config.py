@@ -22,7 +22,7 @@ from qi_ext.training.settings import (
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings
 
-# On which the defaults of all other settings depend, with the warm start.
+# The defaults of all other settings depend on these, and on the warm start.
 CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
 
 # A resumed run may have other values of these, because what is learned does not depend on them (but for the last bits, on the
@@ -38,8 +38,11 @@ _ANOTHER_EXPERIMENT = frozenset({"demonstrations", "n_steps", "minutes"})
 
 
 class Config(Settings):
-    """All settings of a run: `config.trpo.max_kl`. Those of an algorithm are under its name; a group that the run does not have
-    is None. Settings that its backend does not know have values all the same, which say what the backend does."""
+    """All settings of a run, in groups: `config.trpo.max_kl`.
+
+    Those of an algorithm are under its name; a group that the run does not have is None. Settings that its backend does not
+    know have the values that describe what the backend does.
+    """
 
     model_config = ConfigDict(extra="allow")  # the group of an algorithm that is not ours
 
@@ -56,13 +59,13 @@ class Config(Settings):
     imitation_lib: ImitationLib | None = None
 
     def settings(self):
-        """What `make_config` makes this config of, {name: value}."""
+        """Return the settings that `make_config` makes this config of, {name: value}."""
         unknown = DOES_NOT_KNOW if self.run.backend == "imitation_lib" else ()
         groups = (group for _, group in self if group is not None)
         return {name: value for group in groups for name, value in group if name not in unknown}
 
     def replace(self, **settings):
-        """A config with these settings in place of its own."""
+        """Return a config with these settings in place of its own."""
         return make_config(**(self.settings() | settings))
 
 
@@ -140,10 +143,10 @@ def _check_standard_deviations(config):
 
 
 def may_change(name):
-    """Whether a resumed run may have another value of this setting."""
+    """Return whether a resumed run may have another value of this setting."""
     return name in MAY_CHANGE
 
 
 def makes_the_experiment(name):
-    """Whether runs that differ in this setting from their beginning are different experiments."""
+    """Return whether runs that differ in this setting from their beginning are different experiments."""
     return name not in MAY_CHANGE or name in _ANOTHER_EXPERIMENT

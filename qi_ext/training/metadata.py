@@ -1,11 +1,11 @@
-"""What the file of an agent says of the run that it comes from."""
+"""Metadata of an agent's file, about the run that it comes from."""
 
 from qi_ext.demonstrations import resolved_name
 from qi_ext.training.checkpoints import library_versions
 
 
 def agent_metadata(config, step, demonstrations_hash, source):
-    """Metadata of an agent's file, {str: str}.
+    """Return the metadata, {str: str}.
 
     demonstrations_hash: of the demonstrations that episodes start from. source: of those that are learned from.
     """

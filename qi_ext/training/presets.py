@@ -1,7 +1,7 @@
-"""The experiments: what each task, algorithm, backend and warm start has other than the defaults in `settings`.
+"""The experiments: settings of tasks, algorithms, backends and warm starts that differ from the defaults in `settings`.
 
-A row is (words, {setting: value}). It holds where all its words are true of the run: its task, its algorithm, its backend, and
-`warm` where it has a warm start. Rows are applied from top to bottom, so that the last one that says something counts.
+A row is (words, {setting: value}). It applies to runs that have all its words: their task, algorithm and backend, and `warm`
+with a warm start. Rows are applied from top to bottom; a later one overrides an earlier one.
 """
 
 from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
@@ -13,20 +13,20 @@ PRESETS = [
             n_steps=3_000_000,
             # At 0.05 one update in ten is followed by falls; at 0.03, and a million steps later, hardly any.
             final_std=0.03,
-            # Once it walks, or they cost steps until then. Without, one episode in a hundred ends in a fall; with, hardly any.
+            # Once it walks; before, they cost steps. Without them 1 % of the episodes end in a fall, with them hardly any.
             push=60.0,
             torque_noise=0.03,
             disturb_after=1_900_000,
         ),
     ),
-    # Which of 8 directions is commanded is 2 nats by itself. From scratch 2 end with backwards at 650 to 725 (seeds 0, 1);
-    # seed 1 returns 250 after 0.9 million steps with 2, 520 with 4, 580 with 8. By 8 the code is seldom bound.
+    # To tell 8 directions apart takes 2 nats by itself. From scratch, a bound of 2 ends with returns of 650 to 725 backwards
+    # (seeds 0, 1); after 0.9 million steps seed 1 returns 250 with 2, 520 with 4, 580 with 8. A bound of 8 is seldom reached.
     (("native", "hard", "vail"), dict(information_constraint=8.0)),
     (
         ("native", "warm"),
         dict(
             n_steps=800_000,
-            # They leave fewer falls under pushes and noise; from scratch they cost steps until it walks.
+            # From the beginning, because it walks already; larger ones leave fewer falls under pushes and noise.
             push=140.0,
             torque_noise=0.06,
             disturb_after=0,
@@ -47,6 +47,6 @@ PRESETS = [
 
 
 def preset(task, algorithm, backend, warm):
-    """What a run has other than the defaults of the groups, {setting: value}."""
+    """Return the settings of a run that differ from the defaults of the groups, {setting: value}."""
     said = {task, algorithm, backend} | ({"warm"} if warm else set())
     return {name: value for words, values in PRESETS if said.issuperset(words) for name, value in values.items()}

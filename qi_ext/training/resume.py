@@ -1,4 +1,4 @@
-"""Which run is meant: a new one, or one in a directory, to go on from its newest sound checkpoint."""
+"""Start of a run: a new one, or one in a directory, gone on with from its newest sound checkpoint."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from qi_ext.utils.settings import shown
 
 @dataclass
 class Start:
-    """What a `TrainingRun` starts from. checkpoint: None for the beginning."""
+    """Config, directory and checkpoint that a `TrainingRun` starts from. checkpoint: None for a new run."""
 
     config: Config
     directory: RunDirectory

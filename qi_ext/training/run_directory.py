@@ -12,7 +12,7 @@ from qi_ext.utils.files import locked, require_writable, write_atomically
 
 # Files of a sweep in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
-NOT_THE_RUNS = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
+SWEEP_FILES = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
 
 # Prefixes of files that `write_atomically` had not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
@@ -21,7 +21,7 @@ TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.
 class RunDirectory:
     """Directory of config.yaml, progress.csv, TensorBoard events, agents, checkpoints, and at the very end result.json.
 
-    occupied: whether something is in it that is the run's, or somebody else's.
+    occupied: whether anything is in it but files of a sweep, or of a run that was killed in its very first file.
     """
 
     def __init__(self, path, option="--results_dir", to_write=True):
@@ -34,7 +34,7 @@ class RunDirectory:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
             # A kill in the very first file leaves a temporary one.
             names = [path.name for path in self.path.iterdir()] if existing == self.path and existing.is_dir() else []
-            self.occupied = any(not name.startswith(TEMPORARY + NOT_THE_RUNS) for name in names)
+            self.occupied = any(not name.startswith(TEMPORARY + SWEEP_FILES) for name in names)
         except OSError as error:
             raise UserError(f"{option}: {self.path} cannot be used ({error.strerror}); choose another") from None
         if not existing.is_dir():

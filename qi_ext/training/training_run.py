@@ -60,13 +60,12 @@ class TrainingRun:
         if config.task.compat == "upstream":
             self.demonstrations = load_demonstrations(config.task.demonstrations, self.env.commands, compat="upstream")
         self._starts_hash = self.env.demonstrations.content_hash()
-        self._content = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
+        self._demonstrations_hash = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
-        push, disturb_after = config.disturbances.push, config.disturbances.disturb_after
-        noise, restart_every = config.disturbances.torque_noise, config.disturbances.restart_every
-        disturbances = TrainingDisturbances(push, noise, restart_every, disturb_after)
+        given = config.disturbances
+        disturbances = TrainingDisturbances(given.push, given.torque_noise, given.restart_every, given.disturb_after)
         self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
         # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
         spared = disturbances.spared(range(self.source.n_envs))
@@ -78,13 +77,13 @@ class TrainingRun:
         self.counter = EpisodeCounter()
         self.signals = Signals()
         self._health = Health(config.task.speed, config.policy.min_std)
-        self._shown = ProgressLine()
-        self._entered = ExitStack()
-        self._began, self._seconds_before = None, 0.0  # of training; the latter in the runs that this one goes on from
+        self._progress_line = ProgressLine()
+        self._resources = ExitStack()
+        self._began_at, self._seconds_before = None, 0.0  # the latter: of training, in the runs that this one goes on from
         self._resumed = start.checkpoint is not None
         if self._resumed:
             try:
-                start.checkpoint.require_demonstrations(config.task.demonstrations, self._content)
+                start.checkpoint.require_demonstrations(config.task.demonstrations, self._demonstrations_hash)
                 start.checkpoint.load_into(self._parts())
                 self._seconds_before = start.checkpoint.seconds
             except UserError:
@@ -100,15 +99,15 @@ class TrainingRun:
             self.log = stack.enter_context(closing(ProgressLog(self.directory, self.config, step)))
             self.directory.checkpoints.rename_after(self.counter.steps if self._resumed else -1)
             self._health.recall(self.log.rows)
-            self._entered = stack.pop_all()
-        self._began = self._saved = self._noted = time.monotonic()
+            self._resources = stack.pop_all()
+        self._began_at = self._saved_at = self._noted_at = time.monotonic()
         return self
 
     def __exit__(self, *exception):
-        return self._entered.__exit__(*exception)
+        return self._resources.__exit__(*exception)
 
     def finished(self):
-        """What result.json holds of a run that is over, else None."""
+        """Return the content of result.json of a run that is over, else None."""
         result = self.directory.read_result() if self._resumed and self.is_over() else None
         if result is not None:
             self.source.close()
@@ -116,7 +115,7 @@ class TrainingRun:
         return result
 
     def train(self):
-        """Warm start, train and save; returns what result.json is to hold of it. Entered only; raises as `learn` does."""
+        """Warm start, train and save; return its part of result.json. Only while entered; raises as `learn` does."""
         self._introduce()
         try:
             if not self._resumed:
@@ -136,13 +135,15 @@ class TrainingRun:
         return self._result()
 
     def is_over(self):
-        """Whether the run has had its steps or its minutes."""
+        """Return whether the run has had its steps or its minutes."""
         minutes = self.config.run.minutes
         return self.counter.steps >= self.n_steps or (minutes > 0.0 and self._seconds() >= 60.0 * minutes)
 
     def note(self, rollouts, diagnostics, seconds):
-        """Log an update, show it, and warn of what goes wrong in it. rollouts: what it learned from. diagnostics, seconds:
-        {name: number}, of the learner, and of its times."""
+        """Log an update, show it, and warn of what goes wrong in it.
+
+        rollouts: learned from. diagnostics, seconds: {name: number}, of the learner, and of the times that it took.
+        """
         step, now = self.counter.steps, time.monotonic()
         episodes, return_mean, length_mean = self.counter.since(step - rollouts.n_steps)
         figures = {
@@ -151,21 +152,21 @@ class TrainingRun:
             "episodes": episodes,
             "blow_ups": int(rollouts.episodes["blew_up"].sum()),
             "speed_along": rollouts.speed_along(),
-            "steps_per_second": rollouts.n_steps / (now - self._noted),
+            "steps_per_second": rollouts.n_steps / (now - self._noted_at),
             **seconds,
             **diagnostics,
         }
-        self._noted = now
+        self._noted_at = now
         self.log.write(step, figures)
         if figures["blow_ups"]:
             self._display.say(f"{figures['blow_ups']} simulations blew up; their episodes ended as falls (step {step:,})")
         for warning in self._health.look(figures):
             self._display.say(f"warning, step {step:,}: {warning}")
-        self._display.update(step, *self._shown.lines(figures))
+        self._display.update(step, *self._progress_line.lines(figures))
 
     def is_checkpoint_due(self):
-        """Whether the last checkpoint is as old as it may get."""
-        return time.monotonic() - self._saved >= 60.0 * self.config.run.checkpoint_every
+        """Return whether the last checkpoint is as old as it may get."""
+        return time.monotonic() - self._saved_at >= 60.0 * self.config.run.checkpoint_every
 
     def save(self):
         """Write a checkpoint, and the agent as it is."""
@@ -176,11 +177,11 @@ class TrainingRun:
             score=self.counter.recent_return(),
             config=self.config.settings(),
             seconds=self._seconds(),
-            demonstrations_hash=self._content,
+            demonstrations_hash=self._demonstrations_hash,
         )
         self.directory.checkpoints.save(checkpoint, self._save_agent, self.config.run.keep_checkpoints)
         self._save_agent(self.directory.agent)
-        self._saved = time.monotonic()
+        self._saved_at = time.monotonic()
 
     def say_stopped(self):
         """Tell how to go on."""
@@ -233,7 +234,7 @@ class TrainingRun:
 
     def _seconds(self):
         """Seconds of training, in this run and in those it goes on from."""
-        return self._seconds_before + (0.0 if self._began is None else time.monotonic() - self._began)
+        return self._seconds_before + (0.0 if self._began_at is None else time.monotonic() - self._began_at)
 
     def _save_agent(self, path):
         metadata = agent_metadata(self.config, self.counter.steps, self._starts_hash, self.demonstrations.source)

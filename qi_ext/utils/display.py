@@ -15,7 +15,7 @@ WIDE = 110  # columns that a bar and counts need beside the figures
 
 class _Console(Console):
     def on_broken_pipe(self):
-        """Whoever read the output has gone (`| head`); what runs goes on and is saved."""
+        """Go on without output when its reader has gone (`| head`), so that the run is saved."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from qi_ext.utils.errors import UserError
 
-# Faults of the machine, not of the user.
-_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+_FAULTS_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
 
 
 def require_writable(directory, option):
@@ -79,4 +78,4 @@ def write_atomically(path):
 
 def _cannot_write(path, error):
     text = f"cannot write {path}: {error.strerror or error}"
-    return OSError(text) if error.errno in _MACHINE else UserError(text)
+    return OSError(text) if error.errno in _FAULTS_OF_THE_MACHINE else UserError(text)

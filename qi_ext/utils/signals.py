@@ -8,7 +8,7 @@ from qi_ext.utils.errors import Terminated
 
 
 class Signals:
-    """While entered, the first SIGINT raises KeyboardInterrupt, the first SIGTERM Terminated; later ones are ignored."""
+    """Handlers, while entered, that raise KeyboardInterrupt or Terminated at the first SIGINT or SIGTERM and ignore later ones."""
 
     def __init__(self):
         self._held, self._stop, self._before = False, None, {}

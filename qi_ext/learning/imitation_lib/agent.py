@@ -10,7 +10,7 @@ from mushroom_rl.policy import Policy
 from qi_ext.agents.acting import Actor, save_agent
 from qi_ext.learning.imitation_lib.construction import build_agent
 from qi_ext.learning.networks import Activation
-from qi_ext.learning.state import arrays_of, load_arrays
+from qi_ext.learning.state import arrays_of, load_arrays, to_array
 from qi_ext.learning.transitions import expert_transitions
 
 # The names of our diagnostics, by what the published agents write to TensorBoard.
@@ -54,7 +54,13 @@ class PublishedAgent(Agent):
         dataset = demonstrations.dataset()
         with self._own_randomness():
             self.published = build_agent(
-                mdp_info, dataset, algorithm, discriminator_input, self.device.type == "cuda", self._curves, **settings
+                mdp_info,
+                dataset,
+                algorithm,
+                self.device.type == "cuda",
+                self._curves,
+                discriminator_input=discriminator_input,
+                **settings,
             )
         self.progress = _Progress(self.published)
         # The statistics are the expert's first, since acting does not fill them.
@@ -161,9 +167,9 @@ class PublishedPolicy(Policy):
     def sync(self):
         """Copy the network's weights into a new `actor`. Raises FloatingPointError where they are not finite."""
         network = self._policy._mu.model.network
-        layers = [(_array(linear.weight), _array(linear.bias)) for linear in network._linears]
+        layers = [(to_array(linear.weight), to_array(linear.bias)) for linear in network._linears]
         mean, std = (np.asarray(value, np.float32) for value in (network._stand.mean, network._stand.std))
-        log_std = _array(self._policy._log_sigma)
+        log_std = to_array(self._policy._log_sigma)
         if not all(np.isfinite(array).all() for array in (*(part for layer in layers for part in layer), mean, std, log_std)):
             raise FloatingPointError("training: policy weights are not finite: try a smaller max_kl, in a new run")
         self.actor = Actor(layers, mean, 1.0 / std, log_std, activation=Activation.NAME)
@@ -204,7 +210,3 @@ class _Progress:
         self._agent._iter = int(state["updates"])
         if hasattr(self._agent._D.model._loss, "_beta"):
             self._agent._D.model._loss._beta = float(state["beta"])
-
-
-def _array(tensor):
-    return tensor.detach().cpu().numpy().copy()

@@ -1,5 +1,7 @@
 """The published agents, put together from a table of settings."""
 
+import inspect
+
 import torch
 from imitation_lib.imitation import GAIL_TRPO, VAIL_TRPO
 from imitation_lib.utils import (
@@ -15,37 +17,15 @@ from mushroom_rl.policy import GaussianTorchPolicy
 
 from qi_ext.learning.networks import Activation
 
-# Settings of the agents, by the config's names; those of VAIL come on top.
-GAIL_SETTINGS = (
-    "discriminator_input",
-    "policy_hidden",
-    "initial_std",
-    "critic_hidden",
-    "critic_learning_rate",
-    "critic_batch_size",
-    "critic_epochs",
-    "discriminator_hidden",
-    "discriminator_learning_rate",
-    "discriminator_batch_size",
-    "discriminator_every",
-    "entropy_coefficient",
-    "max_kl",
-    "gae_lambda",
-    "line_search_steps",
-    "cg_iterations",
-    "cg_damping",
-)
-VAIL_SETTINGS = ("information_constraint", "code_size", "beta_learning_rate")
-
 
 def build_agent(
     mdp_info,
     dataset,
     algorithm,
-    discriminator_input,
     use_cuda,
     writer,
     *,
+    discriminator_input,
     policy_hidden,
     initial_std,
     critic_hidden,
@@ -66,8 +46,8 @@ def build_agent(
 ):
     """Return GAIL_TRPO or VAIL_TRPO, put together as in loco-mujoco's examples/imitation_learning.
 
-    mdp_info: mushroom-rl's MDPInfo. dataset: of `Demonstrations.dataset`. algorithm: gail or vail. discriminator_input: state,
-    next_state or action. writer: has `add_scalar(tag, value, step)`. bottleneck: `VAIL_SETTINGS`, where the algorithm is vail.
+    mdp_info: mushroom-rl's MDPInfo. dataset: of `Demonstrations.dataset`. algorithm: gail or vail. writer: has
+    `add_scalar(tag, value, step)`. discriminator_input: state, next_state or action. bottleneck: `VAIL_SETTINGS` for vail.
     """
     n_observations, n_actions = mdp_info.observation_space.shape[0], mdp_info.action_space.shape[0]
     more_inputs = {"state": 0, "next_state": n_observations, "action": n_actions}[discriminator_input]
@@ -86,7 +66,7 @@ def build_agent(
             "use_cuda": use_cuda,
         } | more
 
-    judge = {
+    discriminator = {
         "optimizer": _adam(discriminator_learning_rate),
         "batch_size": discriminator_batch_size,
         "input_shape": (n_observations + more_inputs,),
@@ -97,21 +77,21 @@ def build_agent(
         "use_cuda": use_cuda,
     }
     if algorithm == "vail":
-        agent, more = VAIL_TRPO, _bottleneck(judge["input_shape"], list(discriminator_hidden), **bottleneck)
+        agent, more = VAIL_TRPO, _bottleneck(discriminator["input_shape"], list(discriminator_hidden), **bottleneck)
         loss = more.pop("loss")
-        judge |= more
+        discriminator |= more
     else:
         agent, loss = GAIL_TRPO, GailDiscriminatorLoss()
         hidden = list(discriminator_hidden)
-        activations = ["tanh"] * len(hidden) + ["identity"]
-        judge |= {"network": DiscriminatorNetwork, "n_features": hidden, "activations": activations, "squeeze_out": False}
+        discriminator |= {"network": DiscriminatorNetwork, "n_features": hidden, "squeeze_out": False}
+        discriminator["activations"] = ["tanh"] * len(hidden) + ["identity"]
     critic = network(critic_hidden, (1,), optimizer=_adam(critic_learning_rate), squeeze_out=False)
     return agent(
         mdp_info=mdp_info,
         policy_class=GaussianTorchPolicy,
         policy_params=network(policy_hidden, (n_actions,), std_0=initial_std),
         sw=writer,
-        discriminator_params=judge,
+        discriminator_params=discriminator,
         critic_params=critic | {"loss": torch.nn.functional.mse_loss, "batch_size": critic_batch_size},
         critic_fit_params={"n_epochs": critic_epochs},
         trpo_standardizer=standardizer,
@@ -130,13 +110,18 @@ def build_agent(
     )
 
 
-def _bottleneck(input_shape, hidden, information_constraint, code_size, beta_learning_rate):
+def _bottleneck(input_shape, hidden, *, information_constraint, code_size, beta_learning_rate):
     """Return VAIL's loss, and how its network is made."""
     *hidden, width = hidden
     loss = VDBLoss(info_constraint=information_constraint, lr_beta=beta_learning_rate)
     encoder = FullyConnectedNetwork(input_shape, (width,), hidden, [Activation.NAME] * (len(hidden) + 1))
     decoder = FullyConnectedNetwork((code_size,), (1,), [], ["identity"], initializers=[NormcInitializer(0.1)])
     return {"loss": loss, "network": VariationalNet, "z_size": code_size, "encoder_net": encoder, "decoder_net": decoder}
+
+
+# Settings of the agents, by the config's names; those of VAIL come on top.
+GAIL_SETTINGS = inspect.getfullargspec(build_agent).kwonlyargs
+VAIL_SETTINGS = inspect.getfullargspec(_bottleneck).kwonlyargs
 
 
 def _adam(learning_rate):

@@ -4,7 +4,7 @@ from qi_ext.utils.settings import Settings, Whole, option
 
 
 class ImitationLib(Settings):
-    """What only imitation-lib has."""
+    """Settings of imitation-lib alone."""
 
     discriminator_every: Whole = option(6, "updates of the policy for each fit of the discriminator", 1, 1000)
 
