@@ -8,7 +8,7 @@ from qi_ext.utils.errors import Terminated
 
 
 class Signals:
-    """Handlers, while entered, that raise KeyboardInterrupt or Terminated at the first SIGINT or SIGTERM and ignore later ones."""
+    """Handlers, while entered: the first SIGINT or SIGTERM raises KeyboardInterrupt or Terminated; later ones are ignored."""
 
     def __init__(self):
         self._held, self._stop, self._before = False, None, {}
