@@ -24,7 +24,7 @@ from pathlib import Path
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import require_output, write_atomically
+from qi_ext.utils.files import require_output, write_whole
 from qi_ext.utils.tensor_file import read_tensors
 
 ROOT = Path(__file__).parents[1]
@@ -87,8 +87,7 @@ def main(arguments=None):
     if not found:
         print("bit-identical: checkpoint, progress.csv, TensorBoard")
     if options.json:
-        with write_atomically(options.json) as file:
-            file.write(json.dumps(values, indent=2).encode() + b"\n")
+        write_whole(options.json, json.dumps(values, indent=2) + "\n")
     return 1 if found else 0
 
 

@@ -27,7 +27,7 @@ from qi_ext.sweeps.publishing import read_published, require_trained_beside, run
 from qi_ext.sweeps.reproduction import POLICIES, exact_differences, returns_out_of_tolerance, same_machine
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 
 def main(arguments=None):
@@ -83,8 +83,7 @@ def write_tables(folder, trials):
     if not readme.is_file():
         raise UserError(f"{readme}: no such file; the tables go between the marks in it")
     text = with_tables(readme.read_text(), trials, results)
-    with write_atomically(readme) as file:
-        file.write(text.encode())
+    write_whole(readme, text)
 
 
 def check(folder, names):

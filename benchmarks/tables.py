@@ -11,7 +11,7 @@ from qi_ext.sampling.pool import available_cpus
 from qi_ext.sweeps.made_with import processor
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import require_output, write_atomically
+from qi_ext.utils.files import require_output, write_whole
 
 
 @dataclass
@@ -89,8 +89,7 @@ def write_medians(path, values, facts):
     """Write the median of each measure, and facts about the run, as one flat JSON object; nothing where there is no path."""
     if path:
         flat = facts | {name: statistics.median(numbers) for name, numbers in values.items()}
-        with write_atomically(path) as file:
-            file.write(json.dumps(flat, indent=2).encode() + b"\n")
+        write_whole(path, json.dumps(flat, indent=2) + "\n")
 
 
 def _verdict(measure, numbers, judged):

@@ -9,7 +9,7 @@ from safetensors.numpy import save
 
 from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
@@ -94,8 +94,7 @@ def save_agent(path, actor, metadata):
         sizes.append(len(bias))
     own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}
     own |= {"symmetry": actor.symmetry, "activation": actor.activation}
-    with write_atomically(path) as file:
-        file.write(save(tensors, metadata=metadata | own))
+    write_whole(path, save(tensors, metadata=metadata | own))
 
 
 def agent_path(name):

@@ -7,7 +7,7 @@ import numpy as np
 from qi_ext import __version__
 from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 # Old on purpose: nothing here needs newer ones, and runtimes since onnxruntime 1.6 (end of 2020) read the file.
 OPERATORS = {"relu": "Relu"}  # of ONNX, by the activation of an `Actor`
@@ -45,8 +45,7 @@ def export_onnx(actor, path):
     difference = _largest_difference(actor, content)
     if difference is not None and not difference <= TOLERANCE:
         raise FloatingPointError(f"cannot write {path}: its actions would differ from the agent's by {difference:.1e}")
-    with write_atomically(path) as file:
-        file.write(content)
+    write_whole(path, content)
     return difference
 
 

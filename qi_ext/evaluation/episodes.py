@@ -53,7 +53,7 @@ def evaluate(source, controller, episodes, seed, step=0, progress=lambda n: None
         measured = [{name: value for measure in row for name, value in measure.result().items()} for row in measuring]
         for row, more in zip(directions, measured, strict=True):
             row |= more
-        result["mean"] = _mean(measured)
+        result["mean"] = mean_over_rows(measured)
     return result
 
 
@@ -75,13 +75,13 @@ def summarize(direction_deg, returns, lengths, falls, velocity_errors, **counts)
     }
 
 
-def _mean(rows):
-    """The mean of dicts of numbers, of None where there is none, and of such dicts."""
+def mean_over_rows(rows):
+    """Return the mean of dicts of numbers and of such dicts, each over those that have a number; None where none has."""
     means = {}
     for name in rows[0]:
         values = [row[name] for row in rows if row[name] is not None]
         if values and isinstance(values[0], dict):
-            means[name] = _mean(values)
+            means[name] = mean_over_rows(values)
         else:
             means[name] = float(np.mean(values)) if values else None
     return means

@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 from scipy.ndimage import median_filter
 
+from qi_ext.evaluation.episodes import mean_over_rows
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
 
@@ -105,8 +106,4 @@ class Gait:
                 "duty_factor": in_stance / steps,
                 "foot_clearance": clearance / swings if swings else None,
             }
-        means = {}
-        for name in feet[a1.LEGS[0]]:
-            values = [foot[name] for foot in feet.values() if foot[name] is not None]
-            means[name] = float(np.mean(values)) if values else None
-        return means | {"feet": feet}
+        return mean_over_rows(list(feet.values())) | {"feet": feet}

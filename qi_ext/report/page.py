@@ -13,7 +13,7 @@ from qi_ext.robot import a1
 from qi_ext.sampling.controllers import ExpertController
 from qi_ext.utils.display import Display
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 FILM_SECONDS = 4.0
 
@@ -31,8 +31,7 @@ def write_report(paths, output, episodes, robustness=False, demonstrations=""):
     contents = {title: gather_content(runs, episodes, robustness, demonstrations) for title, runs in experiments.items()}
     named = "; ".join(experiments) if len(experiments) < 3 else f"{len(experiments)} experiments"
     page = render_page(experiments, contents, f"How it learned to walk: {named}").encode()
-    with write_atomically(output) as file:
-        file.write(page)
+    write_whole(output, page)
     return len(page)
 
 

@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from qi_ext.report.tables import totals
 from qi_ext.robot import a1
 from qi_ext.robot.frames import velocity_in_command_frame
 
@@ -152,7 +153,7 @@ def robustness_bars(rows, names):
             returns = [row[key]["return_mean"] for row in rows]
             axes.barh(at, returns, thickness, color=colour, label=name)
             for height, value, row in zip(at, returns, rows, strict=True):
-                falls, episodes = (sum(each[what] for each in row[key]["directions"]) for what in ("falls", "episodes"))
+                _, falls, episodes = totals(row[key])
                 if falls:
                     axes.text(value + 8.0, height, f"{falls} of {episodes} fell", va="center", fontsize=7)
         axes.set_yticks(range(len(rows)), [row["condition"] for row in rows])

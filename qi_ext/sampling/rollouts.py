@@ -42,7 +42,7 @@ class Rollouts:
 
     @property
     def n_steps(self):
-        """N T."""
+        """Number of steps, N T."""
         return self.last.size
 
     def speed_along(self):

@@ -10,7 +10,7 @@ from qi_ext.sweeps.status import count, statuses
 from qi_ext.utils import slurm
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_atomically
+from qi_ext.utils.files import locked, require_writable, write_whole
 
 SWEEP_FILE = "sweep.yaml"
 POLL_SECONDS = 5.0
@@ -77,8 +77,7 @@ def write_description(sweep, option):
     """Make the directory of a sweep and write its file there. Raises UserError, naming `option`, where that cannot be done."""
     require_writable(next(parent for parent in (sweep.directory, *sweep.directory.parents) if parent.exists()), option)
     sweep.directory.mkdir(parents=True, exist_ok=True)
-    with write_atomically(sweep.directory / SWEEP_FILE) as file:
-        file.write(sweep.text)
+    write_whole(sweep.directory / SWEEP_FILE, sweep.text)
 
 
 def run(sweep, on_slurm=False, wait=False):

@@ -7,10 +7,10 @@ from importlib.metadata import version
 from pathlib import Path
 
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.training.checkpoints import LIBRARIES
 from qi_ext.training.run_directory import write_json
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
 
 def made_with():
@@ -25,7 +25,7 @@ def made_with():
         "cores": available_cpus(),
         "vector_units": torch.backends.cpu.get_cpu_capability(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES},
     }
 
 

@@ -80,7 +80,7 @@ def evaluation_command(trial, runs):
 
 
 def recorded_commands(trial):
-    """The two commands that train and evaluate a trial, as they are typed in the repository, wherever the run was."""
+    """Return the two commands that train and evaluate a trial, as they are typed in the repository, wherever the run was."""
     place = ["--seed", str(trial.seed), "--results_dir", str(RUNS / trial.name)]
     training = [*training_command(trial), *place, "--evaluation_episodes", str(trial.config.run.evaluation_episodes)]
     return [shlex.join(training), shlex.join(evaluation_command(trial, RUNS))]

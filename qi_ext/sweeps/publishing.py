@@ -21,7 +21,7 @@ from qi_ext.sweeps.trial_process import REFUSED
 from qi_ext.training.run_directory import RunDirectory, write_json
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import Terminated, UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 from qi_ext.utils.signals import Signals
 
 FILE = "experiments.yaml"
@@ -73,8 +73,7 @@ def run_and_publish(sweep, trial, folder):
     result, curve = published_result(trial, json.loads(made_with.read_text()))
     target = Path(folder, trial.name, str(trial.seed))
     target.mkdir(parents=True, exist_ok=True)
-    with write_atomically(target / "curve.csv") as file:
-        file.write(curve.encode())
+    write_whole(target / "curve.csv", curve)
     write_json(target / "result.json", result)
 
 

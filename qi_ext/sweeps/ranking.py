@@ -52,7 +52,7 @@ def interval(values):
     return tuple(map(float, stats.t.interval(CONFIDENCE, len(values) - 1, np.mean(values), stats.sem(values))))
 
 
-def rank(found, policy="deterministic"):
+def rank(found):
     """Return the configurations, [`Ranked`], the best first; the more seeds one lacks, the later it comes.
 
     found: the list of `statuses`.
@@ -62,8 +62,8 @@ def rank(found, policy="deterministic"):
         groups.setdefault(status.trial.configuration, []).append(status)
     ranked = []
     for name, of_group in groups.items():
-        done = {each.trial.seed: each for each in of_group if each.mean_return(policy) is not None}
-        returns = {seed: status.mean_return(policy) for seed, status in done.items()}
+        done = {each.trial.seed: each for each in of_group if each.mean_return() is not None}
+        returns = {seed: status.mean_return() for seed, status in done.items()}
         ranked.append(Ranked(name, done, returns, len(of_group)))
     return sorted(ranked, key=lambda each: (each.n_seeds - len(each.returns), -(each.mean or 0.0)))
 
@@ -80,7 +80,7 @@ def by_task(found):
     return groups
 
 
-def marginals(found, policy="deterministic"):
+def marginals(found):
     """Return {setting: {value as text: [return, ...]}} over all values of the other settings, of settings with several values.
 
     found: `Status` that are done. Empty unless each value is tried with all values of the others: it would show their effect.
@@ -95,8 +95,8 @@ def marginals(found, policy="deterministic"):
         combinations.add(tuple(values))
         for name, value in zip(names, values, strict=True):
             returns = by_name[name].setdefault(value, [])
-            if status.mean_return(policy) is not None:
-                returns.append(status.mean_return(policy))
+            if status.mean_return() is not None:
+                returns.append(status.mean_return())
     if len(combinations) < math.prod(map(len, by_name.values())):
         return {}
     return {name: values for name, values in by_name.items() if len(values) > 1}

@@ -40,10 +40,9 @@ class Status:
     reason: str = ""
     lines: tuple = ()
 
-    def mean_return(self, policy="deterministic"):
-        """Mean return of the evaluation at the end of the run; None where there was none."""
-        evaluation = (self.result or {}).get("evaluation", {})
-        return evaluation[policy]["return_mean"] if policy in evaluation else None
+    def mean_return(self):
+        """Mean return of the evaluation at the end of the run, deterministic; None where there was none."""
+        return (self.result or {}).get("evaluation", {}).get("deterministic", {}).get("return_mean")
 
 
 def statuses(sweep, running_here=False):

@@ -10,7 +10,7 @@ from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
 from qi_ext.report.runs import read_run
 from qi_ext.sweeps.ranking import CONFIDENCE, marginals
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_atomically, write_whole
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
@@ -71,8 +71,7 @@ def write_best(sweep, ranked, episodes):
     sections = [_section(task if len(ranked) > 1 else "", of_task) for task, of_task in ranked.items()]
     text = render_page(groups, looks, f"Sweep {sweep.directory.name}", sections)
     report = sweep.directory / REPORT
-    with write_atomically(report) as file:
-        file.write(text.encode())
+    write_whole(report, text)
     return report, agents
 
 

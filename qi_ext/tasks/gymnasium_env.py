@@ -11,7 +11,7 @@ from qi_ext.tasks.quadruped import QuadrupedDirection
 class QuadrupedDirectionEnv(gymnasium.Env):
     """`QuadrupedDirection` for Gymnasium: `gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", task="hard")`.
 
-    Observation: float64 (37,), unbounded but for the goal's cosine and sine; see `QuadrupedDirection` for the table.
+    Observation: float64 (37,), unbounded but for the goal's cosine and sine; see `qi_ext.robot.a1.observation_table`.
     Action: float64 (12,), [-1, 1] of 34 Nm. Terminated: the robot fell. Truncated: `horizon` steps are over.
     """
 

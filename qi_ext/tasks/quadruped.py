@@ -42,49 +42,8 @@ class QuadrupedDirection(UnitreeA1):
     Absorbing: |roll| > 0.2793 rad, |pitch| > 0.192 rad, or trunk height under -0.24 m (relative to 0.43 m). A simulation that
     blows up ends its episode as absorbing at its last finite observation, with one RuntimeWarning an environment.
 
-    Observation, (37,), float64:
-
-    ===== =================================== ==================== =====
-    index what                                joint                unit
-    ===== =================================== ==================== =====
-    0     position (0 is a height of 0.43 m)  trunk_tz             m
-    1     position (roll)                     trunk_list           rad
-    2     position (pitch)                    trunk_tilt           rad
-    3     position (yaw)                      trunk_rotation       rad
-    4     position                            FR_hip_joint         rad
-    5     position                            FR_thigh_joint       rad
-    6     position                            FR_calf_joint        rad
-    7     position                            FL_hip_joint         rad
-    8     position                            FL_thigh_joint       rad
-    9     position                            FL_calf_joint        rad
-    10    position                            RR_hip_joint         rad
-    11    position                            RR_thigh_joint       rad
-    12    position                            RR_calf_joint        rad
-    13    position                            RL_hip_joint         rad
-    14    position                            RL_thigh_joint       rad
-    15    position                            RL_calf_joint        rad
-    16    velocity (world frame)              trunk_tx             m/s
-    17    velocity (world frame)              trunk_ty             m/s
-    18    velocity (world frame)              trunk_tz             m/s
-    19    velocity                            trunk_list           rad/s
-    20    velocity                            trunk_tilt           rad/s
-    21    velocity                            trunk_rotation       rad/s
-    22    velocity                            FR_hip_joint         rad/s
-    23    velocity                            FR_thigh_joint       rad/s
-    24    velocity                            FR_calf_joint        rad/s
-    25    velocity                            FL_hip_joint         rad/s
-    26    velocity                            FL_thigh_joint       rad/s
-    27    velocity                            FL_calf_joint        rad/s
-    28    velocity                            RR_hip_joint         rad/s
-    29    velocity                            RR_thigh_joint       rad/s
-    30    velocity                            RR_calf_joint        rad/s
-    31    velocity                            RL_hip_joint         rad/s
-    32    velocity                            RL_thigh_joint       rad/s
-    33    velocity                            RL_calf_joint        rad/s
-    34    cosine of the commanded direction   -                    1
-    35    sine of the commanded direction     -                    1
-    36    commanded speed                     -                    m/s
-    ===== =================================== ==================== =====
+    Observation, (37,), float64: positions without the trunk's x and y, velocities, and the command as cosine and sine of the
+    direction and the speed. `qi_ext.robot.a1.observation_table` names each entry and its unit.
     """
 
     valid_task_confs = ValidTaskConf(tasks=list(TASKS))

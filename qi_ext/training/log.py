@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from qi_ext.training.wandb_log import open_wandb
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 # TensorBoard tag of each figure, by the names that are usual in this field.
 TAGS = {
@@ -145,6 +145,5 @@ def _cut(path, step):
     writer = csv.DictWriter(text, names)
     writer.writeheader()
     writer.writerows(kept)
-    with write_atomically(path) as file:
-        file.write(text.getvalue().encode())
+    write_whole(path, text.getvalue())
     return kept

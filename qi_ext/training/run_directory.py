@@ -8,13 +8,13 @@ import yaml
 
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_atomically
+from qi_ext.utils.files import locked, require_writable, write_whole
 
 # Files of a sweep in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
 SWEEP_FILES = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
 
-# Prefixes of files that `write_atomically` had not finished.
+# Prefixes of files whose writing was not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
 
 
@@ -87,8 +87,7 @@ class RunDirectory:
         for left in self.path.glob(".*.*"):
             if left.name.startswith(TEMPORARY):
                 left.unlink(missing_ok=True)
-        with write_atomically(self.path / "config.yaml") as file:
-            file.write(yaml.safe_dump(config.settings(), sort_keys=False).encode())
+        write_whole(self.path / "config.yaml", yaml.safe_dump(config.settings(), sort_keys=False))
         self.result.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
 
@@ -106,5 +105,4 @@ class RunDirectory:
 
 def write_json(path, value):
     """Write plain data as JSON, whole or not at all. Raises UserError where `path` cannot be written."""
-    with write_atomically(path) as file:
-        file.write((json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    write_whole(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -5,7 +5,7 @@ import secrets
 import shutil
 
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 
 def require_wandb(config):
@@ -34,8 +34,7 @@ def open_wandb(directory, settings, resumed):
             shutil.rmtree(left, ignore_errors=True)
         raise UserError(f'--wandb: {" ".join(str(error).split())}; or --wandb "" to do without') from None
     if not known:
-        with write_atomically(path) as file:
-            file.write(identity.encode())
+        write_whole(path, identity)
     # wandb's own counter never goes back to the step that a run goes on from.
     run.define_metric("*", step_metric="step")
     return run

@@ -76,6 +76,12 @@ def write_atomically(path):
         raise
 
 
+def write_whole(path, content):
+    """Write content, bytes or text, to `path`, whole or not at all; raises as `write_atomically` does."""
+    with write_atomically(path) as file:
+        file.write(content.encode() if isinstance(content, str) else content)
+
+
 def _cannot_write(path, error):
     text = f"cannot write {path}: {error.strerror or error}"
     return OSError(text) if error.errno in _FAULTS_OF_THE_MACHINE else UserError(text)

@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import write_atomically
+from qi_ext.utils.files import write_whole
 
 FORMAT_VERSION = 1
 
@@ -19,8 +19,7 @@ def write_tensors(path, kind, arrays, data):
     text = json.dumps(data, sort_keys=True, allow_nan=False)
     header = {"format_version": str(FORMAT_VERSION), "kind": kind, "data": text}
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    with write_atomically(path) as file:
-        file.write(save(arrays, metadata=header | {"digest": _digest(header, arrays)}))
+    write_whole(path, save(arrays, metadata=header | {"digest": _digest(header, arrays)}))
 
 
 def read_tensors(path, kind):

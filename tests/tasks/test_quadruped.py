@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import pickle
-import re
 import warnings
 
 import mujoco
@@ -76,18 +75,6 @@ def test_unknown_names_and_unusable_demonstrations_are_refused(tmp_path):
         LocoEnv.make("QuadrupedDirection.hard.real")
     with pytest.raises(UserError, match="missing.npz"):
         QuadrupedDirection("simple", demonstrations=tmp_path / "missing.npz")
-
-
-def test_the_observation_table_of_the_documentation_is_that_of_the_code():
-    lines = [line.strip() for line in QuadrupedDirection.__doc__.splitlines()]
-    first, head, last = (i for i, line in enumerate(lines) if line.startswith("====="))
-    assert re.split(r"\s{2,}|\s(?=what)", lines[first + 1]) == ["index", "what", "joint", "unit"]
-    widths = [(match.start(), match.end()) for match in re.finditer("=+", lines[head])]
-    documented = []
-    for line in lines[head + 1 : last]:
-        index, what, joint, unit = (line[begin:end].strip() for begin, end in widths)
-        documented.append((int(index), re.sub(r" \(.*\)$", "", what), joint, unit))
-    assert documented == a1.observation_table()
 
 
 # Commands
