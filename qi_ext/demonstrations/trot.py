@@ -53,7 +53,7 @@ class Gait:
 
     @property
     def neutral_feet(self) -> np.ndarray:
-        """(4, 3) centres of the feet from the trunk's origin when standing level, m."""
+        """Centres of the feet from the trunk's origin when standing level, (4, 3), m."""
         xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
         return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
 
@@ -95,7 +95,7 @@ class RobotModel:
         return feet, self._jacobian[:, :, self.dof[:6]], own_leg
 
     def mass_matrix(self) -> np.ndarray:
-        """(18, 18) inertia at the placed qpos, armature included."""
+        """Inertia at the placed qpos, (18, 18), armature included."""
         self._inertia(self.model, self.data)
         mass = np.empty_like(self._unit)
         for row, unit in zip(mass, self._unit, strict=True):
@@ -103,7 +103,7 @@ class RobotModel:
         return mass[np.ix_(self.dof, self.dof)]
 
     def bias(self, qvel: np.ndarray) -> np.ndarray:
-        """(18,) gravity, Coriolis and centrifugal forces at the placed qpos."""
+        """Gravity, Coriolis and centrifugal forces at the placed qpos, (18,)."""
         self.data.qvel[:] = qvel
         mujoco.mj_comVel(self.model, self.data)
         force = np.empty(18)
@@ -112,7 +112,7 @@ class RobotModel:
 
 
 def standing_qpos(model: mujoco.MjModel, gait: Gait | None = None) -> np.ndarray:
-    """(nq,) level trunk above the world's origin at the gait's height, feet at their neutral positions."""
+    """Pose, (nq,), with the trunk level above the world's origin at the gait's height, feet at their neutral positions."""
     gait, robot = gait or Gait(), RobotModel(model, foot_radius=0.0)
     qpos = np.zeros(model.nq)
     qpos[robot.qpos[:3]] = np.array([0.0, 0.0, gait.trunk_height]) - robot.origin
@@ -132,16 +132,10 @@ class TrotController:
     floating base, M qdd + h = S^T tau + J^T f, then give contact forces by weighted least squares (trunk rows) and
     joint torques (leg rows).
 
-    Args:
-        model: compiled Unitree A1 torque model, nq = nv = 18.
-        direction: of travel in the world frame, rad; 0 is +x, pi/2 is +y.
-        speed: along that direction, m/s.
-        gait: its numbers; None for `Gait()`.
-        control_dt: time between calls of `torque`, s, over which the torque is held.
-
-    Raises:
-        KeyError: the model lacks one of the A1's joints or feet.
-        ValueError: it has further coordinates, or its actuators are ordered otherwise.
+    model: compiled Unitree A1 torque model, nq = nv = 18. direction: of travel in the world frame, rad; 0 is +x, pi/2 is +y.
+    speed: along that direction, m/s. gait: None for `Gait()`. control_dt: time between calls of `torque`, s, over which the
+    torque is held. Raises KeyError where the model lacks one of the A1's joints or feet, ValueError where it has further
+    coordinates, or its actuators are in another order.
     """
 
     def __init__(self, model, direction: float, speed: float = 0.5, gait: Gait | None = None, control_dt: float = CONTROL_DT):
@@ -174,11 +168,11 @@ class TrotController:
         self._held = (swing > 0.15) & (feet[:, 2] < gait.touchdown_height + 0.01)
 
     def action(self, data: mujoco.MjData) -> np.ndarray:
-        """(12,) `torque` as controls: divided by the actuators' gear (34 Nm) and clipped to [-1, 1]."""
+        """Return `torque` as controls, (12,): divided by the actuators' gear (34 Nm) and clipped to [-1, 1]."""
         return np.clip(self.torque(data) / self._gear, -1.0, 1.0)
 
     def torque(self, data: mujoco.MjData) -> np.ndarray:
-        """(12,) joint torques in Nm, not clipped: hip, thigh, calf of FR, FL, RR, RL.
+        """Return the joint torques, (12,), Nm, not clipped: hip, thigh, calf of FR, FL, RR, RL.
 
         Call once per control period, after `reset`: it advances the gait's clock. Only reads qpos and qvel of `data`.
         """
@@ -216,26 +210,26 @@ class TrotController:
         return position, trunk_velocity, feet, by_trunk, by_leg, foot_velocity, foot_bias
 
     def _clock(self) -> tuple[np.ndarray, np.ndarray]:
-        """(4,) time since touch-down, s, and (4,) share of the swing that is done, negative in stance."""
+        """Time since touch-down, s, and share of the swing that is done, negative in stance; (4,) each."""
         # The shift keeps rounding from moving a tick that falls on lift-off or touch-down to the tick after.
         phase = (self.phase + LEG_PHASE + 1e-9) % 1.0
         return phase * self.gait.period, (phase - self.gait.duty) / (1.0 - self.gait.duty)
 
     def _hips(self, position) -> np.ndarray:
-        """(4, 3) neutral feet under the trunk, turned by its yaw, at touch-down height."""
+        """Neutral feet under the trunk, turned by its yaw, at touch-down height, (4, 3)."""
         c, s = np.cos(position[5]), np.sin(position[5])
         xy = position[:2] + self._neutral[:, :2] @ np.array([[c, s], [-s, c]])
         return np.column_stack([xy, np.full(4, self.gait.touchdown_height)])
 
     def _touchdown(self, position, velocity, swing) -> np.ndarray:
-        """(4, 3) where the feet should land (Raibert 1986, chapter 2)."""
+        """Positions in which the feet should land, (4, 3) (Raibert 1986, chapter 2)."""
         gait, target = self.gait, self._hips(position)
         target[:, :2] += np.outer((1.0 - swing) * gait.swing_time + gait.stance_time / 2, self.velocity)
         target[:, :2] += gait.velocity_feedback * (velocity[:2] - self.velocity)
         return target
 
     def _swing(self, position, velocity, feet, swing, swinging):
-        """(4, 3) reference position, velocity and acceleration of the feet; velocity is 0 in stance."""
+        """Reference position, velocity and acceleration of the feet, (4, 3) each; velocity is 0 in stance."""
         gait = self.gait
         lifting, free = swinging & ~self._was_swinging, swinging & (swing < 1.0 - gait.freeze)
         self._was_swinging = swinging
@@ -250,7 +244,7 @@ class TrotController:
         return self._lift_off + value, rate / gait.swing_time, rate2 / gait.swing_time**2
 
     def _trunk_acceleration(self, position, velocity) -> np.ndarray:
-        """(6,) desired acceleration of the trunk's coordinates; moves the desired position on."""
+        """Desired acceleration of the trunk's coordinates, (6,); moves the desired position on."""
         gait = self.gait
         self._desired = position[:2] + _bounded(self._desired - position[:2], gait.max_position_error)
         goal = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, 0.0])
@@ -261,7 +255,7 @@ class TrotController:
         return acceleration
 
     def _contact_forces(self, grasp, wrench, position, velocity, stance_time) -> np.ndarray:
-        """(4, 3) forces: min |sum J^T f - wrench|^2_W + sum alpha |f|^2, then bounds and friction; grasp is (12, 6)."""
+        """Contact forces, (4, 3): min |sum J^T f - wrench|^2_W + sum alpha |f|^2, then bounds and friction; grasp: (12, 6)."""
         gait = self.gait
         ramp = np.clip(np.minimum(stance_time, gait.stance_time - stance_time) / gait.load_ramp, 0.0, 1.0)
         ramp[self._held] = 1.0
