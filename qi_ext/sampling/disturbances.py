@@ -64,20 +64,20 @@ class TrainingDisturbances:
     HEAD_ON, because being brought to a stop leads to more falls. torque_noise: standard deviation of a torque that is added
     at each joint in each step, in units of 34 Nm. restart_every: mean number of steps after which an episode is ended by
     chance, as if by the time limit, because an env that does not fall would start from few of the demonstrated states; 0 is
-    never. after: steps of training before the first batch with pushes and torques.
+    never. disturb_after: steps of training before the first batch with pushes and torques.
     """
 
     push: float = 0.0
     torque_noise: float = 0.0
     restart_every: int = 0
-    after: int = 0
+    disturb_after: int = 0
 
     def __bool__(self):
         return self.push > 0.0 or self.torque_noise > 0.0 or self.restart_every > 0
 
     def at(self, step):
-        """The disturbances of a batch that begins after so many steps of training."""
-        return self if step >= self.after else replace(self, push=0.0, torque_noise=0.0)
+        """Return the disturbances of a batch that begins after so many steps of training."""
+        return self if step >= self.disturb_after else replace(self, push=0.0, torque_noise=0.0)
 
     def spared(self, numbers):
         """Mark the envs that are not disturbed: bool, (n,). numbers: (n,), of the envs."""

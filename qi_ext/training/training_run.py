@@ -64,8 +64,7 @@ class TrainingRun:
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
-        given = config.disturbances
-        disturbances = TrainingDisturbances(given.push, given.torque_noise, given.restart_every, given.disturb_after)
+        disturbances = TrainingDisturbances(**dict(config.disturbances))
         self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
         # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
         spared = disturbances.spared(range(self.source.n_envs))

@@ -246,7 +246,7 @@ def test_disturbances_are_for_training_and_not_for_evaluating(make_source, short
 
 
 def test_disturbances_begin_with_the_batch_after_so_many_steps(make_source, short, Learns, gather, bits):
-    agent, disturbances = Learns(short.info), TrainingDisturbances(torque_noise=0.1, after=100)
+    agent, disturbances = Learns(short.info), TrainingDisturbances(torque_noise=0.1, disturb_after=100)
     calm, late = make_source(), make_source(disturbances=disturbances)
     same = [bits(gather(calm, agent, n_steps=60)) == bits(gather(late, agent, n_steps=60, step=step)) for step in (60, 120)]
     assert same == [True, False]
