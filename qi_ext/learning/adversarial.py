@@ -3,16 +3,15 @@
 import math
 
 import torch
-from mushroom_rl.core import Agent
 from mushroom_rl.utils.dataset import parse_dataset
 
 from qi_ext.learning.batch import Batch
 from qi_ext.learning.gae import generalized_advantages
-from qi_ext.learning.state import arrays_of, load_arrays
+from qi_ext.learning.state import StatefulAgent
 from qi_ext.learning.transitions import one_sided, policy_transitions
 
 
-class AdversarialLearner(Agent):
+class AdversarialLearner(StatefulAgent):
     """A policy, its optimizer, a critic and a discriminator, on mushroom-rl's Agent interface.
 
     An update is a sequence of phases: `batch`, `rewards`, `advantages`, `policy_step`, `fit_critic`, `fit_discriminator`,
@@ -49,9 +48,9 @@ class AdversarialLearner(Agent):
         self.generator = generator
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.std_half_life, self.final_std = std_half_life, final_std
-        self.reward, self.metadata = reward, dict(metadata or {})
+        self.reward = reward
         self._figures, self._on_device = {}, {}  # of this update: numbers, and tensors that have not come down yet
-        super().__init__(mdp_info, policy)
+        super().__init__(mdp_info, policy, metadata)
 
     @property
     def device(self):
@@ -146,24 +145,7 @@ class AdversarialLearner(Agent):
                 )
         return dict(self._figures)
 
-    def state(self):
-        """Return copies of all that learning goes on from, as `load_state` takes it: {"part/key": numpy array}."""
-        return arrays_of(self.parts())
-
-    def load_state(self, arrays):
-        """Go on from `state()` of a learner of the same sizes on whatever device; the policy acts so at once.
-
-        Raises ValueError, naming what does not fit, where `arrays` are of another learner; this one may then be half loaded.
-        """
-        load_arrays(self.parts(), arrays)
-        self.policy.sync()
-
-    def save(self, path, full_save=False):
-        """Write the acting policy for `qi_ext.load_agent`, without pickle, whatever `full_save`."""
-        self.policy.save_agent(path, self.metadata)
-
     def parts(self):
-        """Return all that learning goes on from, by name: modules, parameters, arrays, optimizers and generators."""
         return {
             "policy.network": self.policy.network,
             "policy.log_std": self.policy.log_std,

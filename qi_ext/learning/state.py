@@ -1,10 +1,42 @@
-"""Modules, parameters, optimizers and generators as named numpy arrays, and back."""
+"""All that learning goes on from, as named numpy arrays, and back."""
+
+from abc import ABC, abstractmethod
 
 import numpy as np
 import torch
+from mushroom_rl.core import Agent
 from torch import nn
 
 from qi_ext.utils.generators import pack_generator, unpack_generator
+
+
+class StatefulAgent(Agent, ABC):
+    """An agent that is saved as the arrays of its parts, and whose policy has `sync` and `save_agent`."""
+
+    def __init__(self, mdp_info, policy, metadata):
+        """metadata: {str: str} or None, written by `save`."""
+        super().__init__(mdp_info, policy)
+        self.metadata = dict(metadata or {})
+
+    @abstractmethod
+    def parts(self):
+        """Return all that learning goes on from, by name, as `arrays_of` takes it."""
+
+    def state(self):
+        """Return copies of all that learning goes on from, as `load_state` takes it: {"part/key": numpy array}."""
+        return arrays_of(self.parts())
+
+    def load_state(self, arrays):
+        """Go on from `state()` of an agent of the same sizes on whatever device; the policy acts so at once.
+
+        Raises ValueError, naming what does not fit, where `arrays` are of another agent; this one may then be half loaded.
+        """
+        load_arrays(self.parts(), arrays)
+        self.policy.sync()
+
+    def save(self, path, full_save=False):
+        """Write the acting policy for `qi_ext.load_agent`, without pickle, whatever `full_save`."""
+        self.policy.save_agent(path, self.metadata)
 
 
 def arrays_of(parts):

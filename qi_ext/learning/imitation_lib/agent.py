@@ -4,13 +4,12 @@ import contextlib
 
 import numpy as np
 import torch
-from mushroom_rl.core import Agent
 from mushroom_rl.policy import Policy
 
 from qi_ext.agents.acting import Actor, save_agent
 from qi_ext.learning.imitation_lib.construction import build_agent
 from qi_ext.learning.networks import Activation
-from qi_ext.learning.state import arrays_of, load_arrays, to_array
+from qi_ext.learning.state import StatefulAgent, to_array
 from qi_ext.learning.transitions import expert_transitions
 
 # The names of our diagnostics, by what the published agents write to TensorBoard.
@@ -27,7 +26,7 @@ CURVES = {
 NOT_OF_GAIL = ("Beta", "Bottleneck_Loss")
 
 
-class PublishedAgent(Agent):
+class PublishedAgent(StatefulAgent):
     """GAIL_TRPO or VAIL_TRPO, learning as it does by itself, and acting in the pool; with the phases of `AdversarialLearner`.
 
     Its own `fit` is one piece, and all of it happens in `policy_step`: the phases before gather nothing, those after have
@@ -45,7 +44,6 @@ class PublishedAgent(Agent):
         """
         self.generator = np.random.default_rng(seed)
         self.device = torch.device(device)
-        self.metadata = dict(metadata or {})
         self._skipped = NOT_OF_GAIL if algorithm == "gail" else ()
         self._diagnostics = {}
         self._curves = _Curves()
@@ -65,7 +63,7 @@ class PublishedAgent(Agent):
         self.progress = _Progress(self.published)
         # The statistics are the expert's first, since acting does not fill them.
         self.published._trpo_standardizer.update_mean_std(dataset["states"])
-        super().__init__(mdp_info, PublishedPolicy(self.published.policy))
+        super().__init__(mdp_info, PublishedPolicy(self.published.policy), metadata)
 
     def fit(self, dataset, **info):
         """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError on what is not finite."""
@@ -106,21 +104,7 @@ class PublishedAgent(Agent):
         """Return figures of the last update, {name: float or None}."""
         return dict(self._diagnostics)
 
-    def state(self):
-        """Return copies of all that learning goes on from, as `load_state` takes it: {"part/key": numpy array}."""
-        return arrays_of(self.parts())
-
-    def load_state(self, arrays):
-        """Go on from `state()` of an agent of the same sizes; see `AdversarialLearner.load_state`."""
-        load_arrays(self.parts(), arrays)
-        self.policy.sync()
-
-    def save(self, path, full_save=False):
-        """Write the acting policy for `qi_ext.load_agent`, without pickle, whatever `full_save`."""
-        self.policy.save_agent(path, self.metadata)
-
     def parts(self):
-        """Return all that learning goes on from, by name; see `qi_ext.learning.state`."""
         agent = self.published
         critic, discriminator = agent._V.model, agent._D.model
         return {
