@@ -90,8 +90,9 @@ def test_falls_and_high_speeds_are_in_the_drawing_of_velocities():
 
 def test_falls_are_written_beside_the_bars():
     def condition(name, falls):
-        row = {"return_mean": 500.0, "directions": [{"falls": falls, "episodes": 4}, {"falls": 0, "episodes": 4}]}
-        return {"condition": name, "deterministic": row, "expert": row | {"directions": [{"falls": 0, "episodes": 8}]}}
+        directions = [{"return_mean": 500.0, "falls": each, "episodes": 4} for each in (falls, 0)]
+        row = {"return_mean": 500.0, "directions": directions}
+        return {"condition": name, "deterministic": row, "expert": row | {"directions": directions[1:]}}
 
     rows = [condition("undisturbed", 0), condition("pushes of 60 N", 3)]
     found = texts(plots.robustness_bars(rows, {"deterministic": "agent", "expert": "trot controller"}))
