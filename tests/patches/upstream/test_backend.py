@@ -39,7 +39,7 @@ def unpatched_again():
 
 
 def run(settings, resume=""):
-    from qi_ext.training.loop import TrainingRun
+    from qi_ext.training.training_run import TrainingRun
     from qi_ext.training.resume import find_start
 
     training = TrainingRun(find_start(settings, str(resume)))
