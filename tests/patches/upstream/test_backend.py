@@ -39,11 +39,11 @@ def unpatched_again():
 
 
 def run(settings, resume=""):
-    from qi_ext.training.training_run import TrainingRun
     from qi_ext.training.resume import find_start
+    from qi_ext.training.training_run import TrainingRun
 
-    training = TrainingRun(find_start(settings, str(resume)))
-    training.run()
+    with TrainingRun(find_start(settings, str(resume))) as training:
+        training.train()
     return training
 
 
@@ -92,7 +92,7 @@ def test_a_run_that_goes_on_from_a_checkpoint_is_the_same_to_the_last_bit(algori
 def test_its_policy_acts_as_the_published_network_does(tmp_path):
     import torch
 
-    agent = run(TINY | {"algorithm": "vail", "results_dir": str(tmp_path)}).agent
+    agent = run(TINY | {"algorithm": "vail", "results_dir": str(tmp_path)}).learner
     network = agent.published.policy._mu.model.network.eval()
     observations = np.random.default_rng(0).normal(size=(50, 37)).astype(np.float32)
     with torch.no_grad():
@@ -123,9 +123,9 @@ def test_a_run_may_change_between_cpu_and_gpu(algorithm, tmp_path, fake_cuda, mo
 
     monkeypatch.setattr(torch.cuda, "device", lambda device: contextlib.nullcontext())  # there is but the one that is pretended
     settings = TINY | {"algorithm": algorithm, "results_dir": str(tmp_path), "n_steps": 64, "device": "cuda"}
-    agent = run(settings).agent
+    agent = run(settings).learner
     assert agent.published.policy._log_sigma.device.type == "cuda"
     for n_steps, device in ((128, "cpu"), (192, "cuda")):
-        agent = run({"n_steps": n_steps, "device": device}, resume=tmp_path / "0").agent
+        agent = run({"n_steps": n_steps, "device": device}, resume=tmp_path / "0").learner
         assert agent.published.policy._log_sigma.device.type == device
     assert len(rows(tmp_path / "0")) == 3
