@@ -1,5 +1,6 @@
 """Envs as values: the state of each env is a row of arrays, so that any worker can go on with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -74,8 +75,8 @@ class Envs:
     def replaced_by(self, arrays):
         """Return the envs whose `arrays` are given. Raises ValueError, naming one, unless they are as many of this kind."""
         for name, array in self.arrays().items():
-            found = arrays.get(name)
-            if found is None or found.shape != array.shape or found.dtype != array.dtype:
+            found = arrays.get(name) if isinstance(arrays, Mapping) else None
+            if not isinstance(found, np.ndarray) or found.shape != array.shape or found.dtype != array.dtype:
                 raise ValueError(f"envs: {name} must be {array.dtype} of shape {array.shape}")
         return Envs(*(arrays[name] for name in self.arrays()))
 

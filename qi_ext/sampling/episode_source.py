@@ -3,10 +3,12 @@
 import contextlib
 import importlib
 import inspect
+import math
 import pickle
 import random
 import sys
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import cloudpickle
@@ -102,9 +104,16 @@ class EpisodeSource(RolloutSource):
         return {"n_episodes": np.array(self._n_episodes), "mean_length": np.array(self._mean_length)}
 
     def load_state(self, state):
-        if state.keys() != self.state().keys():
-            raise ValueError(f"episodes: the state must hold {', '.join(self.state())}, not {', '.join(state) or 'nothing'}")
-        self._n_episodes, self._mean_length = int(state["n_episodes"]), float(state["mean_length"])
+        names = self.state().keys()
+        if not isinstance(state, Mapping) or state.keys() != names:
+            raise ValueError(f"episodes: the state must hold {', '.join(names)}, and nothing else")
+        try:
+            n_episodes, mean_length = int(state["n_episodes"]), float(state["mean_length"])
+        except (TypeError, ValueError, OverflowError) as error:
+            raise ValueError(f"episodes: the state must hold numbers: {error}") from None
+        if n_episodes < 0 or not 1.0 <= mean_length < math.inf:
+            raise ValueError(f"episodes: there cannot be {n_episodes} of {mean_length:g} steps")
+        self._n_episodes, self._mean_length = n_episodes, mean_length
 
     def close(self):
         """End the workers, or part with a Dask cluster's."""

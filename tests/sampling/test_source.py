@@ -74,12 +74,13 @@ def test_states_of_another_kind_are_refused_and_change_nothing(make, make_source
     (source, agent), (untroubled, _) = make(), make()
     own = source.state()
     last = list(own)[-1]
-    others = [{}, {name: array for name, array in own.items() if name != last}]
+    others = [None, "state", {}, {name: array for name, array in own.items() if name != last}]
+    others += [dict.fromkeys(own, wrong) for wrong in (None, "state", {}, np.arange(3), np.array(np.inf))]
     if isinstance(source, PoolSource):
         others += [make_source(n_envs=5).state(), own | {last: own[last].astype(float)}]
         others += [{"n_episodes": np.array(3), "mean_length": np.array(20.0)}]
     else:
-        others += [make_source().state()]
+        others += [make_source().state(), own | {last: np.array(0.0)}]
     for state in others:
         with pytest.raises(ValueError, match="^(envs|episodes): "):
             source.load_state(state)
