@@ -125,8 +125,10 @@ class PoolSource(RolloutSource):
         return self._envs.arrays() | ({"n_episodes": np.array(self._n_whole)} if self._n_whole else {})
 
     def load_state(self, state):
-        self._envs = self._envs.replaced_by(state)
-        self._n_whole = int(state.get("n_episodes", 0))
+        envs, n_whole = self._envs.replaced_by(state), np.asarray(state.get("n_episodes", 0))
+        if n_whole.shape or n_whole.dtype.kind != "i" or n_whole < 0:
+            raise ValueError(f"envs: n_episodes must be a whole number of at least 0, not {n_whole}")
+        self._envs, self._n_whole = envs, int(n_whole)
 
     def close(self):
         """Forget the environment, and end the workers, or part with a Dask cluster's."""
