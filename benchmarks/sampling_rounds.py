@@ -44,7 +44,7 @@ class Budget:
 
 
 def budget(quick):
-    batch = make_config(task="hard").batch_size
+    batch = make_config(task="hard").trpo.batch_size
     return Budget(2, 2, 256, 64, 64) if quick else Budget(60, 50, batch, 1024, 2048)
 
 
@@ -67,7 +67,7 @@ class Rounds:
         self.agent = SimpleNamespace(policy=policy)
 
         say("starting processes")
-        lanes_per_block = make_config(task="hard").lanes_per_block
+        lanes_per_block = make_config(task="hard").sampling.lanes_per_block
 
         def sources(n_workers):
             made = {n: PoolSource(environment, n, lanes_per_block, SEED, n_workers=n_workers) for n in N_ENVS}
