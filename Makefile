@@ -68,8 +68,11 @@ format: setup
 test: lint
 	$(PYTEST) -m "not extensive and not slurm and not slow and not gpu" --cov --cov-fail-under=$(COVERAGE)
 
+# The longest files first, so that the two processes end together.
+LONGEST := tests/patches/test_probes.py tests/sweeps tests/benchmarks tests/test_documentation.py tests/launchers
+
 test-all: setup
-	$(PYTEST) -m "(extensive or slurm) and not slow and not gpu"
+	$(PYTEST) --no-loadscope-reorder -m "(extensive or slurm) and not slow and not gpu" $(LONGEST) tests
 
 test-slow: setup
 	$(BIN)/python -m pytest -m slow
