@@ -100,7 +100,7 @@ class QuadrupedDirection(UnitreeA1):
     @property
     def command(self):
         """The present `Command`."""
-        return self.task.describe(self.command_array)
+        return self._command
 
     def seed(self, seed):
         """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""
@@ -179,11 +179,10 @@ class QuadrupedDirection(UnitreeA1):
         return self.demonstrations.dataset()
 
     def _set_command(self, command):
-        """Set the command, (k,), as the task encodes it."""
-        self.command_array = command
+        """Set the command of an episode, (k,), as the task encodes it."""
+        self.command_array, self._command = command, self.task.describe(command)
         self._steps = 0
-        described = self.command
-        self._goal.set_goal(described.direction + np.pi / 2, described.speed)
+        self._goal.set_goal(self._command.direction + np.pi / 2, self._command.speed)
 
     def _set_joints(self, positions, velocities):
         """Set positions and velocities, (18,) each, of `a1.JOINTS`."""
@@ -193,7 +192,9 @@ class QuadrupedDirection(UnitreeA1):
     def _simulation_post_step(self):
         super()._simulation_post_step()
         self._steps += 1
-        self.command_array = self.task.advance(self.command_array, self._steps, self._generator)
+        command = self.task.advance(self.command_array, self._steps, self._generator)
+        if command is not self.command_array:  # describing it at each step would cost
+            self.command_array, self._command = command, self.task.describe(command)
 
     def _init_sim_from_obs(self, obs):
         obs = np.asarray(obs, dtype=np.float64)

@@ -76,7 +76,8 @@ class Task(ABC):
     def advance(self, command, step, generator):
         """Return the command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
 
-        The next observation, and whether the robot has fallen, are those under the new command.
+        A command that changes is a new array; the one given stays as it is. The next observation, and whether the robot has
+        fallen, are those under the new command.
         """
         return command
 
