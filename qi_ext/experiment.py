@@ -1,6 +1,7 @@
 """One experiment: train, evaluate, report."""
 
 import time
+from contextlib import closing, nullcontext
 
 from qi_ext.evaluation import evaluate_agent
 from qi_ext.report.tables import table
@@ -35,14 +36,13 @@ def run_experiment(start, make_source=PoolSource):
 def _evaluated(training):
     """Evaluate the trained agent; return the evaluation and its seconds, as result.json has them."""
     began = time.monotonic()
-    run = training.config.run
-    source = training.source
-    if not isinstance(source, PoolSource):
-        source = PoolSource(training.env, **dict(training.config.sampling))
+    config, actor = training.config, training.learner.policy.actor
+    # A source of another kind runs no episodes for evaluation, so a pool is made for it.
+    in_pool = isinstance(training.source, PoolSource)
+    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **dict(config.sampling)))
     try:
-        evaluation = evaluate_agent(
-            source, training.learner.policy.actor, run.evaluation_episodes, run.seed, training.counter.steps
-        )
+        with pool as source:
+            evaluation = evaluate_agent(source, actor, config.run.evaluation_episodes, config.run.seed, training.counter.steps)
     except (KeyboardInterrupt, Terminated):
         say(f"trained, but stopped in the evaluation; go on with {training.resume_hint}")
         raise
