@@ -2,6 +2,8 @@
 
 import importlib.util
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -96,7 +98,7 @@ def gliding():
 @pytest.fixture(scope="session")
 def FakeCuda():
     """The class of tests/fake_cuda.py."""
-    return _beside("fake_cuda").FakeCuda
+    return _load_module(Path(__file__).with_name("fake_cuda.py")).FakeCuda
 
 
 @pytest.fixture
@@ -109,16 +111,37 @@ def fake_cuda(FakeCuda):
 @pytest.fixture(scope="session")
 def slurm(lacking):
     """The `SlurmCluster` of tests/slurm_cluster.py, running; lacking where Slurm is not installed."""
-    module = _beside("slurm_cluster")
+    module = _load_module(Path(__file__).with_name("slurm_cluster.py"))
     if not module.is_installed():
         lacking("Slurm is not installed: apt-get install slurmctld slurmd slurm-client munge")
     with module.SlurmCluster() as cluster:
         yield cluster
 
 
-def _beside(name):
-    """A module of this folder, by its path: with `--import-mode=importlib` no test can import its neighbour."""
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+@pytest.fixture(scope="session")
+def load_module():
+    """load_module(path): imports the module at a path: with `--import-mode=importlib` no test can import its neighbour."""
+    return _load_module
+
+
+@pytest.fixture(scope="session")
+def run_python():
+    """run_python(program, *arguments): runs a program in a fresh Python that imports this checkout; a `CompletedProcess`."""
+
+    def run(program, *arguments):
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", program, *arguments],
+            env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def _load_module(path):
+    spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -18,7 +18,7 @@ def evaluate_agent(source, actor, episodes, seed, step=0, beside=None):
     beside: another `Actor`, or None. Returns plain data, as `compare` does. Raises SamplingError.
     """
     environment = source.environment
-    n_episodes = len(_controllers(actor, beside)) * episodes * len(environment.commands)
+    n_episodes = len(controllers(actor, beside)) * episodes * len(environment.commands)
     with Display("evaluating", n_episodes, "episodes") as display:
         return compare(source, actor, episodes, seed, step, display.advance, beside, gait_measures(environment, seed, step))
 
@@ -31,7 +31,7 @@ def compare(source, actor, episodes, seed, step=0, progress=lambda n: None, besi
     """
     return {
         name: evaluate(source, controller, episodes, seed, step, progress, measures=() if name == "random" else measures)
-        for name, controller in _controllers(actor, beside).items()
+        for name, controller in controllers(actor, beside).items()
     }
 
 
@@ -41,8 +41,9 @@ def gait_measures(environment, seed, step=0):
     return Motion, partial(Gait, Contacts(environment.model)), distance
 
 
-def _controllers(actor, beside):
-    controllers = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
+def controllers(actor, beside):
+    """The policies of an evaluation, {name: controller}; beside: another `Actor`, or None."""
+    found = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
     if beside is not None:
-        controllers["beside"] = PolicyController(beside, deterministic=True)
-    return controllers | {"expert": ExpertController(), "random": RandomController()}
+        found["beside"] = PolicyController(beside, deterministic=True)
+    return found | {"expert": ExpertController(), "random": RandomController()}

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
+from qi_ext.evaluation.comparison import controllers
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.robot.commands import Command
-from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.sampling.disturbances import DisturbedController
 from qi_ext.utils.display import Display
 
@@ -66,7 +66,5 @@ def compare_robustness(source, actor, episodes, seed, step=0, progress=lambda n:
 
 
 def _controllers(actor, beside):
-    controllers = {"deterministic": PolicyController(actor, deterministic=True)}
-    if beside is not None:
-        controllers["beside"] = PolicyController(beside, deterministic=True)
-    return controllers | {"expert": ExpertController()}
+    """The policies of `controllers` that draw nothing at random themselves."""
+    return {name: each for name, each in controllers(actor, beside).items() if name not in ("stochastic", "random")}

@@ -8,12 +8,10 @@ import numpy as np
 
 from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
 from qi_ext.training.config import make_config, makes_the_experiment
-from qi_ext.training.progress_file import read_progress
+from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import shown
-
-MAX_ROWS = 200  # of a curve
 
 # Settings that name the run and its place; they are not part of its title.
 IDENTITY = ("task", "algorithm", "backend", "seed", "results_dir")
@@ -88,15 +86,8 @@ def read_curves(path):
     Empty where there is no file, as for a run that is only cloned. Raises UserError where a value is not a number.
     """
     table = read_progress(path)
-    n_updates = len(table.get("step", ()))
-    size = -(-n_updates // MAX_ROWS) or 1
-    edges = range(0, n_updates, size)
-    thinned = {name: np.array([_mean(values[i : i + size]) for i in edges]) for name, values in table.items()}
+    rows = neighbours(len(table.get("step", ())))
+    thinned = {name: np.array([mean_of_known(values[row]) for row in rows]) for name, values in table.items()}
     if "step" in table:
-        thinned["step"] = np.array([table["step"][i : i + size][-1] for i in edges])
+        thinned["step"] = np.array([table["step"][row][-1] for row in rows])
     return thinned
-
-
-def _mean(values):
-    known = values[np.isfinite(values)]
-    return known.mean() if len(known) else np.nan

@@ -7,9 +7,8 @@ import math
 import numpy as np
 
 from qi_ext.training.episode_counter import WINDOW_STEPS
-from qi_ext.training.progress_file import read_progress
+from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 
-ROWS = 200  # at most
 EPISODE_MEANS = ("return_mean", "length_mean")
 UPDATE_MEANS = ("speed_along", "std", "discriminator_accuracy_policy", "discriminator_accuracy_expert")
 COLUMNS = ("step", "minutes", *EPISODE_MEANS, "episodes", *UPDATE_MEANS)
@@ -42,20 +41,18 @@ def return_reached(curve, level):
 
 
 def curve_csv(curve):
-    """Return the text of curve.csv: neighbouring updates taken together, so that at most ROWS are left; 4 digits.
+    """Return the text of curve.csv: neighbouring updates taken together, so that at most MAX_ROWS are left; 4 digits.
 
     step and minutes are those of the last update of a row, episodes is a sum, return_mean and length_mean are means over
     episodes, the rest are means over updates. A cell without a figure is empty.
     """
-    n_updates = len(curve["step"])
-    size = max(1, math.ceil(n_updates / ROWS))
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
-    for begin in range(0, n_updates, size):
-        updates = slice(begin, min(begin + size, n_updates))
+    for updates in neighbours(len(curve["step"])):
         cells = {name: _mean_over_episodes(curve, name, updates) for name in EPISODE_MEANS}
-        cells |= {name: _mean_over_updates(curve, name, updates) for name in UPDATE_MEANS}
+        means = {name: mean_of_known(curve.get(name, np.empty(0))[updates]) for name in UPDATE_MEANS}
+        cells |= {name: None if np.isnan(mean) else mean for name, mean in means.items()}
         cells["minutes"] = curve["minutes"][updates][-1]
         cells = {name: "" if value is None else f"{value:.4g}" for name, value in cells.items()}
         cells |= {"step": int(curve["step"][updates][-1]), "episodes": int(curve["episodes"][updates].sum())}
@@ -70,9 +67,3 @@ def _mean_over_episodes(curve, name, updates):
     if not ended.any():
         return None
     return math.fsum(curve[name][updates][ended] * episodes[ended]) / episodes.sum()
-
-
-def _mean_over_updates(curve, name, updates):
-    values = curve.get(name, np.empty(0))[updates]
-    known = values[np.isfinite(values)]
-    return known.mean() if known.size else None

@@ -131,8 +131,7 @@ def _published(config, mdp_info, demonstrations, seed, device):
     from qi_ext.learning.imitation_lib.agent import PublishedAgent
     from qi_ext.learning.imitation_lib.construction import GAIL_SETTINGS, VAIL_SETTINGS
 
-    known = {name: value for _, group in config if group is not None for name, value in group}
-    names = GAIL_SETTINGS + (VAIL_SETTINGS if config.run.algorithm == "vail" else [])
+    known, names = config.settings(), GAIL_SETTINGS + (VAIL_SETTINGS if config.run.algorithm == "vail" else [])
     settings = {name: known[name] for name in names}
     return PublishedAgent(mdp_info, demonstrations, config.run.algorithm, seed, device, metadata=_metadata(config), **settings)
 

@@ -6,6 +6,8 @@ import numpy as np
 
 from qi_ext.utils.errors import UserError
 
+MAX_ROWS = 200  # of a curve that is shown or published
+
 
 def read_progress(path):
     """Return the columns of a progress.csv, {name: (n_updates,)}, float64, NaN where a cell is empty.
@@ -21,3 +23,15 @@ def read_progress(path):
         return {}
     except (TypeError, ValueError, csv.Error):
         raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
+
+
+def neighbours(n_updates):
+    """Return slices of neighbouring updates to take together, [slice, ...], so that at most MAX_ROWS are left."""
+    size = max(1, -(-n_updates // MAX_ROWS))
+    return [slice(begin, min(begin + size, n_updates)) for begin in range(0, n_updates, size)]
+
+
+def mean_of_known(values):
+    """Mean of the values, (n,), that are finite; NaN without any."""
+    known = values[np.isfinite(values)]
+    return known.mean() if known.size else np.nan

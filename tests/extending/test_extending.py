@@ -1,7 +1,6 @@
 """The seams, from outside: each file beside this one adds one thing by public names, and is used as a person would."""
 
 import csv
-import importlib.util
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,14 @@ from qi_ext.training.resume import find_start
 TINY = {"n_envs": 4, "batch_size": 64, "pool": "serial", "evaluation_episodes": 0, "checkpoint_every": 0.0}
 
 
-def beside(name):
-    """A module of this folder, by its path: with `--import-mode=importlib` no test can import its neighbour."""
-    spec = importlib.util.spec_from_file_location(Path(name).name, Path(__file__).parent / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(scope="module")
+def beside(load_module):
+    """beside(name): the module NAME.py of this folder."""
+    return lambda name: load_module(Path(__file__).with_name(f"{name}.py"))
 
 
 @pytest.fixture
-def register():
+def register(beside):
     """register(registry, name): imports a neighbour that adds itself to the registry, until the test ends."""
     before = []
 
@@ -45,12 +42,12 @@ def register():
 
 
 @pytest.fixture(scope="module")
-def run_gail():
+def run_gail(load_module):
     """The launcher run_gail.py, as a module."""
-    return beside("../../launchers/run_gail")
+    return load_module(Path(__file__).parents[2] / "launchers" / "run_gail.py")
 
 
-def test_a_commanded_speed_that_changes_within_an_episode_is_stepped_alike_by_pool_and_environment():
+def test_a_commanded_speed_that_changes_within_an_episode_is_stepped_alike_by_pool_and_environment(beside):
     changing, commands = beside("changing_speed"), task_commands("hard")
     demonstrations = load_demonstrations("trot", commands)
     task = changing.ChangingSpeed("changing speed", commands, demonstrations)
@@ -88,7 +85,7 @@ def test_a_discriminator_sees_joints_only(register, run_gail, tmp_path):
     assert checkpoint["agent/discriminator/normalizer.mean"].shape == (48,)
 
 
-def test_a_source_of_ones_own_drives_a_whole_training_and_resumes_exactly(tmp_path):
+def test_a_source_of_ones_own_drives_a_whole_training_and_resumes_exactly(beside, tmp_path):
     make_source = beside("toy_source").GlidingSource
     settings = TINY | {"n_steps": 192, "results_dir": str(tmp_path / "whole")}
     whole = Path(run_experiment(find_start(settings), make_source)["directory"])

@@ -3,7 +3,6 @@
 import functools
 import os
 import random
-import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -451,7 +450,7 @@ def test_an_a1_with_foot_forces_is_run_for_whole_episodes(make_core, Learns, num
 # Imports
 
 
-def test_loco_mujoco_is_not_imported_for_other_environments():
+def test_loco_mujoco_is_not_imported_for_other_environments(run_python):
     program = (
         "import sys, numpy as np\n"
         "from mushroom_rl.core import Agent\n"
@@ -464,11 +463,5 @@ def test_loco_mujoco_is_not_imported_for_other_environments():
         "core = ParallelCore(Still(make().info, None), make(), make_environment=make, pool='serial')\n"
         "print(len(core.evaluate(n_episodes=2, quiet=True)), 'loco_mujoco' in sys.modules)\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_python(program)
     assert result.stdout == "6 False\n", result.stderr

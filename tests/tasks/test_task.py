@@ -1,7 +1,5 @@
 """A task as one value: a new one is stepped by the pool as by the environment; and registration on import."""
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -78,7 +76,7 @@ def test_a_task_describes_what_it_tells(hurrying):
     assert task.describe(task.commands[3].features) is task.commands[3]
 
 
-def test_importing_tasks_imports_neither_loco_mujoco_nor_gymnasium_and_afterwards_both_know_the_task():
+def test_importing_tasks_imports_neither_loco_mujoco_nor_gymnasium_and_afterwards_both_know_the_task(run_python):
     program = (
         "import sys\n"
         "import qi_ext.tasks\n"
@@ -87,11 +85,5 @@ def test_importing_tasks_imports_neither_loco_mujoco_nor_gymnasium_and_afterward
         "print('QuadrupedDirection-v0' in gymnasium.registry)\n"
         "print('QuadrupedDirection.hard' in loco_mujoco.LocoEnv.get_all_task_names())\n"
     )
-    result = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", program],
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    result = run_python(program)
     assert result.stdout == "[False, False, False, False]\nTrue\nTrue\n", result.stderr
