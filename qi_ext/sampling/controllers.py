@@ -58,3 +58,21 @@ class RandomController:
         for env in envs:
             actions[env] = block.generators[env].uniform(-1.0, 1.0, a1.N_ACTIONS)
         return actions
+
+
+class CutShort:
+    """Acts as another controller, and ends each episode after `n_steps` steps, as if by its time limit."""
+
+    def __init__(self, controller, n_steps):
+        self._controller, self._n_steps = controller, n_steps
+        self._done = {}
+
+    def begin(self, block, env):
+        self._done[env] = 0
+        self._controller.begin(block, env)
+
+    def actions(self, block, observations, envs):
+        for env in envs:
+            self._done[env] += 1
+            block.cut[env] = self._done[env] >= self._n_steps
+        return self._controller.actions(block, observations, envs)

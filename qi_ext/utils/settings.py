@@ -1,6 +1,7 @@
 """Groups of settings: pydantic models that also take numbers as text, and whose complaints are one line about one option."""
 
 import contextlib
+import re
 from types import UnionType
 from typing import Annotated, Literal, Union, get_origin
 
@@ -8,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.words import did_you_mean, listed
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -66,15 +68,10 @@ def one_of(registry):
 
     def check(name):
         if name not in registry:
-            raise PydanticCustomError("literal_error", "unknown", {"expected": _listed(registry)})
+            raise PydanticCustomError("literal_error", "unknown", {"expected": listed(registry)})
         return name
 
     return AfterValidator(check)
-
-
-def _listed(names):
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def option(default, description, at_least=None, at_most=None):
@@ -89,7 +86,9 @@ def one_line(error):
     # Where a value may be of several types, each has an error of its own.
     alternatives = [first, *(other for other in others if other["loc"][0] == name and isinstance(other["loc"][-1], str))]
     must_be = (MUST_BE[each["type"]].format(**each.get("ctx", {})).replace("'", "") for each in alternatives)
-    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}"
+    expected = [each["ctx"]["expected"] for each in alternatives if each["type"] == "literal_error"]
+    choices = re.split(", | or ", expected[0].replace("'", "")) if expected else []
+    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}{did_you_mean(first['input'], choices)}"
 
 
 def shown(value):
