@@ -1,7 +1,9 @@
 """Start of a run: a new one, or one in a directory, gone on with from its newest sound checkpoint."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import CHOICES, Config, make_config, may_change
@@ -20,7 +22,7 @@ class Start:
     checkpoint: Checkpoint | None = None
 
 
-def find_start(settings, resume=""):
+def find_start(settings: Mapping[str, Any], resume: str = "") -> Start:
     """The `Start` of the run with these settings, {name: value}, of which None, and an empty results_dir, leave the default.
 
     resume: "" for a new run, whose directory must be empty; "auto" to start it, or go on with it, whichever fits; or the run
@@ -42,20 +44,20 @@ def find_start(settings, resume=""):
     return Start(config, directory)
 
 
-def stored_choices(resume):
+def stored_choices(resume: str) -> dict[str, str]:
     """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
     settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
 
-def _existing(resume):
+def _existing(resume: str) -> Path:
     path = Path(resume)
     if not path.is_dir():
         raise UserError(f"--resume: no such directory: {path}; give a run directory, such as runs/hard-gail/0, or auto")
     return path
 
 
-def _go_on(directory, given):
+def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
     own = directory.config()
     if own and not directory.checkpoints.any_complete():
         checkpoint, stored = None, dict(own)  # it ended before its first one
@@ -79,7 +81,7 @@ def _go_on(directory, given):
     return Start(config.replace(results_dir=str(directory.path.parent)), directory, checkpoint)
 
 
-def _require_same(name, value, stored, directory):
+def _require_same(name: str, value: Any, stored: Mapping[str, Any], directory: RunDirectory) -> None:
     if value != stored.get(name):
         raise UserError(
             f"--{name}: the run in {directory.path} has {shown(stored.get(name))}, and cannot go on with {shown(value)}; "
@@ -87,7 +89,7 @@ def _require_same(name, value, stored, directory):
         )
 
 
-def _first_difference(config, own):
+def _first_difference(config: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
     """The first setting of a checkpoint that is not that of the run's directory, in words, or None."""
     for name, value in config.items():
         if name in own and not may_change(name) and value != own[name]:
