@@ -37,7 +37,9 @@ def test_gymnasium_makes_the_task_by_name_with_its_spaces_and_horizon(environmen
     assert environment.spec.id == "QuadrupedDirection-v0"
     assert environment.observation_space.contains(environment.reset(seed=0)[0])
     assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float64)
-    assert gymnasium.spec("QuadrupedDirection-v0").max_episode_steps == gymnasium.make(NAME).spec.max_episode_steps == a1.HORIZON
+    assert (
+        gymnasium.spec("QuadrupedDirection-v0").max_episode_steps == gymnasium.make(NAME).spec.max_episode_steps == a1.HORIZON
+    )
 
 
 def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds_and_that_there_is_no_screen(monkeypatch):
