@@ -1,7 +1,11 @@
 # Two commands do everything: `make train` and `make test`.
-PYTHON ?= python3.11
-VENV := .venv
+VENV ?= .venv
 BIN := $(VENV)/bin
+# Empty takes the newest of these that runs.
+PYTHON ?=
+PYTHONS := $(foreach each,3.14 3.13 3.12 3.11,python$(each) $(wildcard $(HOME)/.pyenv/versions/$(each).*/bin/python)) python3
+# 4.0.0, or 2.3.7, which loco-mujoco pins, on Python 3.11; what $(VENV) has, where there is one.
+MUJOCO ?= $(or $(shell cat $(VENV)/mujoco 2>/dev/null),4.0.0)
 
 TASK ?= simple
 ALGORITHM ?= gail
@@ -18,7 +22,7 @@ COVERAGE ?= 88
 # Two files at a time: most tests use one processor.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup setup-video train test test-all test-slow test-slurm test-gpu test-upstream reproduce lint format clean
+.PHONY: help setup setup-video train test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -30,23 +34,23 @@ help:
 	@echo "make test-gpu    install, run what needs a real GPU; skipped where torch finds none"
 	@echo "make test-upstream IMITATION_LIB=DIR   install, run what needs imitation-lib, against a checkout of it"
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
-	@echo "make setup       install into $(VENV)"
+	@echo "make setup       install into $(VENV); takes PYTHON=python3.12 MUJOCO=2.3.7"
 	@echo "make setup-video install what films are drawn with (Debian, Ubuntu)"
+	@echo "make lock        resolve requirements.txt anew"
 	@echo "make lint        install, check style, and that no part of qi_ext imports one above it"
 	@echo "make format      let ruff format the code"
 	@echo "make clean       remove $(VENV) and caches; runs/ stays"
 
-setup: $(VENV)/installed
+setup: $(VENV)/installed-$(MUJOCO)
 
-$(VENV)/installed: requirements.txt setup.cfg pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; install it, or name another with PYTHON=..." >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
-	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@# opencv, which mushroom-rl asks for, needs a graphics library that servers lack; its headless build does not.
-	@$(BIN)/python -c "import cv2" 2>/dev/null || $(BIN)/python -m pip install --disable-pip-version-check --no-deps \
-		--force-reinstall opencv-python-headless==$$($(BIN)/python -c "from importlib.metadata import version; print(version('opencv-python'))")
-	touch $@
+$(VENV)/installed-%: requirements.txt setup.cfg pyproject.toml
+	@sh install.sh $(VENV) $* $(or $(PYTHON),$(PYTHONS))
+
+# Needs uv. PyTorch brings its own libraries for GPUs.
+lock:
+	uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dask --extra dev --extra onnx \
+		--extra sweep setup.cfg requirements.in --override requirements-override.txt -o requirements.txt
+	sed -i -E '/^(nvidia|cuda|triton)\b/d' requirements.txt
 
 # As root where that is needed.
 setup-video:

@@ -31,6 +31,7 @@ from typing import NamedTuple
 from unittest import mock
 
 import torch
+from torch.optim import Optimizer
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -143,6 +144,8 @@ class FakeCuda(TorchFunctionMode):
             }
             for name, fake in cuda.items():
                 stack.enter_context(mock.patch.object(torch.cuda, name, fake))
+            # Builds of torch with CUDA would ask the driver.
+            stack.enter_context(mock.patch.object(Optimizer, "_accelerator_graph_capture_health_check", lambda self: None))
             stack.enter_context(mock.patch.object(torch, "Generator", self._generator_class()))
             # C++ would group a cuda tensor with the CPU ones, and optimizers would take the group's device for the tensors'.
             stack.enter_context(mock.patch.object(torch._C, "_group_tensors_by_device_and_dtype", _group_tensors))

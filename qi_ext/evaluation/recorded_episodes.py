@@ -1,14 +1,17 @@
 """Single episodes, step by step, for films and drawings."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from qi_ext.evaluation.episodes import run_episodes
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
-from qi_ext.sampling.controllers import CutShort
+from qi_ext.sampling.controllers import Controller, CutShort
 from qi_ext.sampling.envs import episode_seed
+from qi_ext.sampling.pool_source import PoolSource
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class RecordedEpisode:
     cut: bool = False
 
     @property
-    def poses(self):
+    def poses(self) -> np.ndarray:
         """Positions of the joints `a1.JOINTS`, (T, 18), m and rad, from x = y = 0.
 
         Observations leave x and y out; here they are the integral of the trunk's velocity, by the trapezoidal rule.
@@ -38,7 +41,16 @@ class RecordedEpisode:
         return np.concatenate([position, self.observations[:, a1.POSITION]], axis=1)
 
 
-def record_episodes(source, controller, commands, seed, step=0, episode=0, progress=lambda n: None, n_steps=None):
+def record_episodes(
+    source: PoolSource,
+    controller: Controller,
+    commands: Sequence[Command],
+    seed: int,
+    step: int = 0,
+    episode: int = 0,
+    progress: Callable[[int], Any] = lambda n: None,
+    n_steps: int | None = None,
+) -> list[RecordedEpisode]:
     """Record episode number `episode` under each of `commands`, the one that `evaluate` runs with the same seed and step.
 
     source, controller: as in `run_episodes`. progress(n) is called as n episodes are done.

@@ -133,7 +133,11 @@ class Renderer:
         """Replace the model's lights, which cast no shadow or do not follow the camera, by a sun."""
         self._scene.nlight = 2
         light = self._scene.lights[1]  # the first one is at the camera
-        light.headlight, light.directional, light.castshadow = 0, 1, 1
+        light.headlight, light.castshadow = 0, 1
+        if hasattr(light, "type"):
+            light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
+        else:
+            light.directional = 1  # as older MuJoCo names it
         _entries(light.pos)[:] = np.add(lookat, SUN)
         _entries(light.dir)[:] = -np.array(SUN) / np.linalg.norm(SUN)
         _entries(light.ambient)[:], _entries(light.diffuse)[:], _entries(light.specular)[:] = 0.1, 0.7, 0.3

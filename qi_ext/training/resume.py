@@ -1,8 +1,10 @@
 """Start of a run: a new one, or one in a directory, gone on with from its newest sound checkpoint."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import CHOICES, Config, make_config, may_change
@@ -21,7 +23,7 @@ class Start:
     checkpoint: Checkpoint | None = None
 
 
-def find_start(settings, resume=""):
+def find_start(settings: Mapping[str, Any], resume: str = "") -> Start:
     """The `Start` of the run with these settings, {name: value}, of which None, and an empty results_dir, leave the default.
 
     resume: "" for a new run, whose directory must be empty; "auto" to start it, or go on with it, whichever fits; or the run
@@ -46,15 +48,15 @@ def find_start(settings, resume=""):
     return Start(config, directory)
 
 
-def stored_choices(resume):
+def stored_choices(resume: str) -> dict[str, str]:
     """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
     settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
 
-def _default_start(config, given):
+def _default_start(config: Config, given: Mapping[str, Any]) -> Start:
     """The `Start` in the first of runs/TASK-ALGORITHM, runs/TASK-ALGORITHM-2, ... that is empty or has the run of `config`."""
-    others = []  # directories of other runs, and how they differ
+    others: list[str] = []  # directories of other runs, and how they differ
     for number in itertools.count(1):
         place = config.run.results_dir + (f"-{number}" if number > 1 else "")
         directory = RunDirectory(Path(place) / str(config.run.seed))
@@ -67,11 +69,11 @@ def _default_start(config, given):
             say(f"going on with the run in {directory.path}")
             # A shorter run, as of a first try, goes on to the length of the experiment.
             longer = max(config.run.n_steps, make_config(**directory.config()).run.n_steps)
-            return _go_on(directory, {"n_steps": longer} | given)
+            return _go_on(directory, {"n_steps": longer, **given})
         others.append(f"{directory.path} has {other}")
 
 
-def _difference_of_runs(directory, config):
+def _difference_of_runs(directory: RunDirectory, config: Config) -> str | None:
     """How the run in a directory is another than that of `config`, in words, or None where it can go on as that."""
     stored = directory.config()
     if not stored:
@@ -86,17 +88,17 @@ def _difference_of_runs(directory, config):
     if resolved_name(names[0]) != resolved_name(names[1]):
         return f"a run with demonstrations {names[0]}, not {names[1]}"
     difference = _first_difference(own.settings(), config.settings())
-    return difference and f"a run with {difference}"
+    return f"a run with {difference}" if difference else None
 
 
-def _existing(resume):
+def _existing(resume: str) -> Path:
     path = Path(resume)
     if not path.is_dir():
         raise UserError(f"--resume: no such directory: {path}; give a run directory, such as runs/hard-gail/0, or auto")
     return path
 
 
-def _go_on(directory, given):
+def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
     own = directory.config()
     if own and not directory.checkpoints.any_complete():
         checkpoint, stored = None, dict(own)  # it ended before its first one
@@ -120,7 +122,7 @@ def _go_on(directory, given):
     return Start(config.replace(results_dir=str(directory.path.parent)), directory, checkpoint)
 
 
-def _require_same(name, value, stored, directory):
+def _require_same(name: str, value: Any, stored: Mapping[str, Any], directory: RunDirectory) -> None:
     if value != stored.get(name):
         raise UserError(
             f"--{name}: the run in {directory.path} has {shown(stored.get(name))}, and cannot go on with {shown(value)}; "
@@ -128,7 +130,7 @@ def _require_same(name, value, stored, directory):
         )
 
 
-def _first_difference(config, own):
+def _first_difference(config: Mapping[str, Any], own: Mapping[str, Any]) -> str | None:
     """The first setting of `config`, {name: value}, that is not the `own` one, in words, or None."""
     for name, value in config.items():
         if name in own and not may_change(name) and value != own[name]:

@@ -26,6 +26,7 @@ from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.programs import command
 from qi_ext.utils.signals import Signals
 
 
@@ -191,8 +192,8 @@ class TrainingRun:
 
     @property
     def resume_hint(self):
-        """The option that goes on with the run."""
-        return f"--resume {shlex.quote(str(self.directory.path))}"
+        """The command that goes on with the run."""
+        return f"{command('train')} --resume {shlex.quote(str(self.directory.path))}"
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances

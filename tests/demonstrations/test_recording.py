@@ -1,5 +1,6 @@
 from collections import Counter
 
+import mujoco
 import numpy as np
 import pytest
 
@@ -26,6 +27,12 @@ def recorded(simple, without_settling):
     return record(simple, seed=0)
 
 
+embedded = pytest.mark.skipif(
+    mujoco.__version__ != "2.3.7",
+    reason="the embedded sets were recorded with MuJoCo 2.3.7, and replay in no other to the last bit",
+)
+
+
 def record(environment, seed, **settings):
     demonstrations, falls = recording.record(environment, seconds=0.2 * SEGMENTS, seed=seed, **settings)
     assert falls == {0.0: 0}
@@ -37,6 +44,7 @@ def assert_replays(environment, demonstrations, index):
     np.testing.assert_allclose(replayed, demonstrations.states[demonstrations.segment(index)], rtol=0.0, atol=STORAGE)
 
 
+@embedded
 @pytest.mark.parametrize("kind", KINDS)
 def test_an_embedded_segment_replays_exactly_from_its_start_state(hard, kind):
     demonstrations = hard.demonstrations
@@ -46,6 +54,7 @@ def test_an_embedded_segment_replays_exactly_from_its_start_state(hard, kind):
     assert_replays(hard, demonstrations, index)
 
 
+@embedded
 def test_recording_with_seed_0_starts_as_the_embedded_set(simple, recorded):
     index = recorded.kind.index("start")  # which begins without settling
     rows, embedded = recorded.segment(index), simple.demonstrations.segment(index)

@@ -415,7 +415,7 @@ def test_a_fault_in_the_environment_tells_the_episode_its_seed_and_where(make_co
     message = r"^episode 2 \(seed 7, spawn key \(3, 2\)\): .*RuntimeError: the motor burns"
     with pytest.raises(SamplingError, match=message) as caught:
         core.learn(n_episodes=5, n_episodes_per_fit=5, quiet=True)
-    assert 'raise RuntimeError("the motor burns")' in str(caught.value)
+    assert "in step\n" in str(caught.value)
     assert len(learner.datasets) == 2
 
 
