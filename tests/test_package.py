@@ -34,9 +34,10 @@ def built(tmp_path_factory):
         if (ROOT / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((ROOT / name).read_bytes())
-    program = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1]); build_meta.build_sdist(sys.argv[1])"
-    done = python("-c", program, folder, cwd=source)
-    assert done.returncode == 0, done.stderr
+    program = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
+    for build in ("build_wheel", "build_sdist"):
+        done = python("-c", program, build, folder, cwd=source)
+        assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -45,24 +46,28 @@ def installed(built, tmp_path_factory):
     """Folder that holds the content of the wheel, as an installation does."""
     folder = tmp_path_factory.mktemp("installed")
     (wheel,) = built.glob("*.whl")
-    zipfile.ZipFile(wheel).extractall(folder)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder)
     return folder
 
 
 def test_a_wheel_has_every_module_and_data_file(built):
     (wheel,) = built.glob("*.whl")
-    names = set(zipfile.ZipFile(wheel).namelist())
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
     assert files(MODULES + DATA) | {"qi_ext/py.typed"} <= names
     assert not [name for name in names if name.startswith(("tests/", "launchers/", "benchmarks/"))]
 
 
 def test_an_sdist_has_what_a_checkout_needs(built):
     (sdist,) = built.glob("*.tar.gz")
-    names = {name.partition("/")[2] for name in tarfile.open(sdist).getnames()}
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
     needed = files([*MODULES, *DATA, *(ROOT / "launchers").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
     assert needed | {"Makefile", "install.sh", "requirements.txt", "README.md", "LICENSE", "patches/README.md"} <= names
 
 
+@pytest.mark.extensive
 def test_an_installed_package_works_from_anywhere(installed, tmp_path):
     program = (
         "import sys; sys.path.insert(0, sys.argv[1]); import qi_ext; "
@@ -91,7 +96,7 @@ def test_an_unknown_command_is_one_line_with_the_nearest():
     )
 
 
-@pytest.mark.parametrize("library", ["loco_mujoco", "mushroom_rl", "dm_control"])
+@pytest.mark.parametrize("library", ["loco_mujoco", "mushroom_rl"])
 def test_a_library_that_pip_cannot_install_is_told_in_one_line(library, tmp_path):
     hide = f"import sys; sys.modules[{library!r}] = None; "
     expected = f"{library} is not installed; pip install --no-deps loco-mujoco==0.4.1 "
