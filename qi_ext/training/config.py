@@ -26,6 +26,8 @@ from qi_ext.training.settings import (
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings
 
+__all__ = ["Config", "make_config"]
+
 # The defaults of all other settings depend on these, and on the warm start.
 CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
 

@@ -11,6 +11,8 @@ from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
 
+__all__ = ["LayerSizes", "Number", "Settings", "Whole", "option"]
+
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
     "value_error": "a number",
