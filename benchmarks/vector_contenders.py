@@ -5,11 +5,11 @@ import time
 from contextlib import ExitStack, closing
 
 import gymnasium
-import numpy as np
 import psutil
 from gymnasium.vector import AutoresetMode
 from stock_contenders import Walk
 from tables import say, take_rounds
+from threadpoolctl import threadpool_limits
 
 import qi_ext
 
@@ -90,6 +90,8 @@ def measure(n_workers, rounds, quick):
     multiprocessing.set_forkserver_preload(["qi_ext.tasks.gymnasium_env", "qi_ext.demonstrations.trot", __name__])
     n_steps = 4 if quick else 60
     with ExitStack() as stack:
+        # The agent acts between the steps of all; more threads would wait for a processor that the envs have.
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
         say("starting processes: one for each of 32 envs, but for ours")
         contenders = {name: stack.enter_context(closing(make())) for name, make in makers(n_workers).items()}
         for contender in contenders.values():
