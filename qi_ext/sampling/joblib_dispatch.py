@@ -16,7 +16,7 @@ def dispatch(workers, calls):
     workers: `LokyWorkers` or `DaskWorkers`. Where the generator is closed early or raises, the workers are stopped.
     """
     with contextlib.ExitStack() as stack:
-        with _signals_held():
+        with signals_held():
             # With n_jobs=1, joblib would run the calls in this process; any other number does, as the workers know theirs.
             parallel = joblib.Parallel(2, _Backend(workers), "generator_unordered", batch_size=1, pre_dispatch="all")
             results = parallel(calls)
@@ -63,7 +63,7 @@ class _Backend(ParallelBackendBase):
 
 
 @contextlib.contextmanager
-def _signals_held():
+def signals_held():
     """Hold back Ctrl-C and SIGTERM, so that no process is left half started; processes started here ignore both.
 
     A terminal and Slurm send these signals to all processes, but only this process decides when the workers end.

@@ -25,6 +25,12 @@ _ONE_THREAD = dict.fromkeys(ParallelBackendBase.MAX_NUM_THREADS_VARS, "1")
 _unprepared = None  # in a worker whose initializer raised: an error message
 
 
+def worker_variables():
+    """Environment variables of worker processes, {name: text}."""
+    # Without MUJOCO_GL, mujoco imports a window library, and workers do not draw.
+    return _ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")}
+
+
 class LokyWorkers:
     """Processes that start with the first task, and start again after one of them has died.
 
@@ -39,7 +45,7 @@ class LokyWorkers:
     def __init__(self, n_workers, initializer, initargs):
         """initializer(*initargs): called in each process before its first task; or None."""
         self._n_workers = n_workers
-        self._initialization = _SharedValue((initializer, initargs))
+        self._initialization = SharedValue((initializer, initargs))
         self._executor = None
         self._end = None
 
@@ -51,8 +57,7 @@ class LokyWorkers:
                 timeout=IDLE_TIMEOUT,
                 initializer=_start,
                 initargs=(os.getpid(), self._initialization),
-                # Without MUJOCO_GL, mujoco imports a window library, and workers do not draw.
-                env=_ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")},
+                env=worker_variables(),
             )
             self._end = weakref.finalize(self, _end, self._executor)
         return self._executor.submit(_run, function)
@@ -120,7 +125,7 @@ def _end(executor):
         tasks._thread.join(LOOK_EVERY)
 
 
-class _SharedValue:
+class SharedValue:
     """A value that starting processes read from an unnamed file.
 
     Through loky's own pipe, it would hold up the start of the next process until this one has done its imports and read it.
@@ -144,7 +149,7 @@ class _SharedValue:
 
 def _start(parent, initialization):
     global _unprepared
-    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     try:
         initializer, initargs = initialization.value()
         if initializer is not None:
@@ -159,7 +164,7 @@ def _run(function):
     return function()
 
 
-def _end_with(parent):
+def end_with(parent):
     """End this worker when its main process is gone; by themselves, loky's workers outlive it by minutes."""
     while os.getppid() == parent:
         time.sleep(LOOK_EVERY)

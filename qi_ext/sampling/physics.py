@@ -65,8 +65,9 @@ def run_episodes(key, envs, rows, controller):
 class Block:
     """Live simulations of some envs, for the time of one task of the pool.
 
-    Controllers read: spec, n, datas ([mujoco.MjData]), generators, number (N,), command (N, k), and set cut (N,), bool: this
-    step ends the env's episode, as if by its time limit.
+    Controllers read: spec, n, datas ([mujoco.MjData]), generators, number (N,), command (N, k), running (N,), observation
+    (rows, 37), length (N,), in steps of the present episode; and set cut (N,), bool: this step ends the env's episode, as if by
+    its time limit.
     """
 
     def __init__(self, spec, envs, rows):
@@ -81,31 +82,36 @@ class Block:
         self.generators = [unpack_generator(words) for words in envs.generator]
         self.number, self.command, self.running = envs.number, envs.command.copy(), envs.running.copy()
         self._start_group = envs.start_group
-        self._length, self._return = envs.step.copy(), envs.episode_return.copy()
+        self.length, self._return = envs.step.copy(), envs.episode_return.copy()
         self.cut = np.zeros(self.n, dtype=bool)
-        self._observation = np.zeros((rows, spec.task.observation_size))
+        self.observation = np.zeros((rows, spec.task.observation_size))
         self._history = []
         self._episodes = []
         for env in np.flatnonzero(self.running):
             mujoco.mj_setState(spec.model, self.datas[env], envs.state[env], STATE)
             self._observe(env)
 
-    def start(self, env, controller):
-        """Start an episode in an env, from a drawn state."""
-        spec, group = self.spec, self._start_group[env]
+    def start(self, env, controller, told=None, group=DRAWN):
+        """Start an episode in an env, from a drawn state.
+
+        told, group: of this episode alone, as `Task.tell` gives them; else as the env is told.
+        """
+        spec = self.spec
         mujoco.mj_resetData(spec.model, self.datas[env])
-        told = None if group == DRAWN else self.command[env]
+        if told is None:
+            group = self._start_group[env]
+            told = None if group == DRAWN else self.command[env]
         self.command[env], state = spec.task.start(self.generators[env], told, group)
         self._qpos[env][spec.addresses.qpos], self._qvel[env][spec.addresses.qvel] = np.split(state, 2)
-        self._length[env], self._return[env], self.running[env] = 0, 0.0, True
+        self.length[env], self._return[env], self.running[env] = 0, 0.0, True
         self._observe(env)
         controller.begin(self, env)
 
     def step(self, time, controller, envs):
         """Step `envs` by one control step; what happened goes to the history."""
         spec = self.spec
-        observation = self._observation[: self.n].copy()
-        actions = controller.actions(self, self._observation, envs)[: self.n]
+        observation = self.observation[: self.n].copy()
+        actions = controller.actions(self, self.observation, envs)[: self.n]
         if not np.isfinite(actions).all():
             env = int(np.argmin(np.isfinite(actions).all(axis=1)))
             raise EnvError(f"the policy's action is not finite: {actions[env]}", env)
@@ -121,27 +127,32 @@ class Block:
                 # MuJoCo has reset the state by itself; the last finite observation stands.
                 blown_up[env] = True
             else:
-                self.command[env] = spec.task.advance(self.command[env], self._length[env] + 1, self.generators[env])
+                self.command[env] = spec.task.advance(self.command[env], self.length[env] + 1, self.generators[env])
                 self._observe(env)
         self._finish(time, observation, actions, blown_up, envs)
 
     def _finish(self, time, observation, actions, blown_up, envs):
         spec = self.spec
-        next_observation = self._observation[: self.n].copy()
+        next_observation = self.observation[: self.n].copy()
         rewards = spec.task.reward(observation, actions, next_observation) if spec.rewarded else np.zeros(self.n)
         absorbing = blown_up | spec.task.has_fallen(next_observation) if spec.falls else blown_up
-        self._length[envs] += 1
+        self.length[envs] += 1
         self._return[envs] += rewards[envs]
-        truncated = ((self._length >= spec.horizon) | self.cut) & ~absorbing
+        truncated = ((self.length >= spec.horizon) | self.cut) & ~absorbing
         self.cut[:] = False
         ended = absorbing | truncated
         if ended.any():
             for env in envs:
                 if ended[env]:
                     self.running[env] = False
-                    episode = (time, env, self._return[env], self._length[env], absorbing[env], blown_up[env])
+                    episode = (time, env, self._return[env], self.length[env], absorbing[env], blown_up[env])
                     self._episodes.append(episode)
         self._history.append((observation, actions, rewards, next_observation, absorbing, truncated))
+
+    def take_step(self):
+        """Return the last step as arrays [env, ...], and forget it; `Rollouts` names them, from observations to truncated."""
+        self._episodes.clear()
+        return self._history.pop()
 
     def envs(self):
         """The envs as values, as they are now."""
@@ -154,7 +165,7 @@ class Block:
             command=self.command,
             start_group=self._start_group,
             running=self.running,
-            step=self._length,
+            step=self.length,
             episode_return=self._return,
             generator=np.array([pack_generator(generator) for generator in self.generators]),
         )
@@ -172,4 +183,4 @@ class Block:
     def _observe(self, env):
         addresses = self.spec.addresses
         positions, velocities = self._qpos[env][addresses.qpos], self._qvel[env][addresses.qvel]
-        self.spec.task.observe(positions, velocities, self.command[env], self._observation[env])
+        self.spec.task.observe(positions, velocities, self.command[env], self.observation[env])

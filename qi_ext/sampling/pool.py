@@ -53,7 +53,7 @@ class Pool:
                 "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
             )
         self.kind = kind
-        self.n_workers = _worker_count(n_workers)
+        self.n_workers = worker_count(n_workers)
         self._in_process = in_process or contextlib.nullcontext
         self._workers = None
         if kind == "dask":
@@ -134,14 +134,14 @@ def _dask_workers(scheduler, n_workers, initializer, initargs):
 
             if n_workers == "auto":
                 raise UserError("--n_workers: say how many worker processes Slurm is to run, such as 32")
-            return SlurmWorkers(_worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
+            return SlurmWorkers(worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
         from qi_ext.sampling.dask_backend import DaskWorkers
     except ImportError as error:
         raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
     return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 
-def _worker_count(n_workers):
+def worker_count(n_workers):
     try:
         count = available_cpus() if n_workers == "auto" else int(n_workers)
     except (TypeError, ValueError):

@@ -15,5 +15,6 @@ if TYPE_CHECKING:
 register_post_import_hook("qi_ext.tasks.registration:register_with_loco_mujoco", "loco_mujoco")
 register_post_import_hook("qi_ext.tasks.registration:register_with_gymnasium", "gymnasium")
 
-__all__ = ["QuadrupedDirection"]
-__getattr__ = lazy_attributes(__name__, {"QuadrupedDirection": "quadruped"})
+_MODULES = {"QuadrupedDirection": "quadruped", "QuadrupedDirectionEnv": "gymnasium_env"}
+__all__ = list(_MODULES)
+__getattr__ = lazy_attributes(__name__, _MODULES)

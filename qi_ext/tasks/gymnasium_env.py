@@ -1,33 +1,42 @@
 """The task behind Gymnasium's interface."""
 
+import warnings
+
 import gymnasium
 import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.quadruped import QuadrupedDirection
+from qi_ext.utils.errors import UserError
 
 
 class QuadrupedDirectionEnv(gymnasium.Env):
     """`QuadrupedDirection` for Gymnasium: `gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", task="hard")`.
 
     Observation: float64 (37,), unbounded but for the goal's cosine and sine; see `qi_ext.robot.a1.observation_table`.
-    Action: float64 (12,), [-1, 1] of 34 Nm. Terminated: the robot fell. Truncated: `horizon` steps are over.
+    Action: float64 (12,), [-1, 1] of 34 Nm. Terminated: the robot fell. Truncated: the time limit is over, which is
+    `max_episode_steps` of `gymnasium.make` (1000), or `horizon` where that is less.
     """
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": round(1 / a1.CONTROL_DT)}
 
-    def __init__(self, task="simple", render_mode=None, horizon=a1.HORIZON, **kwargs):
-        """task, horizon, kwargs: as `QuadrupedDirection` takes them. render_mode: None, "human" or "rgb_array"."""
+    def __init__(self, task="simple", render_mode=None, horizon=None, **kwargs):
+        """task, kwargs: as `QuadrupedDirection` takes them. render_mode: None, "human" or "rgb_array".
+
+        horizon: steps of an episode, at most 1000; None is the time limit of `gymnasium.make`, or 1000 without one.
+        Raises TypeError for an unknown keyword, UserError for "human" without a screen.
+        """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode: unknown mode {render_mode!r}; choose one of {self.metadata['render_modes']}")
+        check_horizon(horizon)
+        if render_mode == "human":
+            _need_screen()
         self.render_mode = render_mode
-        self._env = QuadrupedDirection(task, horizon=horizon, headless=render_mode != "human", **kwargs)
-        low = np.full(self._env.info.observation_space.shape, -np.inf)
-        high = -low
-        low[a1.GOAL.start : a1.GOAL.start + 2], high[a1.GOAL.start : a1.GOAL.start + 2] = -1.0, 1.0
-        self.observation_space = gymnasium.spaces.Box(low, high, dtype=np.float64)
-        self.action_space = gymnasium.spaces.Box(-1.0, 1.0, (a1.N_ACTIONS,), np.float64)
+        self._horizon = horizon
+        kwargs["headless"] = render_mode != "human"
+        self._env = QuadrupedDirection(task, horizon=horizon or a1.HORIZON, **kwargs)
+        self.observation_space, self.action_space = spaces(self._env)
         self._steps = 0
 
     @property
@@ -40,12 +49,7 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         super().reset(seed=seed)
         if seed is not None:
             self._env.seed(seed)
-        options = dict(options or {})
-        command = None
-        if "direction_deg" in options:
-            command = Command(options.pop("direction_deg"), options.pop("speed", self._env.commands[0].speed))
-        if options:
-            raise ValueError(f"reset: unknown options {sorted(options)}; known are direction_deg and, with it, speed")
+        command = commanded(options, self._env.commands)
         self._steps = 0
         return self._env.reset(command=command), self._info()
 
@@ -53,7 +57,9 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         """Returns observation, reward, terminated, truncated, info; info holds `direction_deg` and `speed` of the command."""
         observation, reward, absorbing, _ = self._env.step(action)
         self._steps += 1
-        truncated = self._steps >= self._env.info.horizon and not absorbing
+        # Without a `horizon`, the time limit of `gymnasium.make` alone truncates.
+        limit = self._horizon or (a1.HORIZON if self.spec is None else np.inf)
+        truncated = self._steps >= limit and not absorbing
         if self.render_mode == "human":
             self.render()
         return observation, float(reward), bool(absorbing), truncated, self._info()
@@ -72,3 +78,48 @@ class QuadrupedDirectionEnv(gymnasium.Env):
 
     def _info(self):
         return {"direction_deg": self._env.command.direction_deg, "speed": self._env.command.speed}
+
+
+def spaces(quadruped):
+    """Return Gymnasium's spaces of the observations and actions of a `QuadrupedDirection`."""
+    low = np.full(quadruped.info.observation_space.shape, -np.inf)
+    high = -low
+    low[a1.GOAL.start : a1.GOAL.start + 2], high[a1.GOAL.start : a1.GOAL.start + 2] = -1.0, 1.0
+    observation_space = gymnasium.spaces.Box(low, high, dtype=np.float64)
+    return observation_space, gymnasium.spaces.Box(-1.0, 1.0, (a1.N_ACTIONS,), np.float64)
+
+
+def commanded(options, commands):
+    """Return the `Command` that the options of a reset ask for, None for a drawn one. Raises ValueError for unknown ones."""
+    options = dict(options or {})
+    command = None
+    if "direction_deg" in options:
+        command = Command(options.pop("direction_deg"), options.pop("speed", commands[0].speed))
+    if options:
+        raise ValueError(f"reset: unknown options {sorted(options)}; known are direction_deg and, with it, speed")
+    return command
+
+
+def check_horizon(horizon):
+    """Raise ValueError unless `horizon` is None or a whole number from 1 to 1000."""
+    if horizon is not None and (not isinstance(horizon, int | np.integer) or not 1 <= horizon <= a1.HORIZON):
+        raise ValueError(
+            f"horizon: must be a whole number from 1 to {a1.HORIZON}, not {horizon!r}; "
+            "longer episodes are gymnasium.make(..., max_episode_steps=2000)"
+        )
+
+
+def _need_screen():
+    """Raise UserError where no window can be opened, because GLFW then aborts the process."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        window = None
+        if glfw.init():
+            glfw.window_hint(glfw.VISIBLE, False)
+            window = glfw.create_window(1, 1, "", None, None)
+            glfw.default_window_hints()
+    if not window:
+        raise UserError('render_mode: "human" needs a screen, and none can be opened here; "rgb_array" returns pictures')
+    glfw.destroy_window(window)

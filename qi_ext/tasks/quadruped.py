@@ -1,11 +1,12 @@
 """The environment: loco-mujoco's Unitree A1, told to walk in a direction."""
 
+import inspect
 import warnings
 
 import mujoco
 import numpy as np
-from loco_mujoco.environments import UnitreeA1, ValidTaskConf
-from mushroom_rl.utils.mujoco import ObservationHelper
+from loco_mujoco.environments import LocoEnv, UnitreeA1, ValidTaskConf
+from mushroom_rl.utils.mujoco import MujocoViewer, ObservationHelper
 
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
@@ -13,6 +14,7 @@ from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
+from qi_ext.utils.errors import unknown_name
 from qi_ext.utils.simulation_context import warnings_ignored
 
 
@@ -27,6 +29,21 @@ class _IndexedObservationHelper(ObservationHelper):
     def _build_obs(self, data):
         parts = data.qpos[self.addresses.qpos], data.qvel[self.addresses.qvel], data.site_xmat[self._arrow]
         return np.concatenate(parts)
+
+
+# Keywords of the constructors below that are set here, or on the way to them.
+_TAKEN = {"self", "kwargs", "xml_handles", "action_spec", "observation_spec", "collision_groups", "random_start"}
+_TAKEN |= {"model", "dt", "record", "viewer_params"}
+
+
+def _known_keywords():
+    """Keywords of `QuadrupedDirection`, those of its upstream classes and of their viewer included."""
+    names = [
+        name
+        for of in (QuadrupedDirection, UnitreeA1, LocoEnv, MujocoViewer)
+        for name in inspect.signature(of.__init__).parameters
+    ]
+    return [name for name in dict.fromkeys(names) if name not in _TAKEN]
 
 
 class QuadrupedDirection(UnitreeA1):
@@ -57,8 +74,14 @@ class QuadrupedDirection(UnitreeA1):
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
-        Raises ValueError for an unknown task, UserError for demonstrations that cannot be used.
+        Raises TypeError for an unknown keyword, ValueError for an unknown task, UserError for demonstrations that cannot be
+        used.
         """
+        # Upstream hands on what it does not know to a viewer that may never be made.
+        known = _known_keywords()
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(unknown_name("QuadrupedDirection: unknown keyword", name, known))
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed)
         self.demonstrations = load_demonstrations(demonstrations, commands)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)

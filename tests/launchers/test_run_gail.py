@@ -167,7 +167,7 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved_and_it_goes_on(tmp_path,
     agent = load_agent(directory / "agent.safetensors")
     assert agent.act(np.zeros(37)).shape == (12,)
     step = int(agent.metadata["step"])
-    assert f"stopped at {step:,} steps; go on with --resume {directory}" in out
+    assert f"stopped at {step:,} steps; go on with {sys.executable} {LAUNCHER} --resume {directory}" in out
     assert Checkpoints(directory).load_newest().step == step
     assert not (directory / "result.json").exists()
     again = launcher["experiment"](resume=str(directory), n_steps=step + 32, evaluation_episodes=0, pool="serial")

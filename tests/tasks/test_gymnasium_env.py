@@ -9,6 +9,7 @@ from qi_ext.demonstrations.trot import TrotController
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv
+from qi_ext.utils.errors import UserError
 
 NAME = "qi_ext.tasks:QuadrupedDirection-v0"
 HORIZON = 30
@@ -36,16 +37,54 @@ def test_gymnasium_makes_the_task_by_name_with_its_spaces_and_horizon(environmen
     assert environment.spec.id == "QuadrupedDirection-v0"
     assert environment.observation_space.contains(environment.reset(seed=0)[0])
     assert environment.action_space == gymnasium.spaces.Box(-1.0, 1.0, (12,), np.float64)
-    assert gymnasium.make(NAME).unwrapped.quadruped.info.horizon == a1.HORIZON
+    assert (
+        gymnasium.spec("QuadrupedDirection-v0").max_episode_steps == gymnasium.make(NAME).spec.max_episode_steps == a1.HORIZON
+    )
 
 
-def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds():
+def test_gymnasiums_own_check_finds_nothing_but_infinite_bounds_and_that_there_is_no_screen(monkeypatch):
+    monkeypatch.setattr("glfw.init", lambda: False)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
+        # It draws in each mode, "human" first.
+        with pytest.raises(UserError, match='"human" needs a screen.*"rgb_array"'):
+            check_env(gymnasium.make(NAME, task="hard").unwrapped)
         check_env(gymnasium.make(NAME, task="hard").unwrapped, skip_render_check=True)
     said = [str(warning.message) for warning in caught]
     said = [text for text in said if "WARN:" in text]  # its own mark; another test's leftovers may warn meanwhile
     assert said and [text for text in said if "infinit" not in text] == []
+
+
+@pytest.mark.parametrize("make", [gymnasium.make, gymnasium.make_vec])
+@pytest.mark.parametrize(
+    "misspelt, found",
+    [("n_direction", "did you mean n_directions"), ("sped", "did you mean speed"), ("zzz", "known are task,")],
+)
+def test_an_unknown_keyword_is_refused_with_the_nearest_known_one(make, misspelt, found):
+    with pytest.raises(TypeError, match=f"unknown keyword '{misspelt}'; {found}"):
+        make(NAME, task="hard", **{misspelt: 4})
+
+
+def test_keywords_of_loco_mujoco_and_its_viewer_are_taken():
+    assert gymnasium.make(NAME, use_foot_forces=True, gamma=0.9, width=320).observation_space.shape > (a1.N_OBSERVATIONS,)
+
+
+@pytest.mark.parametrize(
+    "settings, length", [({"horizon": 5}, 5), ({"max_episode_steps": 4}, 4), ({"horizon": 5, "max_episode_steps": 4}, 4)]
+)
+def test_an_episode_ends_at_the_lesser_of_horizon_and_time_limit(settings, length):
+    environment = gymnasium.make(NAME, use_absorbing_states=False, **settings)
+    environment.reset(seed=0)
+    assert [environment.step(np.zeros(12))[3] for _ in range(length)] == [False] * (length - 1) + [True]
+
+
+def test_the_time_limit_alone_makes_longer_episodes_and_a_longer_horizon_is_refused():
+    environment = gymnasium.make(NAME, use_absorbing_states=False, max_episode_steps=a1.HORIZON + 2)
+    environment.reset(seed=0)
+    truncated = [environment.step(np.zeros(12))[3] for _ in range(a1.HORIZON + 2)]
+    assert np.flatnonzero(truncated) == [a1.HORIZON + 1]
+    with pytest.raises(ValueError, match="horizon: .*max_episode_steps=2000"):
+        gymnasium.make(NAME, horizon=a1.HORIZON + 1)
 
 
 def test_walking_robot_is_truncated_at_the_horizon_and_not_before(environment):

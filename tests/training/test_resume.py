@@ -21,6 +21,7 @@ from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.programs import command
 from qi_ext.utils.settings import plain_type
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"
@@ -127,7 +128,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on(
         complete(training)
     assert training.directory.checkpoints.steps() == [0, step]
     directory = training.directory.path
-    assert f"stopped at {step} steps; go on with --resume {directory}" in capsys.readouterr().out
+    assert f"stopped at {step} steps; go on with {command('train')} --resume {directory}" in capsys.readouterr().out
     assert ends_as(run({}, directory), undisturbed)
 
 

@@ -1,0 +1,165 @@
+"""The task as Gymnasium's vector environment."""
+
+import sys
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from qi_ext.robot import a1
+from qi_ext.sampling.env_processes import EnvProcesses
+from qi_ext.sampling.pool import worker_count
+from qi_ext.sampling.read_environment import read_environment
+from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv, check_horizon, commanded, spaces
+from qi_ext.tasks.quadruped import QuadrupedDirection
+
+
+class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
+    """N envs in several processes: `gymnasium.make_vec("qi_ext.tasks:QuadrupedDirection-v0", num_envs=32, task="hard")`.
+
+    Each env does what `gymnasium.make` of the same settings does with the same seeds and actions, to the last bit, for any
+    number of processes. Observations: float64 (N, 37); actions: (N, 12); rewards: float64 (N,). Infos: direction_deg and speed
+    of the commands, float64 (N,), with `_direction_deg` and `_speed`, bool (N,).
+
+    The envs live in the processes, and what the pool of a training run offers is not offered here: a process that dies ends the
+    environment with SamplingError, and its state cannot be saved.
+    """
+
+    metadata = QuadrupedDirectionEnv.metadata | {"autoreset_mode": AutoresetMode.NEXT_STEP}
+
+    def __init__(
+        self,
+        num_envs=1,
+        task="simple",
+        n_workers="auto",
+        autoreset_mode=AutoresetMode.NEXT_STEP,
+        max_episode_steps=a1.HORIZON,
+        horizon=None,
+        render_mode=None,
+        **kwargs,
+    ):
+        """task, horizon, kwargs: as `QuadrupedDirectionEnv` takes them. max_episode_steps: time limit; -1 is none.
+
+        n_workers: processes; "auto" is one a processor, 1 is this process. autoreset_mode: `AutoresetMode` or its value.
+        render_mode: None; to draw, make a single environment. Raises TypeError for an unknown keyword, ValueError for settings
+        that the pool cannot step, UserError for demonstrations or workers that cannot be had.
+        """
+        if not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs: must be a whole number of at least 1, not {num_envs!r}")
+        if render_mode is not None:
+            raise ValueError(
+                f"render_mode: a vector environment does not draw; gymnasium.make(..., render_mode={render_mode!r})"
+            )
+        check_horizon(horizon)
+        self.num_envs = int(num_envs)
+        mode = AutoresetMode(autoreset_mode)
+        self.metadata = self.metadata | {"autoreset_mode": mode}
+        limit = sys.maxsize if max_episode_steps in (None, -1) else int(max_episode_steps)
+        quadruped = QuadrupedDirection(task, horizon=min(limit, horizon or limit), headless=True, **kwargs)
+        try:
+            spec = read_environment(quadruped)
+        except ValueError as error:
+            raise ValueError(f'{error}; gymnasium.make_vec(..., vectorization_mode="async") takes any settings') from None
+        self.single_observation_space, self.single_action_space = spaces(quadruped)
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+        self._task = spec.task
+        self._same_step = mode is AutoresetMode.SAME_STEP
+        n_workers = min(worker_count(n_workers), self.num_envs)
+        self._envs = EnvProcesses(spec, self.num_envs, n_workers, limit, mode.value)
+        self._records = self._envs.records
+        self._described = {}
+
+    @property
+    def n_workers(self):
+        """Number of processes that step envs."""
+        return self._envs.n_workers
+
+    def reset(self, *, seed=None, options=None):
+        """Start an episode in each env; returns observations and infos.
+
+        seed: an int gives env i seed + i; or a list of one int or None for each env. options: `direction_deg` and, with it,
+        `speed` command instead of drawing, one number for all or (N,); `reset_mask`, bool (N,), leaves the other envs alone.
+        """
+        options = dict(options or {})
+        envs = np.arange(self.num_envs)
+        if "reset_mask" in options:
+            envs = np.flatnonzero(_checked_mask(options.pop("reset_mask"), self.num_envs))
+        seeds = [None] * self.num_envs if seed is None else seed
+        if isinstance(seed, int | np.integer):
+            super().reset(seed=int(seed))
+            seeds = [int(seed) + env for env in range(self.num_envs)]
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"reset: seed has {len(seeds)} items, and there are {self.num_envs} envs")
+        options = {name: np.broadcast_to(value, self.num_envs) for name, value in options.items()}
+        told = {}
+        for env in envs.tolist():
+            command = commanded({name: float(values[env]) for name, values in options.items()}, self._task.commands)
+            told[env] = () if command is None else self._task.tell(command)
+        self._envs.reset(told, {env: seeds[env] for env in told if seeds[env] is not None})
+        return self._records["observation"].copy(), self._infos(self._records["command"], envs)
+
+    def step(self, actions):
+        """Step each env; returns observations, rewards, terminations, truncations and infos.
+
+        Raises ValueError where actions are not (N, 12) finite numbers, and the envs are then as before; SamplingError where an
+        env cannot be stepped.
+        """
+        actions = np.asarray(actions, dtype=np.float64)
+        if actions.shape != self.action_space.shape:
+            raise ValueError(f"step: actions must have shape {self.action_space.shape}, not {actions.shape}")
+        if not np.isfinite(actions).all():
+            env = int(np.argmin(np.isfinite(actions).all(axis=1)))
+            raise ValueError(f"step: actions must be finite, but those of env {env} are not: {actions[env]}")
+        records = self._records
+        records["action"] = actions
+        self._envs.step()
+        terminated, truncated = records["terminated"].copy(), records["truncated"].copy()
+        infos = self._infos(records["command"], slice(None))
+        ended = np.flatnonzero(terminated | truncated)
+        if self._same_step and len(ended):
+            infos |= self._final(ended)
+        return records["observation"].copy(), records["reward"].copy(), terminated, truncated, infos
+
+    def close_extras(self, **kwargs):
+        """End the processes."""
+        self._envs.close()
+
+    def __del__(self):
+        if not self.closed and hasattr(self, "_envs"):
+            self.close()
+
+    def _final(self, ended):
+        observations = np.full(self.num_envs, None, dtype=object)
+        for env in ended:
+            observations[env] = self._records["final_observation"][env].copy()
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[ended] = True
+        information = self._infos(self._records["final_command"], ended)
+        return {"final_obs": observations, "_final_obs": mask, "final_info": information, "_final_info": mask.copy()}
+
+    def _infos(self, commands, envs):
+        """Information about `commands`, (N, k), of some envs; the others' entries are 0."""
+        mask = np.zeros(self.num_envs, dtype=bool)
+        mask[envs] = True
+        told = np.zeros((self.num_envs, 2))
+        for env in np.flatnonzero(mask):
+            told[env] = self._describe(commands[env])
+        return {"direction_deg": told[:, 0].copy(), "_direction_deg": mask, "speed": told[:, 1].copy(), "_speed": mask.copy()}
+
+    def _describe(self, command):
+        """Direction in degrees and speed in m/s of a command, (k,), looked up where it was described before."""
+        key = command.tobytes()
+        if key not in self._described:
+            if len(self._described) > 1000:  # tasks may change commands at each step
+                self._described.clear()
+            described = self._task.describe(command.copy())
+            self._described[key] = described.direction_deg, described.speed
+        return self._described[key]
+
+
+def _checked_mask(mask, n):
+    if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (n,) or not mask.any():
+        raise ValueError(f"reset: reset_mask must be a bool array of shape ({n},) with at least one True, not {mask!r}")
+    return mask
