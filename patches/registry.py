@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from patches.library import Edits, Library, Patch
 
+__all__ = ["State", "applied", "apply", "libraries", "revert", "set_applied"]
+
 MODULES = ("mushroom_rl", "imitation_lib", "loco_mujoco", "experiment_launcher")  # in the order of installation
 
 _installed: dict[str, Edits] = {}  # by full name, in the order of installation

@@ -13,6 +13,8 @@ from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 
+__all__ = ["PRETRAINED", "Actor", "load_agent", "save_agent"]
+
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
 ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}

@@ -17,6 +17,8 @@ from qi_ext.robot.commands import Command, angle_between
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 
+__all__ = ["load_demonstrations", "resolved_name"]
+
 COMPAT = ("task", "upstream")
 WIDEST = 22.5  # degrees at most from a recorded direction to the task's that it stands for
 SLOW = 0.1  # m/s by which the expert's speed may differ from the commanded one without a note

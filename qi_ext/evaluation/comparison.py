@@ -16,6 +16,8 @@ from qi_ext.utils.display import Display
 if TYPE_CHECKING:
     from qi_ext.tasks.quadruped import QuadrupedDirection  # loco_mujoco, which takes a second
 
+__all__ = ["compare", "evaluate_agent", "gait_measures"]
+
 
 def evaluate_agent(
     source: PoolSource, actor: Actor, episodes: int, seed: int, step: int = 0, beside: Actor | None = None

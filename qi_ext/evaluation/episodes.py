@@ -12,6 +12,8 @@ from qi_ext.sampling.envs import episode_seed
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.sampling.rollouts import Rollouts
 
+__all__ = ["evaluate"]
+
 
 def run_episodes(
     source: PoolSource, controller: Controller, commands: Sequence[Command], seeds: Sequence[np.random.SeedSequence]

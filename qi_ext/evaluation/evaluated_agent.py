@@ -13,6 +13,8 @@ from qi_ext.utils.errors import UserError
 if TYPE_CHECKING:
     from qi_ext.tasks.quadruped import QuadrupedDirection  # loco_mujoco, which takes a second
 
+__all__ = ["EvaluatedAgent", "load_evaluated_agent"]
+
 EXPERT = "expert"
 
 

@@ -13,6 +13,8 @@ from qi_ext.sampling.controllers import Controller, CutShort
 from qi_ext.sampling.envs import episode_seed
 from qi_ext.sampling.pool_source import PoolSource
 
+__all__ = ["RecordedEpisode", "record_episodes"]
+
 
 @dataclass(frozen=True)
 class RecordedEpisode:

@@ -13,6 +13,8 @@ from qi_ext.sampling.disturbances import DisturbedController
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.display import Display
 
+__all__ = ["compare_robustness", "conditions", "evaluate_robustness"]
+
 PUSHES = (30.0, 60.0)  # N
 NOISES = (0.05, 0.10)  # of the action
 SPEEDS = (0.3, 0.7)  # m/s

@@ -12,6 +12,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 from qi_ext.learning.networks import MLP, Normalizer, adam, seeded_generator
 from qi_ext.learning.transitions import Features, Transitions
 
+__all__ = ["GAIL", "VAIL", "Discriminator", "Loss"]
+
 
 class Loss(NamedTuple):
     """Loss of one minibatch: a scalar tensor, logits of either side without noise, (n,), and more {name: scalar tensor}."""

@@ -85,6 +85,7 @@ class GaussianPolicy(TorchPolicy):
         return self.actor.act(state, self.deterministic, self.generator)
 
     def draw_action_t(self, state: torch.Tensor) -> torch.Tensor:
+        """Draw actions, (..., 12), for observations, (..., 37), on the policy's device."""
         return torch.from_numpy(self.draw_action(state.cpu().numpy())).to(self.device)
 
     def mean_t(self, state: torch.Tensor) -> torch.Tensor:
@@ -119,21 +120,27 @@ class GaussianPolicy(TorchPolicy):
         return stds if self.symmetry == "none" else 0.5 * (stds + stds[self._sides[2]])
 
     def distribution_t(self, state: torch.Tensor) -> Independent:
+        """Return the distribution of actions, (12,), for observations, (n, 37), as n independent Gaussians."""
         return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)
 
     def log_prob_t(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return the log densities, (n, 1), nats, of actions, (n, 12), for observations, (n, 37)."""
         return self.distribution_t(state).log_prob(action.to(self.device))[:, None]
 
     def entropy_t(self, state: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the differential entropy, nats, a scalar: it is the same in every state."""
         return entropy(self.log_std)
 
     def parameters(self) -> list[nn.Parameter]:
+        """Return what is learned: weights and biases of the layers in turn, then the log-stds, (12,)."""
         return [*self.network.parameters(), self.log_std]
 
     def get_weights(self) -> np.ndarray:
+        """Return all parameters as one flat numpy array."""
         return nn.utils.parameters_to_vector(self.parameters()).detach().cpu().numpy().copy()
 
     def set_weights(self, weights: np.ndarray) -> None:
+        """Set all parameters from a flat numpy array, and `sync`."""
         self.set_parameters(torch.tensor(weights, dtype=torch.float32, device=self.device))
         self.sync()
 

@@ -13,6 +13,8 @@ from qi_ext.robot import a1, mirror
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 
+__all__ = ["Features", "Transitions"]
+
 
 @dataclass(frozen=True)
 class Transitions:

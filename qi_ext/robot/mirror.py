@@ -8,6 +8,8 @@ import numpy as np
 
 from qi_ext.robot import a1
 
+__all__ = ["mirror_actions", "mirror_observations", "to_the_left", "to_the_right"]
+
 SINE = a1.GOAL.start + 1  # of the commanded direction, in the observation
 TOLERANCE = 1e-6  # because the sine of 180 degrees is 1e-16 in floating point
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "EpisodeSource": "episode_source",
     "ParallelCore": "parallel_core",
+    "QuadrupedDirectionVectorEnv": "vector_env",
     "Pool": "pool",
     "PoolSource": "pool_source",
     "RolloutSource": "source",

@@ -19,7 +19,7 @@ class Controller(Protocol):
         """Actions, (rows, 12), in units of 34 Nm, for observations, (rows, 37); only `envs`, indices of rows, count."""
 
 
-class PolicyController:
+class PolicyController(Controller):
     """Acts as `actor`, a `qi_ext.agents.acting.Actor`; the noise is each env's own."""
 
     def __init__(self, actor: Actor, deterministic: bool = False) -> None:
@@ -39,11 +39,11 @@ class PolicyController:
         return actions
 
 
-class ExpertController:
+class ExpertController(Controller):
     """Acts as the trot controller in closed loop, which reads the simulation's state. Whole episodes only."""
 
     def __init__(self) -> None:
-        self._trots = {}
+        self._trots: dict[int, Any] = {}
 
     def begin(self, block: Any, env: int) -> None:
         # Here, because scipy comes with that package, and the workers of a training run can do without.
@@ -61,7 +61,7 @@ class ExpertController:
         return actions
 
 
-class RandomController:
+class RandomController(Controller):
     """Uniform torques."""
 
     def begin(self, block: Any, env: int) -> None:

@@ -9,12 +9,14 @@ import numpy as np
 from qi_ext.robot import a1
 from qi_ext.sampling.controllers import Controller
 
+__all__ = ["DisturbedController", "TrainingDisturbances"]
+
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s
 HEAD_ON = 0.6  # rad, on either side of the direction that is against the motion
 
 
-class DisturbedController:
+class DisturbedController(Controller):
     """Acts as another controller does, and disturbs it. Whole episodes only.
 
     push: N, on the trunk, horizontal, for 0.1 s in each 1.25 s of an episode; its moment and direction are drawn.
@@ -27,7 +29,8 @@ class DisturbedController:
         self.controller = controller
         self.push = push
         self.noise = noise
-        self._pushes, self._time = {}, {}
+        self._pushes: dict[int, np.ndarray] = {}
+        self._time: dict[int, int] = {}
 
     def begin(self, block: Any, env: int) -> None:
         if self.push:
@@ -94,7 +97,7 @@ class TrainingDisturbances:
 UNDISTURBED = TrainingDisturbances()
 
 
-class TrainedController:
+class TrainedController(Controller):
     """Acts as another controller does, under `TrainingDisturbances`.
 
     Forces are part of the simulation's state, and random numbers are the env's own, so that the end of a batch changes nothing

@@ -21,6 +21,8 @@ from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.rollouts import EPISODE, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 
+__all__ = ["EpisodeSource"]
+
 _environments: dict[tuple, Any] = {}
 
 

@@ -7,6 +7,8 @@ import numpy as np
 
 from qi_ext.robot.frames import velocity_in_command_frame
 
+__all__ = ["EPISODE", "Rollouts", "WholeEpisodes"]
+
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 
 # An episode that ended: when in the fragment, in which env, and what it was.

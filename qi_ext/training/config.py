@@ -27,6 +27,8 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings
 from qi_ext.utils.words import did_you_mean, listed
 
+__all__ = ["Config", "make_config"]
+
 # The defaults of all other settings depend on these, and on the warm start.
 CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
 

@@ -13,6 +13,8 @@ from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import shown
 
+__all__ = ["Start", "find_start"]
+
 
 @dataclass
 class Start:

@@ -6,6 +6,7 @@ import signal
 import sys
 
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
+from qi_ext.utils.upstream import how_to_install
 from qi_ext.utils.words import did_you_mean
 
 
@@ -73,6 +74,12 @@ def run_command(program, main):
         sys.exit(main())
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        advice = how_to_install(error)
+        if not advice:
+            raise
+        print(f"{program}: {advice}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         if "out of memory" not in str(error) and not isinstance(error, SamplingError):

@@ -13,6 +13,8 @@ from pydantic_core import PydanticCustomError
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.words import did_you_mean, listed
 
+__all__ = ["LayerSizes", "Number", "Settings", "Whole", "option"]
+
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
     "value_error": "a number",
