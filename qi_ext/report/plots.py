@@ -7,6 +7,7 @@ from itertools import cycle
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from qi_ext.report.tables import totals
 from qi_ext.robot import a1
@@ -40,7 +41,7 @@ STYLE = {
     "ytick.color": INK,
 }
 
-# Title, [(column, label of its line)], and the range of the axis.
+# Title, [(column, label of its line)], and the range of the axis; None is that of the data.
 ACCURACIES = [("discriminator_accuracy_policy", "agent"), ("discriminator_accuracy_expert", "expert")]
 CURVES = (
     ("return of training episodes", [("return_mean", "")], (0, 1000)),
@@ -51,7 +52,7 @@ CURVES = (
     ("discriminator: entropy, nats", [("discriminator_entropy", "")], (0, 0.75)),
     ("reward that is trained on", [("reward", "mean"), ("reward_std", "deviation")], None),
     ("standard deviation of actions", [("std", "")], None),
-    ("critic: explained variance", [("explained_variance", "")], (-0.1, 1)),
+    ("critic: explained variance", [("explained_variance", "")], (None, 1)),
     ("policy step: kl, nats", [("kl", "")], None),
     ("policy step: share of the full one", [("line_search_step", "")], (-0.05, 1.05)),
 )
@@ -64,18 +65,23 @@ def learning_curves(groups):
     Returns a list of (title, SVG); curves without a number are left out. Groups have the `COLOURS` in order and no legend.
     """
     drawn = []
+    runs_drawn = [run for runs in groups.values() for run in runs]
+    unit, scale = _unit(max((run.curves["step"][-1] for run in runs_drawn if len(run.curves.get("step", ()))), default=0.0))
     for title, lines, limits in CURVES:
         with _drawing() as (figure, axes):
             for i, (runs, colour) in enumerate(zip(groups.values(), cycle(COLOURS), strict=False)):
                 for (column, name), style in zip(lines, LINES, strict=False):
                     curves = [run.curves for run in runs if column in run.curves]
-                    _band(axes, curves, column, colour, style, "" if i else name)
+                    _band(axes, curves, column, scale, colour, style, "" if i else name)
             if not axes.lines:
                 continue
             axes.set_title(title, loc="left")
-            axes.set_xlabel("million steps")
+            axes.set_xlabel(unit)
+            axes.set_xlim(left=0.0)
             if limits:
-                axes.set_ylim(limits)
+                axes.set_ylim(*limits)
+            if len(groups) == 1:
+                _mark_minutes(axes, runs_drawn, scale)
             if axes.get_legend_handles_labels()[0]:
                 axes.legend()
             drawn.append((title, _svg(figure)))
@@ -103,7 +109,9 @@ def polar(agent, expert):
                 axes.plot(angle, speed, markersize=6, color=colour, linestyle="none", **shown)
                 fastest = max(fastest, *speed)
         axes.set_ylim(0, 1.25 * fastest or 1.0)
+        axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.set_rlabel_position(22.5)
+        axes.tick_params(axis="x", pad=8.0)
         axes.set_title("mean velocity, m/s")
         axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
         return _svg(figure)
@@ -203,7 +211,31 @@ def _svg(figure):
     return svg[svg.index("<svg") :].replace(INK, "currentColor")
 
 
-def _band(axes, curves, column, colour, style, label):
+def _unit(n_steps):
+    """The unit of an axis of so many steps, in words, and its size."""
+    for unit, scale in (("million steps", 1e6), ("thousand steps", 1e3)):
+        if n_steps >= scale:
+            return unit, scale
+    return "steps", 1.0
+
+
+def _mark_minutes(axes, runs, scale):
+    """Mark the minutes of training (seconds of a short one) of the longest run along the top."""
+    curves = max((run.curves for run in runs if "minutes" in run.curves), key=lambda each: each["step"][-1], default=None)
+    if curves is None:
+        return
+    unit, seconds = ("min", 60.0) if curves["minutes"][-1] >= 2.0 else ("s", 1.0)
+    times = 60.0 / seconds * np.append(0.0, curves["minutes"])
+    marks = MaxNLocator(4, steps=[1, 2, 5, 10]).tick_values(0.0, times[-1])
+    marks = marks[(marks > 0.0) & (marks <= times[-1])]
+    top = axes.twiny()
+    top.set_xticks(np.interp(marks, times, np.append(0.0, curves["step"])) / scale, [f"{each:g} {unit}" for each in marks])
+    top.set_xlim(axes.get_xlim())
+    top.tick_params(length=2.0, labelsize=7)
+    top.grid(False)
+
+
+def _band(axes, curves, column, scale, colour, style, label):
     """Draw the mean over the seeds that have a number, at the steps of the longest, and from two on the standard deviation."""
     curves = [_known(each["step"], each[column]) for each in curves]
     curves = [each for each in curves if len(each[0])]
@@ -212,12 +244,12 @@ def _band(axes, curves, column, colour, style, label):
     steps = max((each[0] for each in curves), key=lambda each: each[-1])
     values = np.array([np.interp(steps, *each, left=np.nan, right=np.nan) for each in curves])
     mean = np.nanmean(values, axis=0)
-    axes.plot(steps / 1e6, mean, style, color=colour, label=label)
+    axes.plot(steps / scale, mean, style, color=colour, label=label)
     several = np.isfinite(values).sum(axis=0) > 1
     if several.any():
         deviation = np.nanstd(values[:, several], axis=0, ddof=1)
         low, high = mean[several] - deviation, mean[several] + deviation
-        axes.fill_between(steps[several] / 1e6, low, high, color=colour, alpha=0.2, linewidth=0)
+        axes.fill_between(steps[several] / scale, low, high, color=colour, alpha=0.2, linewidth=0)
 
 
 def _known(steps, values):

@@ -19,7 +19,8 @@ BACKENDS = ("egl", "osmesa")
 PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
 
 ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
-ARROW_ABOVE = 0.2  # m, over the middle of the trunk
+ARROW_ABOVE = 0.15  # m, over the middle of the trunk
+ARROW_WIDTH, ARROW_THICKNESS = 0.035, 0.018  # m, half of each; flat, so that it is an arrow from behind, too
 MODEL_HEIGHT = 0.43  # m, of the middle of the trunk where trunk_tz is 0
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
 TRUNK_HEIGHT = 0.25  # m, at which cameras look
@@ -66,7 +67,7 @@ class View:
     lookat: tuple[float, float, float]
     distance: float
     azimuth: float = 90.0
-    elevation: float = -25.0
+    elevation: float = -32.0
 
 
 class Renderer:
@@ -146,7 +147,8 @@ class Renderer:
         """Add an arrow above the robot, where nothing hides it; its length is the way commanded for one second."""
         ahead = command.features[:2]
         begin = position + (*(0.1 * ahead), MODEL_HEIGHT + ARROW_ABOVE)
-        self._add(mujoco.mjtGeom.mjGEOM_ARROW, (0.025, 0.025, command.speed), begin, ahead, ARROW_COLOUR)
+        size = (ARROW_WIDTH, ARROW_THICKNESS, 2.0 * command.speed)  # an arrow is half as long as that
+        self._add(mujoco.mjtGeom.mjGEOM_ARROW, size, begin, ahead, ARROW_COLOUR)
 
     def _add_trail(self, points):
         for begin, end in zip(points[:-1], points[1:], strict=True):

@@ -83,11 +83,15 @@ def read_run(path):
 def read_curves(path):
     """Read the columns of a progress.csv, {name: (n,)}, averaged over neighbouring updates to at most 200 rows.
 
-    Empty where there is no file, as for a run that is only cloned. Raises UserError where a value is not a number.
+    A column is added, minutes: of training, at the end of each row. Empty where there is no file, as for a run that is only
+    cloned. Raises UserError where a value is not a number.
     """
     table = read_progress(path)
     rows = neighbours(len(table.get("step", ())))
     thinned = {name: np.array([mean_of_known(values[row]) for row in rows]) for name, values in table.items()}
     if "step" in table:
         thinned["step"] = np.array([table["step"][row][-1] for row in rows])
+        if "steps_per_second" in table:
+            seconds = np.diff(table["step"], prepend=0.0) / table["steps_per_second"]
+            thinned["minutes"] = np.array([np.nancumsum(seconds)[row][-1] for row in rows]) / 60.0
     return thinned

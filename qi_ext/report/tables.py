@@ -5,11 +5,11 @@ from rich.text import Text
 
 NAMES = {"beside": "agent beside", "expert": "trot controller", "random": "random torques"}
 
-# Heading, with the unit on a line of its own; key in a result; format.
+# Heading, with the unit on a line of its own; key in a result; format, in which z prints no -0.000.
 GAIT_COLUMNS = (
-    ("along\nm/s", "velocity_error_along", "+.3f"),
-    ("across\nm/s", "velocity_error_across", "+.3f"),
-    ("yaw\ndeg/s", "yaw_drift", ".2f"),
+    ("along\nm/s", "velocity_error_along", "+z.3f"),
+    ("across\nm/s", "velocity_error_across", "+z.3f"),
+    ("yaw\ndeg/s", "yaw_drift", "z.2f"),
     ("energy\nJ/m", "energy_per_metre", ".0f"),
     ("torque limit", "torque_saturation", ".1%"),
     ("stride\nHz", "stride_frequency", ".2f"),

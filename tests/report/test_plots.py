@@ -5,6 +5,7 @@ import xml.etree.ElementTree as ElementTree
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from qi_ext.evaluation import RecordedEpisode
 from qi_ext.report import plots
@@ -67,6 +68,29 @@ def test_a_seed_that_has_just_begun_does_not_end_the_curve():
     ((_, alone),) = plots.learning_curves({"a": [curve()]})
     ((_, both),) = plots.learning_curves({"a": [curve(0.5, n=2), curve()]})
     np.testing.assert_allclose(drawn(both, plots.COLOURS[0])[-1], drawn(alone, plots.COLOURS[0])[-1], rtol=0.02)
+
+
+@pytest.mark.parametrize(("last", "unit"), [(500_000, "thousand steps"), (900, "steps"), (1_200_000, "million steps")])
+def test_steps_have_a_unit_that_their_number_asks_for(last, unit):
+    steps = np.linspace(0.0, last, 50)
+    ((_, svg),) = plots.learning_curves({"a": [SimpleNamespace(curves={"step": steps, "return_mean": steps})]})
+    assert unit in texts(svg)
+
+
+@pytest.mark.parametrize(("minutes", "marks"), [(10.0, {"5 min", "10 min"}), (0.5, {"10 s", "20 s", "30 s"})])
+def test_the_minutes_of_training_are_marked(minutes, marks):
+    run = curve()
+    run.curves["minutes"] = np.linspace(0.0, minutes, 50)
+    ((_, svg),) = plots.learning_curves({"a": [run]})
+    assert marks <= set(texts(svg))
+    ((_, both),) = plots.learning_curves({"a": [run], "b": [run]})  # which need not be as fast
+    assert not marks & set(texts(both))
+
+
+def test_a_critic_that_explains_less_than_nothing_is_drawn_whole():
+    run = SimpleNamespace(curves={"step": np.arange(1.0, 51.0), "explained_variance": np.linspace(-3.0, 0.9, 50)})
+    ((_, svg),) = plots.learning_curves({"a": [run]})
+    assert "−3" in texts(svg)
 
 
 def test_stances_are_drawn_as_bars():

@@ -95,3 +95,8 @@ def test_robustness_has_the_mean_the_lowest_direction_and_all_falls():
         ["undisturbed", "850.0 (800.0)", "0/8", "945.0 (940.0)", "0/8"],
         ["pushes of 60 N", "200.0 (100.0)", "6/8", "650.0 (600.0)", "0/8"],
     ]
+
+
+def test_there_is_no_minus_zero(compared):
+    compared["deterministic"] = result(900.0, 800.0, velocity_error_along=-1e-5, velocity_error_across=-1e-5, yaw_drift=-1e-4)
+    assert not [line for line in lines_of(gait_table(compared)) if "-0.00" in line]
