@@ -1,12 +1,12 @@
 """The command `qi-ext`."""
 
-import difflib
 import importlib
 import sys
 
 import qi_ext
 from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.words import did_you_mean
 
 COMMANDS = {
     "train": "train an agent by GAIL or VAIL, evaluate it, write its report",
@@ -42,9 +42,7 @@ def _help():
 
 
 def _unknown(name):
-    alike = difflib.get_close_matches(name, COMMANDS, 1)
-    hint = f"; did you mean {alike[0]}?" if alike else ""
-    raise UserError(f"{name}: no such command{hint}; qi-ext --help lists them")
+    raise UserError(f"{name}: no such command{did_you_mean(name, COMMANDS)}; qi-ext --help lists them")
 
 
 if __name__ == "__main__":

@@ -29,11 +29,17 @@ def run_experiment(start: Start, make_source: Callable[..., RolloutSource] = Poo
                 result |= _evaluated(training)
             training.directory.write_result(result)
             if "evaluation" in result:
-                make_console().print(table(result["evaluation"], training.demonstrations.source))
+                _show(result)
                 _write_report(training)
-    elif "evaluation" in result and not training.directory.report.exists():
-        _write_report(training)
+    elif "evaluation" in result:
+        _show(result)
+        if not training.directory.report.exists():
+            _write_report(training)
     return result | {"directory": str(training.directory.path)}
+
+
+def _show(result: dict) -> None:
+    make_console().print(table(result["evaluation"], result["demonstrations"]))
 
 
 def _evaluated(training: TrainingRun) -> dict:

@@ -13,6 +13,7 @@ from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
+from qi_ext.utils.words import require_choice
 
 FORMATS = ("qi_ext", "real", "perfect")
 
@@ -78,10 +79,8 @@ def main(arguments=None):
 
 
 def _check(options, output):
-    if options.task not in TASKS:
-        raise UserError(f"--task: unknown task {options.task!r}; choose one of {', '.join(TASKS)}")
-    if options.format not in FORMATS:
-        raise UserError(f"--format: unknown format {options.format!r}; choose one of {', '.join(FORMATS)}")
+    require_choice("--task", options.task, TASKS)
+    require_choice("--format", options.format, FORMATS)
     if not 1.0 <= options.seconds <= 3600.0:
         raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
     if options.seed < 0:

@@ -15,6 +15,7 @@ from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
+from qi_ext.utils.words import require_choice
 
 POOL_SETTINGS = {name: Sampling.model_fields[name] for name in ("n_workers", "pool", "scheduler")}
 
@@ -71,8 +72,7 @@ def _parse(arguments):
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if options.env not in ("ours", "stock"):
-        raise UserError(f"--env: must be ours or stock, not {options.env!r}")
+    require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]
     if options.env == "stock" and asked:

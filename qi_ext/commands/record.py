@@ -17,6 +17,7 @@ from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
+from qi_ext.utils.words import require_choice
 
 SUFFIXES = (".mp4", ".webm", ".png")
 
@@ -75,8 +76,7 @@ def _check(options):
         raise UserError(f"--seconds: must be above 0, not {options.seconds:g}")
     if options.seed is not None and options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if options.task not in TASKS:
-        raise UserError(f"--task: must be {' or '.join(TASKS)}, not {options.task!r}")
+    require_choice("--task", options.task, TASKS)
     if options.output:
         if Path(options.output).suffix not in SUFFIXES:
             raise UserError(f"--output: {options.output} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
@@ -92,13 +92,20 @@ def _film(agents, environment, commands, seed, options):
 
     backend = rendering_backend()
     first = agents[0]
+    shown = max(1, round(options.seconds / a1.CONTROL_DT))
     with (
         closing(first.source(environment)) as source,
         Display("walking", len(agents) * len(commands), "episodes") as display,
     ):
         recorded = [
             record_episodes(
-                source, agent.controller(not options.stochastic), commands, seed, first.step, progress=display.advance
+                source,
+                agent.controller(not options.stochastic),
+                commands,
+                seed,
+                first.step,
+                progress=display.advance,
+                n_steps=shown,
             )
             for agent in agents
         ]
@@ -109,15 +116,16 @@ def _film(agents, environment, commands, seed, options):
         layout = beside([episodes[0] for episodes in recorded], labels)
     else:
         layout = one(recorded[0][0], labels[0])
-    n_steps = min(layout.n_steps, max(1, round(options.seconds / a1.CONTROL_DT)))
+    n_steps = min(layout.n_steps, shown)
     if options.output.endswith(".png"):
         write_picture(options.output, environment.model, layout, n_steps - 1)
     else:
         with Display(f"drawing ({backend})", n_steps, "steps") as display:
             write_video(options.output, environment.model, layout, n_steps, display.advance)
-    say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}")
+    program = "an image viewer" if options.output.endswith(".png") else "a video player or a browser"
+    say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}; open it in {program}")
     for agent, episodes in zip(agents, recorded, strict=True):
         title = f"{agent.title}, " if len(agents) > 1 else ""
         for episode in episodes:
-            fell = ", fell" if episode.fell else ""
+            fell = ", fell" if episode.fell else f" in {n_steps * a1.CONTROL_DT:g} s" if episode.cut else ""
             say(f"  {title}{episode.command.direction_deg:g} degrees: return {episode.episode_return:.0f}{fell}")

@@ -14,8 +14,10 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
+
 from qi_ext.training.arguments import parse_config
-from qi_ext.training.config import all_options
+from qi_ext.training.config import all_options, make_config
 from qi_ext.training.resume import find_start
 from qi_ext.utils.programs import command, program
 from qi_ext.utils.settings import plain_type
@@ -47,6 +49,11 @@ experiment.__signature__ = inspect.Signature(
 def main(arguments=None):
     """Parse and run. Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C, 143 SIGTERM (both after saving)."""
     settings = parse_config(program("train"), __doc__, arguments)
+    if settings.pop("print_config", False):
+        resume = settings.pop("resume")
+        config = make_config(**settings) if resume in ("", "auto") else find_start(settings, resume).config
+        print(yaml.safe_dump(config.settings(), sort_keys=False), end="")
+        return
     result = experiment(**settings)
     directory = Path(result["directory"])
     python, folder, agent = (shlex.quote(str(path)) for path in (sys.executable, directory, directory / "agent.safetensors"))

@@ -72,3 +72,21 @@ class RandomController(Controller):
         for env in envs:
             actions[env] = block.generators[env].uniform(-1.0, 1.0, a1.N_ACTIONS)
         return actions
+
+
+class CutShort:
+    """Acts as another controller, and ends each episode after `n_steps` steps, as if by its time limit."""
+
+    def __init__(self, controller: Controller, n_steps: int) -> None:
+        self._controller, self._n_steps = controller, n_steps
+        self._done: dict[int, int] = {}
+
+    def begin(self, block: Any, env: int) -> None:
+        self._done[env] = 0
+        self._controller.begin(block, env)
+
+    def actions(self, block: Any, observations: np.ndarray, envs: Sequence[int]) -> np.ndarray:
+        for env in envs:
+            self._done[env] += 1
+            block.cut[env] = self._done[env] >= self._n_steps
+        return self._controller.actions(block, observations, envs)

@@ -25,6 +25,7 @@ from qi_ext.training.settings import (
 )
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings
+from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["Config", "make_config"]
 
@@ -81,7 +82,7 @@ def config_groups(task: str, algorithm: str, backend: str) -> dict[str, type[Set
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
     if algorithm not in known:
         where = f" with --backend {backend}" if backend != "native" else ""
-        raise UserError(f"--algorithm: must be {' or '.join(known)}{where}, not {algorithm!r}")
+        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {algorithm!r}{did_you_mean(algorithm, known)}")
     own = ALGORITHMS[algorithm].settings
     return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 
@@ -109,7 +110,7 @@ def require_options(names: Iterable[str], task: str = "simple", algorithm: str =
         if name in all_options():
             choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
             raise UserError(f"--{name}: no such option for {choice}; see --help {choice}")
-        raise UserError(f"--{name}: no such option; see --help")
+        raise UserError(f"--{name}: no such option{did_you_mean(f'--{name}', (f'--{each}' for each in known))}; see --help")
 
 
 def make_config(task: str = "simple", algorithm: str = "gail", backend: str = "native", **settings: Any) -> Config:
@@ -123,7 +124,8 @@ def make_config(task: str = "simple", algorithm: str = "gail", backend: str = "n
     warm = WarmStart(warm_start=given.get("warm_start", 0)).warm_start > 0
     values = preset(task, algorithm, backend, warm) | given | {"task": task, "algorithm": algorithm, "backend": backend}
     if not values.get("results_dir"):
-        values["results_dir"] = f"runs/{task}-{algorithm}" + (f"-{backend}" if backend != "native" else "")
+        parts = [task, algorithm] + [backend] * (backend != "native") + ["warm"] * warm
+        values["results_dir"] = f"runs/{'-'.join(parts)}"
     groups: dict[str, Any] = {
         group: model(**{name: values[name] for name in model.model_fields if name in values})
         for group, model in config_groups(task, algorithm, backend).items()

@@ -111,7 +111,10 @@ class TrainingRun:
         result = self.directory.read_result() if self._resumed and self.is_over() else None
         if result is not None:
             self.source.close()
-            say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
+            say(
+                f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes goes on with it, another "
+                "--seed trains another (make train: STEPS=, SEED=)"
+            )
         return result
 
     def train(self):

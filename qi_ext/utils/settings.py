@@ -1,7 +1,8 @@
 """Groups of settings: pydantic models that also take numbers as text, and whose complaints are one line about one option."""
 
 import contextlib
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_origin
 
@@ -10,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["LayerSizes", "Number", "Settings", "Whole", "option"]
 
@@ -70,15 +72,10 @@ def one_of(registry: Mapping[str, Any]) -> AfterValidator:
 
     def check(name: str) -> str:
         if name not in registry:
-            raise PydanticCustomError("literal_error", "unknown", {"expected": _listed(registry)})
+            raise PydanticCustomError("literal_error", "unknown", {"expected": listed(registry)})
         return name
 
     return AfterValidator(check)
-
-
-def _listed(names: Iterable[str]) -> str:
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
 
 
 def option(default: Any, description: str, at_least: float | None = None, at_most: float | None = None) -> Any:
@@ -93,7 +90,9 @@ def one_line(error: ValidationError) -> str:
     # Where a value may be of several types, each has an error of its own.
     alternatives = [first, *(other for other in others if other["loc"][0] == name and isinstance(other["loc"][-1], str))]
     must_be = (MUST_BE[each["type"]].format(**each.get("ctx", {})).replace("'", "") for each in alternatives)
-    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}"
+    expected = [each["ctx"]["expected"] for each in alternatives if each["type"] == "literal_error"]
+    choices = re.split(", | or ", expected[0].replace("'", "")) if expected else []
+    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}{did_you_mean(first['input'], choices)}"
 
 
 def shown(value: Any) -> str:

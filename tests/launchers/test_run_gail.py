@@ -261,3 +261,11 @@ def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher)
         assert parameter.annotation in (str, int, float, bool, list), name
         assert parameter.default is not inspect.Parameter.empty, name
         assert parameter.kind == inspect.Parameter.KEYWORD_ONLY, name
+
+
+def test_print_config_prints_what_config_yaml_would_hold(launcher, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    launcher["main"](["--task", "hard", "--gamma", "0.9", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed == make_config("hard", gamma=0.9).settings()
+    assert not list(tmp_path.iterdir())
