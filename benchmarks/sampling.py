@@ -1,6 +1,7 @@
 """Steps per second of the pool beside bare physics, the stock ways to sample, and itself with one worker; one run.
 
     python benchmarks/sampling.py --json FILE --workers 2
+    python benchmarks/sampling.py --json FILE --vector     # the vector environment beside Gymnasium's and SB3's, instead
 
 All walk: a policy cloned from the demonstrations acts, and bare physics replays what it did. Prints a table, medians over
 rounds of each round's ratio, and writes the medians as one flat JSON object. benchmarks/README.md says how to read it.
@@ -32,22 +33,38 @@ MEASURES = {
     "share_physics": Measure("time: physics", "{:.1%}"),
     "share_transport": Measure("time: transport and waiting", "{:.1%}"),
 }
+VECTOR_MEASURES = {
+    "vector_env_own_async": Measure("vector env / AsyncVectorEnv", "{:.2f}", 2.0),
+    "vector_env_own_subproc": Measure("vector env / SubprocVecEnv", "{:.2f}", 1.0),
+    "vector_env_own_async_processor": Measure("the same by processor time, AsyncVectorEnv", "{:.2f}"),
+    "vector_env_own_subproc_processor": Measure("the same by processor time, SubprocVecEnv", "{:.2f}"),
+    "vector_env_steps_per_second": Measure("vector env, steps/s", "{:.0f}"),
+    "own_async_steps_per_second": Measure("AsyncVectorEnv, steps/s", "{:.0f}"),
+    "own_subproc_steps_per_second": Measure("SubprocVecEnv, steps/s", "{:.0f}"),
+}
 
 
 def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
     parser = make_parser("sampling.py", __doc__, ROUNDS)
     parser.add_argument("--workers", type=str, default="2", help="processes, or auto: all available [2]", metavar="N")
+    parser.add_argument("--vector", action="store_true", help="only the vector environments, of our own environment, 32 envs")
     options = parse(parser, arguments, ROUNDS)
     n_workers = _workers(options.workers)
 
     # Here, because every process of every contender imports this file, and few need torch.
-    from sampling_rounds import measure
+    if options.vector:
+        from vector_contenders import measure
+    else:
+        from sampling_rounds import measure
 
     values, walks = measure(n_workers, options.rounds, options.quick)
     print(f"{n_workers} workers, {options.rounds} rounds, on {machine(PACKAGES)}")
     # Targets are for 32 envs, with 2 workers.
-    print_table(MEASURES, values, COLUMNS, judged=n_workers == 2)
+    if options.vector:
+        print_table(VECTOR_MEASURES, values, {"32 envs": ""}, judged=n_workers == 2)
+    else:
+        print_table(MEASURES, values, COLUMNS, judged=n_workers == 2)
     print()
     for name, walk in walks.items():
         reward = walk.reward / walk.steps

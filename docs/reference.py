@@ -52,7 +52,7 @@ def signature(member, name):
 
 def entry(member, path):
     """Return the section of a class or function that is imported as `path`."""
-    lines = [f"### {member.name}", "", "```python", signature(member, path), "```", "", documentation(member)]
+    lines = [f"### {member.name}", "", "```text", signature(member, path), "```", "", documentation(member)]
     if member.is_class:
         constructor = member.members.get("__init__")
         if constructor and constructor.docstring:
@@ -79,7 +79,7 @@ def page():
         constants = [member for member in members if member.is_attribute]
         if constants:
             source = "\n".join(constant.source for constant in constants)
-            parts.append(f"```python\n# {module.path}\n{source}\n```\n")
+            parts.append(f"```text\n# {module.path}\n{source}\n```\n")
         parts += [entry(member, imported.get(member.path, member.path)) for member in members if not member.is_attribute]
     return "\n".join(parts)
 

@@ -1,0 +1,129 @@
+"""Ways to step many of our own environments: our vector environment, Gymnasium's AsyncVectorEnv, SB3's SubprocVecEnv."""
+
+import multiprocessing
+import time
+from contextlib import ExitStack, closing
+
+import gymnasium
+import psutil
+from gymnasium.vector import AutoresetMode
+from stock_contenders import Walk
+from tables import say, take_rounds
+from threadpoolctl import threadpool_limits
+
+import qi_ext
+
+NAME = "qi_ext.tasks:QuadrupedDirection-v0"
+N_ENVS = 32
+SEED = 0
+
+
+def single():
+    """One environment; called in a process of each env."""
+    import gymnasium
+
+    return gymnasium.make(NAME, task="hard", disable_env_checker=True)
+
+
+class Vector:
+    """A vector environment of Gymnasium's, ours or another, in which the shipped agent walks."""
+
+    def __init__(self, environments):
+        self.environments = environments
+        self._agent = qi_ext.load_agent("pretrained/hard")
+        self.observations = self._reset()
+
+    def _reset(self):
+        return self.environments.reset(seed=SEED)[0]
+
+    def _step(self, actions):
+        observations, rewards, terminated, _, _ = self.environments.step(actions)
+        return observations, rewards, terminated
+
+    def walk(self, n_steps):
+        """Step each env `n_steps` times; returns a `Walk`."""
+        falls, reward = 0, 0.0
+        begin = time.perf_counter()
+        for _ in range(n_steps):
+            self.observations, rewards, fallen = self._step(self._agent.act(self.observations))
+            falls += int(fallen.sum())
+            reward += float(rewards.sum())
+        return Walk(n_steps * N_ENVS, time.perf_counter() - begin, falls, reward)
+
+    def close(self):
+        self.environments.close()
+
+
+class StableBaselines(Vector):
+    """SB3's `SubprocVecEnv`, whose ends are all counted as falls."""
+
+    def _reset(self):
+        self.environments.seed(SEED)
+        return self.environments.reset()
+
+    def _step(self, actions):
+        return self.environments.step(actions)[:3]
+
+
+def makers(n_workers):
+    """{name: function that makes the contender}; SubprocVecEnv only where stable-baselines3 is installed."""
+    made = {
+        "vector env": lambda: Vector(
+            gymnasium.make_vec(NAME, N_ENVS, task="hard", n_workers=n_workers, autoreset_mode=AutoresetMode.SAME_STEP)
+        ),
+        "AsyncVectorEnv": lambda: Vector(
+            gymnasium.vector.AsyncVectorEnv([single] * N_ENVS, context="forkserver", autoreset_mode=AutoresetMode.SAME_STEP)
+        ),
+    }
+    try:
+        from stable_baselines3.common.vec_env import SubprocVecEnv
+    except ImportError:
+        say("stable-baselines3 is not installed, so SubprocVecEnv is left out")
+    else:
+        made["SubprocVecEnv"] = lambda: StableBaselines(SubprocVecEnv([single] * N_ENVS, start_method="forkserver"))
+    return made
+
+
+def measure(n_workers, rounds, quick):
+    """Run the rounds. Returns {name: [value of each round]} and {contender: a `Walk` of all rounds}."""
+    # 64 processes would each import for seconds, and hold its own copy of what they import.
+    multiprocessing.set_forkserver_preload(["qi_ext.tasks.gymnasium_env", "qi_ext.demonstrations.trot", __name__])
+    n_steps = 4 if quick else 60
+    with ExitStack() as stack:
+        # The agent acts between the steps of all; more threads would wait for a processor that the envs have.
+        stack.enter_context(threadpool_limits(1, user_api="blas"))
+        say("starting processes: one for each of 32 envs, but for ours")
+        contenders = {name: stack.enter_context(closing(make())) for name, make in makers(n_workers).items()}
+        for contender in contenders.values():
+            contender.walk(2)
+        walks = {name: [] for name in contenders}
+
+        def take_round():
+            taken, busy = {}, {}
+            for name, contender in contenders.items():
+                before = _processor_seconds()
+                taken[name] = contender.walk(n_steps)
+                busy[name] = _processor_seconds() - before
+                walks[name].append(taken[name])
+            ours = taken["vector env"].rate
+            values = {"vector_env_steps_per_second": ours}
+            for name, key in (("AsyncVectorEnv", "own_async"), ("SubprocVecEnv", "own_subproc")):
+                if name in taken:
+                    values |= {
+                        f"vector_env_{key}": ours / taken[name].rate,
+                        f"vector_env_{key}_processor": busy[name] / busy["vector env"],
+                        f"{key}_steps_per_second": taken[name].rate,
+                    }
+            return values
+
+        values = take_rounds(rounds, take_round)
+    fields = ("steps", "seconds", "falls", "reward")
+    return values, {
+        name: Walk(*(sum(getattr(walk, field) for walk in parts) for field in fields)) for name, parts in walks.items()
+    }
+
+
+def _processor_seconds():
+    """Seconds of processor time of this process and all below it; those that are idle add nothing to a difference."""
+    this = psutil.Process()
+    return sum(sum(process.cpu_times()[:2]) for process in (this, *this.children(recursive=True)))
