@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Collection
 
+__all__ = ["SamplingError", "Terminated", "UserError"]
+
 
 class UserError(Exception):
     """Bad input. The message is one line that says what, where and what to do; launchers print it and exit with code 2."""
