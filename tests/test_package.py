@@ -62,15 +62,9 @@ def test_an_sdist_has_what_a_checkout_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = files(
-        [
-            *MODULES,
-            *DATA,
-            *(ROOT / "launchers").rglob("*.py"),
-            *(ROOT / "tests").rglob("*.py"),
-            *(ROOT / "results").rglob("*.*"),
-        ]
-    )
+    folders = ("benchmarks", "docs", "examples", "launchers", "results", "tests")
+    others = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if "__pycache__" not in path.parts]
+    needed = files([*MODULES, *DATA, *(path for path in others if path.is_file())])
     assert needed | {"Makefile", "install.sh", "requirements.txt", "README.md", "LICENSE", "patches/README.md"} <= names
 
 
