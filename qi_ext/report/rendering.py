@@ -45,8 +45,8 @@ def rendering_backend():
             return name
         reasons.append(f"{name}: {(probe.stderr.strip().splitlines() or ['no reason given'])[-1]}")
     raise UserError(
-        f"rendering: nothing here draws without a screen ({'; '.join(reasons)}); on Debian or Ubuntu `make setup-video` "
-        "installs what it needs (libegl1 libgl1-mesa-dri)"
+        f"rendering: nothing here draws without a screen ({'; '.join(reasons)}); on Debian or Ubuntu `make setup-video`, or "
+        "`sudo apt-get install libegl1 libgl1-mesa-dri`, installs what it needs"
     )
 
 
