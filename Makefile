@@ -22,11 +22,12 @@ COVERAGE ?= 88
 # Two files at a time: most tests use one processor.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup setup-video train test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
+.PHONY: help setup setup-video train watch test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
-	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; RESULTS_DIR/SEED must be empty or not there"
+	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; run again, it goes on, or starts beside other settings"
+	@echo "make watch       install, film the published agent as it walks in 8 directions: walk.mp4, in a minute; once make setup-video"
 	@echo "make test        install, lint, run the fast tests"
 	@echo "make test-all    install, run what make test leaves out, but experiments and GPUs; what is not installed is skipped"
 	@echo "make test-slow   install, run the experiments (minutes each)"
@@ -58,12 +59,17 @@ setup-video:
 
 train: setup
 	$(BIN)/python launchers/run_gail.py --task $(TASK) --algorithm $(ALGORITHM) --seed $(SEED) --warm_start $(WARM_START) \
-		$(if $(STEPS),--n_steps $(STEPS)) --demonstrations "$(DEMONSTRATIONS)" --results_dir "$(RESULTS_DIR)"
+		$(if $(STEPS),--n_steps $(STEPS)) --demonstrations "$(DEMONSTRATIONS)" --results_dir "$(RESULTS_DIR)" --resume auto
+
+# One episode of each direction, by the agent that comes with the package; needs no training.
+watch: setup
+	$(BIN)/python launchers/record.py --agent pretrained/hard --grid --seconds 8 --output walk.mp4
 
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/mypy
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -1,98 +1,10 @@
 """Record the trot expert in every direction of a task, write the demonstrations, and print a table of their figures.
 
-    python launchers/make_demonstrations.py --task hard --seconds 20 --seed 0 --output FILE
-
-Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
-torque noise, the undisturbed action being the label). The same options make the same file.
+The same as `qi-ext demonstrations`; `qi_ext/commands/demonstrations.py` says what it does.
 """
 
-from pathlib import Path
-
-from qi_ext.tasks.directions import TASKS, task_commands
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import require_output
-
-FORMATS = ("qi_ext", "real", "perfect")
-
-
-def main(arguments=None):
-    """Parse, record, write. Raises UserError for the user's mistakes, before anything is recorded."""
-    parser = Parser("make_demonstrations.py", __doc__)
-    for name, kind, default, text in (
-        ("task", str, "hard", "simple (walk along +x) or hard (8 directions)"),
-        ("seconds", float, 20.0, "motion per direction, s"),
-        ("seed", int, 0, "seed of phases, starts, pushes and noise"),
-        ("n_directions", int, 8, "directions of the hard task"),
-        ("speed", float, 0.5, "commanded speed, m/s"),
-        ("format", str, "qi_ext", "qi_ext (ours), or for stock loco-mujoco real (500 Hz) or perfect (100 Hz, with actions)"),
-    ):
-        parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
-    parser.add_argument("--output", type=str, required=True, help="the npz to write", metavar="FILE")
-    options = parser.parse_args(arguments)
-    output = Path(options.output)
-    _check(options, output)
-
-    from rich.table import Table
-
-    from qi_ext.demonstrations import formats, recording
-    from qi_ext.robot import a1
-    from qi_ext.tasks import QuadrupedDirection
-    from qi_ext.utils.display import Display
-
-    environment = QuadrupedDirection(
-        options.task, n_directions=options.n_directions, speed=options.speed, demonstrations=None, seed=0
-    )
-    kinds, rows = recording.segment_plan(options.seconds)
-    with Display("recording", len(kinds) * len(environment.commands), "segments") as display:
-        demonstrations, falls = recording.record(
-            environment, options.seconds, options.seed, lambda done, total: display.update(done)
-        )
-    made_by = "python launchers/make_demonstrations.py"
-    made_by += f" --task {options.task} --seconds {options.seconds:g} --seed {options.seed}"
-    if (options.n_directions, options.speed) != (8, 0.5):
-        made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
-    if options.format == "qi_ext":
-        formats.write(output, demonstrations, made_by)
-    elif options.format == "real":
-        formats.write_loco_mujoco_real(output, demonstrations)
-    else:
-        formats.write_loco_mujoco_perfect(output, demonstrations)
-
-    table = Table(title=f"nominal segments, of {len(kinds)} segments of {rows * a1.CONTROL_DT:g} s in each direction")
-    for heading in ("direction", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
-        table.add_column(heading, justify="right")
-    for row in recording.summary(demonstrations):
-        table.add_row(
-            f"{row['direction_deg']:g}",
-            f"{row['speed']:.4f} m/s",
-            f"{row['reward']:.4f}",
-            *(f"{row[name]:.3f} rad" for name in ("roll", "pitch", "yaw")),
-            f"{100 * row['saturation']:.1f} %",
-            str(falls[row["direction_deg"]]),
-        )
-    display.console.print(table)
-    display.say("falls: segments that ended in a fall and were recorded anew")
-    display.say(f"{len(demonstrations.states):,} states of the synthetic trot expert written to {output}")
-
-
-def _check(options, output):
-    if options.task not in TASKS:
-        raise UserError(f"--task: unknown task {options.task!r}; choose one of {', '.join(TASKS)}")
-    if options.format not in FORMATS:
-        raise UserError(f"--format: unknown format {options.format!r}; choose one of {', '.join(FORMATS)}")
-    if not 1.0 <= options.seconds <= 3600.0:
-        raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
-    if options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if not 0.0 < options.speed <= 0.7:
-        raise UserError(f"--speed: the trot expert walks at up to 0.7 m/s, not at {options.speed:g}")
-    try:
-        task_commands(options.task, options.n_directions, options.speed)
-    except ValueError as error:
-        raise UserError(f"--{error}") from None
-    require_output(output, "--output")
-
+from qi_ext.commands.demonstrations import main
+from qi_ext.utils.command_line import run_command
 
 if __name__ == "__main__":
     run_command("make_demonstrations.py", main)

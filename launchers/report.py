@@ -1,40 +1,10 @@
 """Write a report of one run, or of several, as one HTML page that needs nothing else.
 
-    python launchers/report.py runs/hard-gail/0 --output report.html
-
-shows learning curves, how the agent walks beside the trot controller, and films of both. Runs that differ only in their seed
-are drawn together. --robustness adds pushes, action noise and other commands.
+The same as `qi-ext report`; `qi_ext/commands/report.py` says what it does.
 """
 
-from qi_ext.utils.command_line import Parser, run_command
-from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import require_output
-
-
-def main(arguments=None):
-    """Parse, run the episodes, draw, write. Returns None; raises UserError for the user's mistakes."""
-    parser = Parser("report.py", __doc__)
-    parser.add_argument("runs", type=str, nargs="*", help="run directories, RESULTS_DIR/SEED", metavar="RUN_DIR")
-    parser.add_argument("--output", type=str, default="report.html", help="the page [report.html]", metavar="FILE")
-    text = "episodes per direction, where a run has no evaluation of its own, and of --robustness [4]"
-    parser.add_argument("--episodes", type=int, default=4, help=text, metavar="X")
-    starts = "where episodes start: trot, loco-mujoco, or an npz [each agent's own]"
-    parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
-    text = "also show pushes, action noise and other commands"
-    parser.add_argument("--robustness", action="store_true", help=text)
-    options = parser.parse_args(arguments)
-    if not options.runs:
-        raise UserError("RUN_DIR: name one or more run directories, such as runs/hard-gail/0")
-    if options.episodes < 1:
-        raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
-    require_output(options.output, "--output")
-
-    from qi_ext.report.page import write_report
-    from qi_ext.utils.display import say
-
-    size = write_report(options.runs, options.output, options.episodes, options.robustness, options.demonstrations)
-    say(f"{options.output}: {size / 1e6:.1f} MB; open it in a browser")
-
+from qi_ext.commands.report import main
+from qi_ext.utils.command_line import run_command
 
 if __name__ == "__main__":
     run_command("report.py", main)

@@ -35,7 +35,7 @@ class Patch:
     default: bool = True
 
     @property
-    def full_name(self):
+    def full_name(self) -> str:
         return f"{self.library}/{self.name}"
 
 

@@ -3,13 +3,16 @@
 import difflib
 import importlib
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from patches.library import Edits, Patch
+from patches.library import Edits, Library, Patch
+
+__all__ = ["State", "applied", "apply", "libraries", "revert", "set_applied"]
 
 MODULES = ("mushroom_rl", "imitation_lib", "loco_mujoco", "experiment_launcher")  # in the order of installation
 
-_installed = {}  # {full name: Edits}, in the order of installation
+_installed: dict[str, Edits] = {}  # by full name, in the order of installation
 
 
 @dataclass(frozen=True)
@@ -20,16 +23,16 @@ class State:
     version: str | None
     state: str
 
-    def __repr__(self):
+    def __repr__(self) -> str:
         return f"{self.patch.full_name}: {self.state}"
 
 
-def libraries():
+def libraries() -> dict[str, Library]:
     """All `Library` objects, {name: Library}. Imports none of the libraries."""
     return {name: importlib.import_module(f"patches.{name}").LIBRARY for name in MODULES}
 
 
-def states(*names):
+def states(*names: str) -> list[State]:
     """The `State` of every patch of these libraries, of all where none is named."""
     result = []
     for library in _chosen(names):
@@ -47,7 +50,7 @@ def states(*names):
     return result
 
 
-def apply(*names, only=None, exclude=()):
+def apply(*names: str, only: str | Iterable[str] | None = None, exclude: str | Iterable[str] = ()) -> list[State]:
     """Apply the patches of these libraries, of all that are installed where none is named; returns the `State` of each.
 
     only: names of patches ("cg-aliasing" or "mushroom_rl/cg-aliasing") to apply in place of all that are on by default; patches
@@ -72,18 +75,18 @@ def apply(*names, only=None, exclude=()):
     return states(*names)
 
 
-def revert(*names):
+def revert(*names: str) -> None:
     """Take back the patches of these libraries, of all where none is named; the libraries are then as they were."""
     gone = {library.name for library in _chosen(names)}
     set_applied({name for name in _installed if name.split("/")[0] not in gone})
 
 
-def applied():
+def applied() -> tuple[str, ...]:
     """Full names of the patches that are applied, sorted; `set_applied` applies the same in another process."""
     return tuple(sorted(_installed))
 
 
-def set_applied(full_names):
+def set_applied(full_names: Iterable[str]) -> None:
     """Apply exactly these patches, in the registry's order, and take back all others.
 
     Raises ValueError for unknown names, and the error of a patch that cannot be installed; then nothing has changed.
@@ -102,7 +105,7 @@ def set_applied(full_names):
         raise
 
 
-def _install(wanted):
+def _install(wanted: list[Patch]) -> None:
     """Install exactly these patches in this order. Those installed already stay as far as the order is the same."""
     names = [patch.full_name for patch in wanted]
     while list(_installed) != names[: len(_installed)]:
@@ -117,16 +120,16 @@ def _install(wanted):
         _installed[patch.full_name] = edits
 
 
-def _chosen(names):
+def _chosen(names: tuple[str, ...]) -> list[Library]:
     known = libraries()
     for name in names:
         if not isinstance(name, str) or name.replace("-", "_") not in known:
             raise ValueError(f"patches: unknown library {name!r}; name any of {', '.join(known)}, one by one")
-    names = [name.replace("-", "_") for name in names]
-    return [library for name, library in known.items() if not names or name in names]
+    chosen = [name.replace("-", "_") for name in names]
+    return [library for name, library in known.items() if not chosen or name in chosen]
 
 
-def _named(found, given):
+def _named(found: list[State], given: str | Iterable[str]) -> set[str]:
     """Full names of the patches whose names are given, in full or in short."""
     if isinstance(given, str):
         given = [given]

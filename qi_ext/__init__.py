@@ -10,5 +10,5 @@ from qi_ext.agents.acting import load_agent
 # mushroom-rl starts its window library on import, which complains on every machine without a screen.
 warnings.filterwarnings("ignore", message=".*DISPLAY environment variable is missing", module="glfw")
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["load_agent", "__version__"]

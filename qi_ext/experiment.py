@@ -1,17 +1,20 @@
 """One experiment: train, evaluate, report."""
 
 import time
+from collections.abc import Callable
 from contextlib import closing, nullcontext
 
 from qi_ext.evaluation import evaluate_agent
 from qi_ext.report.tables import table
 from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.sampling.source import RolloutSource
+from qi_ext.training.resume import Start
 from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import Terminated
 
 
-def run_experiment(start, make_source=PoolSource):
+def run_experiment(start: Start, make_source: Callable[..., RolloutSource] = PoolSource) -> dict:
     """Train a run, evaluate its agent and write its report, as far as that is not done; return the content of result.json.
 
     start: from `training.resume.find_start`. make_source: as `TrainingRun` takes it. Raises UserError for what cannot be run,
@@ -26,14 +29,20 @@ def run_experiment(start, make_source=PoolSource):
                 result |= _evaluated(training)
             training.directory.write_result(result)
             if "evaluation" in result:
-                make_console().print(table(result["evaluation"], training.demonstrations.source))
+                _show(result)
                 _write_report(training)
-    elif "evaluation" in result and not training.directory.report.exists():
-        _write_report(training)
+    elif "evaluation" in result:
+        _show(result)
+        if not training.directory.report.exists():
+            _write_report(training)
     return result | {"directory": str(training.directory.path)}
 
 
-def _evaluated(training):
+def _show(result: dict) -> None:
+    make_console().print(table(result["evaluation"], result["demonstrations"]))
+
+
+def _evaluated(training: TrainingRun) -> dict:
     """Evaluate the trained agent; return the evaluation and its seconds, as result.json has them."""
     began = time.monotonic()
     config, actor = training.config, training.learner.policy.actor
@@ -53,7 +62,7 @@ def _evaluated(training):
     return {"evaluation": evaluation, "evaluation_seconds": seconds}
 
 
-def _write_report(training):
+def _write_report(training: TrainingRun) -> None:
     """Write the page. The run is finished without it, so that a fault is only reported."""
     from qi_ext.report.page import write_report  # matplotlib, which takes a second
 

@@ -57,7 +57,7 @@ def _blow_up():
 @LIBRARY.patch(
     "blow-up-aborts",
     target="mushroom_rl.environments.mujoco:MuJoCo",
-    sees="with MuJoCo 4.0, a simulation that blows up aborts the process, because the library raises inside of MuJoCo's warning",
+    sees="with MuJoCo 4.0, a simulation that blows up aborts the process, because the library raises inside MuJoCo's callback",
     remedy="the same RuntimeError is raised once MuJoCo's step is over",
     probe=_probe_abort,
 )

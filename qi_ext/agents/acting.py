@@ -1,15 +1,19 @@
 """A trained agent that acts: the policy's forward pass in numpy, read from a small safe file."""
 
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+
+__all__ = ["PRETRAINED", "Actor", "load_agent", "save_agent"]
 
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
@@ -26,14 +30,14 @@ class Actor:
 
     def __init__(
         self,
-        layers,
-        observation_mean,
-        observation_inverse_std,
-        log_std,
-        metadata=None,
-        symmetry="none",
-        activation="relu",
-    ):
+        layers: Sequence[tuple[np.ndarray, np.ndarray]],
+        observation_mean: np.ndarray,
+        observation_inverse_std: np.ndarray,
+        log_std: np.ndarray,
+        metadata: Mapping[str, str] | None = None,
+        symmetry: str = "none",
+        activation: str = "relu",
+    ) -> None:
         """layers: [(weight (out, in), bias (out,)), ...]. Statistics of observations, (n,). log_std: of actions, (m,).
 
         symmetry: none, or mirror, of an A1 only. activation: a key of `ACTIVATIONS`.
@@ -48,7 +52,7 @@ class Actor:
         self.symmetry = symmetry
         self.activation = activation
 
-    def mean(self, observations):
+    def mean(self, observations: ArrayLike) -> np.ndarray:
         """Return mean actions, (..., m), for observations, (..., n)."""
         observations = np.asarray(observations, dtype=np.float32)
         if self.symmetry == "none":
@@ -56,7 +60,7 @@ class Actor:
         direct, mirrored = self._network(np.stack([observations, mirror.mirror_observations(observations)]))
         return np.float32(0.5) * (direct + mirror.mirror_actions(mirrored))
 
-    def _network(self, observations):
+    def _network(self, observations: np.ndarray) -> np.ndarray:
         activate = ACTIVATIONS[self.activation]
         x = (observations - self.observation_mean) * self.observation_inverse_std
         for weight, bias in self.layers[:-1]:
@@ -64,7 +68,9 @@ class Actor:
         weight, bias = self.layers[-1]
         return x @ weight + bias
 
-    def act(self, observation, deterministic=True, generator=None):
+    def act(
+        self, observation: ArrayLike, deterministic: bool = True, generator: np.random.Generator | None = None
+    ) -> np.ndarray:
         """Return actions, (..., m), float32, not clipped, for observations, (..., n).
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
@@ -81,7 +87,7 @@ class Actor:
         return action + self.std * generator.standard_normal(action.shape, dtype=np.float32)
 
 
-def save_agent(path, actor, metadata):
+def save_agent(path: str | Path, actor: Actor, metadata: dict[str, str]) -> None:
     """Write `actor` as a file for `load_agent`, whole or not at all. metadata: {str: str}, beside layers and symmetry."""
     tensors = {
         "observation_mean": actor.observation_mean,
@@ -97,7 +103,7 @@ def save_agent(path, actor, metadata):
     write_whole(path, save(tensors, metadata=metadata | own))
 
 
-def agent_path(name):
+def agent_path(name: str | Path) -> Path:
     """Return the path of an agent's file: `name` itself, or else the packaged agent of that name, such as `pretrained/simple`.
 
     Raises UserError where the package has no agent of that name.
@@ -113,7 +119,7 @@ def agent_path(name):
     return there[path.name]
 
 
-def load_agent(path):
+def load_agent(path: str | Path) -> Actor:
     """Return the agent saved at `path`, an `Actor`; its `metadata` hold task, algorithm, step, demonstrations and versions.
 
     path: of a file, or `pretrained/simple`, `pretrained/hard`, which come with the package. Needs numpy only (no torch). Raises
@@ -136,13 +142,17 @@ def load_agent(path):
     return _actor(tensors, metadata, path)
 
 
-def _actor(tensors, metadata, path):
+def _actor(tensors: dict[str, np.ndarray], metadata: dict[str, str], path: Path) -> Actor:
     try:
         sizes = [int(size) for size in metadata["layers"].split(",")]
         if len(sizes) < 2:
             raise ValueError
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
-        shapes = {"log_std": (sizes[-1],), "observation_mean": (sizes[0],), "observation_inverse_std": (sizes[0],)}
+        shapes: dict[str, tuple[int, ...]] = {
+            "log_std": (sizes[-1],),
+            "observation_mean": (sizes[0],),
+            "observation_inverse_std": (sizes[0],),
+        }
         for i, (n_in, n_out) in enumerate(pairs):
             shapes |= {f"layer{i}.weight": (n_out, n_in), f"layer{i}.bias": (n_out,)}
     except (KeyError, ValueError):

@@ -1,7 +1,9 @@
 """Demonstrations in memory: segments of states and actions, each recorded under one command."""
 
 import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -39,14 +41,14 @@ class Demonstrations:
     notes: tuple[str, ...] = ()
 
     @property
-    def n_segments(self):
+    def n_segments(self) -> int:
         return len(self.commands)
 
-    def segment(self, index):
+    def segment(self, index: int) -> slice:
         """Rows of a segment, a slice."""
         return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
 
-    def content_hash(self):
+    def content_hash(self) -> str:
         """SHA-256 of states, actions and bounds, its first 16 hexadecimal digits."""
         digest = hashlib.sha256()
         for array in (self.states, self.actions, self.bounds):
@@ -54,17 +56,17 @@ class Demonstrations:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
 
-    def of(self, command, kind=None):
+    def of(self, command: Command, kind: str | None = None) -> "Demonstrations":
         """Return the segments recorded under `command`, and of `kind` where it is given."""
         return self.select(i for i in range(self.n_segments) if self.commands[i] == command and kind in (None, self.kind[i]))
 
-    def select(self, keep):
+    def select(self, keep: Iterable[int]) -> "Demonstrations":
         """Return the segments with the given indices, in that order."""
         keep = list(keep)
         rows = np.concatenate([np.arange(self.bounds[i], self.bounds[i + 1]) for i in keep])
         lengths = [self.bounds[i + 1] - self.bounds[i] for i in keep]
 
-        def pick(array, index):
+        def pick(array: np.ndarray | None, index: Any) -> np.ndarray | None:
             return None if array is None else array[index]
 
         return replace(
@@ -79,21 +81,21 @@ class Demonstrations:
             initial_state=pick(self.initial_state, keep),
         )
 
-    def states_by_direction(self):
+    def states_by_direction(self) -> dict[float, np.ndarray]:
         """The states walked in each direction, {direction_deg: (n, 37)}."""
-        found = {}
+        found: dict[float, list[np.ndarray]] = {}
         for i, command in enumerate(self.commands):
             found.setdefault(command.direction_deg, []).append(self.states[self.segment(i)])
         return {direction: np.concatenate(parts) for direction, parts in found.items()}
 
-    def with_commands(self, commands):
+    def with_commands(self, commands: Sequence[Command]) -> "Demonstrations":
         """Return the same motion under other commands, one for each segment, and with their goal features."""
         states = self.states.copy()
         for i, command in enumerate(commands):
             states[self.segment(i), a1.GOAL] = command.features
         return replace(self, states=states, commands=tuple(commands))
 
-    def dataset(self):
+    def dataset(self) -> dict[str, np.ndarray]:
         """Return the transitions within segments, in the form of loco-mujoco's `create_dataset`.
 
         A dict: states, next_states (n, 37), absorbing, last (n,), and actions (n, 12) where there are any.

@@ -2,8 +2,10 @@
 
 import importlib.resources
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, overload
 
 import numpy as np
 
@@ -11,16 +13,30 @@ from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.robot import a1
-from qi_ext.robot.commands import angle_between
+from qi_ext.robot.commands import Command, angle_between
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
+
+__all__ = ["load_demonstrations", "resolved_name"]
 
 COMPAT = ("task", "upstream")
 WIDEST = 22.5  # degrees at most from a recorded direction to the task's that it stands for
 SLOW = 0.1  # m/s by which the expert's speed may differ from the commanded one without a note
 
 
-def load_demonstrations(name, commands, compat="task"):
+@overload
+def load_demonstrations(name: None, commands: Sequence[Command], compat: str = "task") -> None: ...
+
+
+@overload
+def load_demonstrations(
+    name: str | Path | Demonstrations, commands: Sequence[Command], compat: str = "task"
+) -> Demonstrations: ...
+
+
+def load_demonstrations(
+    name: str | Path | Demonstrations | None, commands: Sequence[Command], compat: str = "task"
+) -> Demonstrations | None:
     """Return `Demonstrations` for a task that draws from `commands`.
 
     name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
@@ -43,21 +59,22 @@ def load_demonstrations(name, commands, compat="task"):
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
 
 
-def resolved_name(name):
+def resolved_name(name: str) -> str:
     """Return `name` for use from any working directory: a path is made absolute."""
     return name if name in ("trot", "loco-mujoco") else str(Path(name).resolve())
 
 
-def embedded_path(task):
+def embedded_path(task: str) -> Path:
     """Path of the embedded set of our trot expert for `simple` or `hard`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
 
 
-def _path(name, simple):
+def _path(name: str, simple: bool) -> Path:
     if name == "trot":
         return embedded_path("simple" if simple else "hard")
     if name == "loco-mujoco":
-        folder = Path(importlib.util.find_spec("loco_mujoco").submodule_search_locations[0], "datasets", "quadrupeds")
+        found: Any = importlib.util.find_spec("loco_mujoco")
+        folder = Path(found.submodule_search_locations[0], "datasets", "quadrupeds")
         real = folder / "real" / ("walk_straight.npz" if simple else "walk_8_dir.npz")
         perfect = folder / "perfect" / f"unitreea1_{'simple' if simple else 'hard'}" / "perfect_expert_dataset_det.npz"
         for path in (real, perfect):
@@ -70,7 +87,7 @@ def _path(name, simple):
     return Path(name)
 
 
-def _fit_to(demonstrations, commands):
+def _fit_to(demonstrations: Demonstrations, commands: Sequence[Command]) -> Demonstrations:
     """Return the segments of commanded directions, each under the nearest command, with notes on all that was changed."""
     directions = np.array([command.direction_deg for command in commands])
     widest = min(180.0 / len(commands), WIDEST)
@@ -109,7 +126,7 @@ def _fit_to(demonstrations, commands):
     return replace(result, notes=(*notes, *_speed_notes(result)))
 
 
-def _speed_notes(demonstrations):
+def _speed_notes(demonstrations: Demonstrations) -> list[str]:
     """Notes on commands whose speed the expert does not keep: imitating it cannot earn the environment's reward."""
     notes = []
     for command in sorted(set(demonstrations.commands), key=lambda command: command.direction_deg):

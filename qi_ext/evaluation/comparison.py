@@ -1,16 +1,27 @@
 """The evaluation of an agent beside the trot controller and random torques."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from qi_ext.agents.acting import Actor
 from qi_ext.evaluation.distance import StateDistance
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.evaluation.gait import Contacts, Gait
 from qi_ext.evaluation.motion import Motion
-from qi_ext.sampling.controllers import ExpertController, PolicyController, RandomController
+from qi_ext.sampling.controllers import Controller, ExpertController, PolicyController, RandomController
+from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.display import Display
 
+if TYPE_CHECKING:
+    from qi_ext.tasks.quadruped import QuadrupedDirection  # loco_mujoco, which takes a second
 
-def evaluate_agent(source, actor, episodes, seed, step=0, beside=None):
+__all__ = ["compare", "evaluate_agent", "gait_measures"]
+
+
+def evaluate_agent(
+    source: PoolSource, actor: Actor, episodes: int, seed: int, step: int = 0, beside: Actor | None = None
+) -> dict:
     """Evaluate an agent as a training run does at its end: `compare` with `gait_measures`, its progress shown.
 
     source: a `PoolSource` of the `QuadrupedDirection` that the agent was trained in. actor: the agent, an `Actor`.
@@ -23,7 +34,16 @@ def evaluate_agent(source, actor, episodes, seed, step=0, beside=None):
         return compare(source, actor, episodes, seed, step, display.advance, beside, gait_measures(environment, seed, step))
 
 
-def compare(source, actor, episodes, seed, step=0, progress=lambda n: None, beside=None, measures=()):
+def compare(
+    source: PoolSource,
+    actor: Actor,
+    episodes: int,
+    seed: int,
+    step: int = 0,
+    progress: Callable[[int], Any] = lambda n: None,
+    beside: Actor | None = None,
+    measures: Sequence[Callable] = (),
+) -> dict:
     """Evaluate `actor` deterministic and stochastic, the trot controller (`expert`) and uniform torques (`random`).
 
     beside: another `Actor`, evaluated deterministic, or None. The other arguments: as in `evaluate`; uniform torques are not
@@ -35,15 +55,18 @@ def compare(source, actor, episodes, seed, step=0, progress=lambda n: None, besi
     }
 
 
-def gait_measures(environment, seed, step=0):
+def gait_measures(environment: "QuadrupedDirection", seed: int, step: int = 0) -> Sequence[Callable]:
     """The measures of `evaluate` that `gait_table` shows: `Motion`, `Gait` and `StateDistance` in a `QuadrupedDirection`."""
     distance = StateDistance(environment.demonstrations, seed, step)
     return Motion, partial(Gait, Contacts(environment.model)), distance
 
 
-def controllers(actor, beside):
+def controllers(actor: Actor, beside: Actor | None) -> dict[str, Controller]:
     """The policies of an evaluation, {name: controller}; beside: another `Actor`, or None."""
-    found = {"deterministic": PolicyController(actor, deterministic=True), "stochastic": PolicyController(actor)}
+    found: dict[str, Controller] = {
+        "deterministic": PolicyController(actor, deterministic=True),
+        "stochastic": PolicyController(actor),
+    }
     if beside is not None:
         found["beside"] = PolicyController(beside, deterministic=True)
     return found | {"expert": ExpertController(), "random": RandomController()}

@@ -1,12 +1,23 @@
 """Whole episodes, the same number in each direction, and what is measured on them."""
 
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 
 from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.envs import episode_seed
+from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.sampling.rollouts import Rollouts
+
+__all__ = ["evaluate"]
 
 
-def run_episodes(source, controller, commands, seeds):
+def run_episodes(
+    source: PoolSource, controller: Controller, commands: Sequence[Command], seeds: Sequence[np.random.SeedSequence]
+) -> Iterator[tuple[int, Rollouts]]:
     """Run one episode under each of `commands`; yield (index of the command, `Rollouts` of its episode) in any order.
 
     source: a `PoolSource` of a `QuadrupedDirection`. controller: of `qi_ext.sampling.controllers`.
@@ -17,7 +28,16 @@ def run_episodes(source, controller, commands, seeds):
     yield from source.run_episodes(envs, controller)
 
 
-def evaluate(source, controller, episodes, seed, step=0, progress=lambda n: None, commands=None, measures=()):
+def evaluate(
+    source: PoolSource,
+    controller: Controller,
+    episodes: int,
+    seed: int,
+    step: int = 0,
+    progress: Callable[[int], Any] = lambda n: None,
+    commands: Sequence[Command] | None = None,
+    measures: Sequence[Callable] = (),
+) -> dict:
     """Run `episodes` episodes under each command and summarize them by direction.
 
     source, controller: as in `run_episodes`. Each episode is keyed by (seed, step, direction, episode), so it depends on
@@ -57,7 +77,14 @@ def evaluate(source, controller, episodes, seed, step=0, progress=lambda n: None
     return result
 
 
-def summarize(direction_deg, returns, lengths, falls, velocity_errors, **counts):
+def summarize(
+    direction_deg: float,
+    returns: np.ndarray,
+    lengths: np.ndarray,
+    falls: np.ndarray,
+    velocity_errors: np.ndarray,
+    **counts: np.ndarray,
+) -> dict:
     """The row of one direction, plain data, as `evaluate` documents it.
 
     returns, lengths, falls, velocity_errors: (episodes,); the errors are sums over the steps of an episode. counts: further
@@ -71,13 +98,13 @@ def summarize(direction_deg, returns, lengths, falls, velocity_errors, **counts)
         "length_mean": float(lengths.mean()),
         "falls": int(falls.sum()),
         **{name: int(values.sum()) for name, values in counts.items()},
-        "velocity_error_mean": float(velocity_errors.sum() / lengths.sum()),
+        "velocity_error_mean": float(velocity_errors.sum() / float(lengths.sum())),
     }
 
 
-def mean_over_rows(rows):
+def mean_over_rows(rows: list[dict]) -> dict:
     """Return the mean of dicts of numbers and of such dicts, each over those that have a number; None where none has."""
-    means = {}
+    means: dict[str, Any] = {}
     for name in rows[0]:
         values = [row[name] for row in rows if row[name] is not None]
         if values and isinstance(values[0], dict):

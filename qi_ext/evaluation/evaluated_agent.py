@@ -1,13 +1,19 @@
 """An agent that is evaluated, or the trot controller, with the environment that it belongs in."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from qi_ext import load_agent
 from qi_ext.agents.acting import Actor
 from qi_ext.robot import a1
-from qi_ext.sampling.controllers import ExpertController, PolicyController
+from qi_ext.sampling.controllers import Controller, ExpertController, PolicyController
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.errors import UserError
+
+if TYPE_CHECKING:
+    from qi_ext.tasks.quadruped import QuadrupedDirection  # loco_mujoco, which takes a second
+
+__all__ = ["EvaluatedAgent", "load_evaluated_agent"]
 
 EXPERT = "expert"
 
@@ -29,11 +35,11 @@ class EvaluatedAgent:
     step: int = 0
 
     @property
-    def metadata(self):
+    def metadata(self) -> dict[str, str]:
         return {} if self.actor is None else self.actor.metadata
 
     @property
-    def title(self):
+    def title(self) -> str:
         """Algorithm, task and origin, in words."""
         if self.actor is None:
             return f"trot controller on {self.settings['task']}"
@@ -41,11 +47,11 @@ class EvaluatedAgent:
         trained = f"seed {self.seed}, {self.step:,} steps" if known else self.metadata.get("origin", "of unknown origin")
         return f"{self.metadata.get('algorithm', '?')} on {self.settings['task']}, {trained}"
 
-    def controller(self, deterministic=True):
+    def controller(self, deterministic: bool = True) -> Controller:
         """The controller, of `qi_ext.sampling.controllers`, that acts as this agent."""
         return ExpertController() if self.actor is None else PolicyController(self.actor, deterministic)
 
-    def environment(self, demonstrations=""):
+    def environment(self, demonstrations: str = "") -> "QuadrupedDirection":
         """The `QuadrupedDirection` that the agent was trained in.
 
         demonstrations: where episodes start, as --demonstrations names it; the agent's own where it is empty.
@@ -63,7 +69,9 @@ class EvaluatedAgent:
                 f"{error}; the agent was trained on it: choose others with --demonstrations, such as trot"
             ) from None
 
-    def source(self, environment, pool="loky", n_workers="auto", scheduler=""):
+    def source(
+        self, environment: "QuadrupedDirection", pool: str = "loky", n_workers: int | str = "auto", scheduler: str = ""
+    ) -> PoolSource:
         """The source of episodes in `environment`, in blocks of as many envs as in training; to be closed.
 
         pool, n_workers, scheduler: as `PoolSource` takes them.
@@ -72,7 +80,7 @@ class EvaluatedAgent:
             environment, lanes_per_block=self.lanes_per_block, pool=pool, n_workers=n_workers, scheduler=scheduler
         )
 
-    def notes(self, environment, demonstrations=""):
+    def notes(self, environment: "QuadrupedDirection", demonstrations: str = "") -> list[str]:
         """Remarks for the user about the demonstrations, a list of lines. demonstrations: as `environment` took it."""
         content_hash = environment.demonstrations.content_hash()
         if demonstrations or self.metadata.get("demonstrations_hash") in (None, content_hash):
@@ -80,7 +88,7 @@ class EvaluatedAgent:
         return [f"note: {self.metadata['demonstrations']} has changed since the agent was trained on it"]
 
 
-def load_evaluated_agent(name, expert_on=""):
+def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     """The `EvaluatedAgent` in the file `name`, or pretrained/simple, pretrained/hard.
 
     expert_on: a task; where it is given, the name `expert` stands for the trot controller on it.

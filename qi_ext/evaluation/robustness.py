@@ -1,12 +1,19 @@
 """The evaluation of an agent under pushes, action noise, and commands that it was never trained on."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from qi_ext.agents.acting import Actor
 from qi_ext.evaluation.comparison import controllers
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.robot.commands import Command
+from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.disturbances import DisturbedController
+from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.utils.display import Display
+
+__all__ = ["compare_robustness", "conditions", "evaluate_robustness"]
 
 PUSHES = (30.0, 60.0)  # N
 NOISES = (0.05, 0.10)  # of the action
@@ -18,12 +25,12 @@ class Condition:
     """One condition of an evaluation. push, noise: as `DisturbedController` takes them."""
 
     name: str
-    commands: tuple[Command, ...]
+    commands: Sequence[Command]
     push: float = 0.0
     noise: float = 0.0
 
 
-def conditions(commands):
+def conditions(commands: Sequence[Command]) -> list[Condition]:
     """Return the `Condition`s for a task's `commands`: undisturbed first, then each disturbance alone.
 
     A task of one direction has no directions between, so that condition is left out.
@@ -40,7 +47,9 @@ def conditions(commands):
     return found
 
 
-def evaluate_robustness(source, actor, episodes, seed, step=0, beside=None):
+def evaluate_robustness(
+    source: PoolSource, actor: Actor, episodes: int, seed: int, step: int = 0, beside: Actor | None = None
+) -> list[dict]:
     """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
     commands = source.environment.commands
     n_episodes = len(conditions(commands)) * len(_controllers(actor, beside)) * episodes * len(commands)
@@ -48,7 +57,15 @@ def evaluate_robustness(source, actor, episodes, seed, step=0, beside=None):
         return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
 
 
-def compare_robustness(source, actor, episodes, seed, step=0, progress=lambda n: None, beside=None):
+def compare_robustness(
+    source: PoolSource,
+    actor: Actor,
+    episodes: int,
+    seed: int,
+    step: int = 0,
+    progress: Callable[[int], Any] = lambda n: None,
+    beside: Actor | None = None,
+) -> list[dict]:
     """Evaluate `actor` deterministic, the trot controller (`expert`) and `beside`, another `Actor`, under all `conditions`.
 
     Arguments as in `evaluate`. Returns a list of dicts, one a condition: condition (its name), and for each policy's name the
@@ -57,7 +74,7 @@ def compare_robustness(source, actor, episodes, seed, step=0, progress=lambda n:
     """
     results = []
     for condition in conditions(source.environment.commands):
-        row = {"condition": condition.name}
+        row: dict[str, Any] = {"condition": condition.name}
         for name, controller in _controllers(actor, beside).items():
             disturbed = DisturbedController(controller, condition.push, condition.noise)
             row[name] = evaluate(source, disturbed, episodes, seed, step, progress, condition.commands)
@@ -65,6 +82,6 @@ def compare_robustness(source, actor, episodes, seed, step=0, progress=lambda n:
     return results
 
 
-def _controllers(actor, beside):
+def _controllers(actor: Actor, beside: Actor | None) -> dict[str, Controller]:
     """The policies of `controllers` that draw nothing at random themselves."""
     return {name: each for name, each in controllers(actor, beside).items() if name not in ("stochastic", "random")}

@@ -1,14 +1,20 @@
 """Adversarial imitation: TRPO on the reward of a discriminator that is fitted beside it."""
 
 import math
+from typing import Any
 
+import numpy as np
 import torch
 from mushroom_rl.utils.dataset import parse_dataset
 
 from qi_ext.learning.batch import Batch
+from qi_ext.learning.critic import Critic
+from qi_ext.learning.discriminators import Discriminator
 from qi_ext.learning.gae import generalized_advantages
+from qi_ext.learning.policy import GaussianPolicy
 from qi_ext.learning.state import StatefulAgent
 from qi_ext.learning.transitions import one_sided, policy_transitions
+from qi_ext.learning.trpo import TRPO
 
 
 class AdversarialLearner(StatefulAgent):
@@ -23,20 +29,20 @@ class AdversarialLearner(StatefulAgent):
 
     def __init__(
         self,
-        mdp_info,
-        policy,
-        policy_optimizer,
-        critic,
-        discriminator,
-        generator,
+        mdp_info: Any,
+        policy: GaussianPolicy,
+        policy_optimizer: TRPO,
+        critic: Critic,
+        discriminator: Discriminator,
+        generator: np.random.Generator,
         *,
-        gamma,
-        gae_lambda,
-        std_half_life,
-        final_std,
-        reward="imitation",
-        metadata=None,
-    ):
+        gamma: float,
+        gae_lambda: float,
+        std_half_life: float,
+        final_std: float,
+        reward: str = "imitation",
+        metadata: dict[str, str] | None = None,
+    ) -> None:
         """policy: `GaussianPolicy`. policy_optimizer: `TRPO`. critic: `Critic`. discriminator: `Discriminator`.
 
         generator: numpy's, the one that the three draw from. gamma, gae_lambda: of generalized advantage estimation.
@@ -49,18 +55,20 @@ class AdversarialLearner(StatefulAgent):
         self.gamma, self.gae_lambda = gamma, gae_lambda
         self.std_half_life, self.final_std = std_half_life, final_std
         self.reward = reward
-        self._figures, self._on_device = {}, {}  # of this update: numbers, and tensors that have not come down yet
+        # Of this update: numbers, and tensors that have not come down yet.
+        self._figures: dict[str, float] = {}
+        self._on_device: dict[str, torch.Tensor] = {}
         super().__init__(mdp_info, policy, metadata)
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.policy.device
 
-    def fit(self, dataset, **info):
+    def fit(self, dataset: Any, **info: Any) -> None:
         """Make one update from mushroom-rl's dataset, or a `Rollouts`. Raises FloatingPointError on what is not finite."""
         self.update(self.batch(dataset))
 
-    def update(self, batch):
+    def update(self, batch: Batch) -> None:
         """Run the phases that follow `batch`."""
         advantages, targets = self.advantages(batch, self.rewards(batch))
         self.policy_step(batch, advantages)
@@ -68,7 +76,7 @@ class AdversarialLearner(StatefulAgent):
         self.fit_discriminator(batch)
         self.diagnostics()
 
-    def batch(self, rollouts):
+    def batch(self, rollouts: Any) -> Batch:
         """Return the `Batch` on the device of a `Rollouts`, or of mushroom-rl's dataset, a list of transitions.
 
         Raises FloatingPointError where it is not finite.
@@ -82,7 +90,7 @@ class AdversarialLearner(StatefulAgent):
         return Batch.upload(observations, actions, rewards, next_observations, absorbing, last, self.device)
 
     @torch.no_grad()
-    def rewards(self, batch):
+    def rewards(self, batch: Batch) -> torch.Tensor:
         """Return the rewards to learn from, (N,)."""
         if self.reward == "constant":
             return torch.ones_like(batch.rewards)
@@ -91,16 +99,25 @@ class AdversarialLearner(StatefulAgent):
         return self.discriminator.rewards(policy_transitions(batch))
 
     @torch.no_grad()
-    def advantages(self, batch, rewards):
+    def advantages(self, batch: Batch, rewards: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return the advantages, (N,), float64, and the critic's targets, (N,), float32, for rewards, (N,)."""
         values = self.critic.values(batch.observations)
         # A row's next value is its successor's value, but for rows that nothing follows.
         next_values = torch.roll(values, -1)
         next_values[batch.cuts] = self.critic.values(batch.next_observations[batch.cuts])
-        # In float64, which costs nothing here, so that an env's advantages do not depend on its neighbours in the batch.
-        columns = (rewards, values, next_values, batch.absorbing, batch.last)
+
+        def in_time(column: torch.Tensor) -> torch.Tensor:
+            # In float64, which costs nothing here, so that an env's advantages do not depend on its neighbours in the batch.
+            return column.double().view(batch.last.shape)
+
         advantages = generalized_advantages(
-            *(column.double().view(batch.last.shape) for column in columns), self.gamma, self.gae_lambda
+            in_time(rewards),
+            in_time(values),
+            in_time(next_values),
+            in_time(batch.absorbing),
+            in_time(batch.last),
+            self.gamma,
+            self.gae_lambda,
         ).view(-1)
         targets = (advantages + values).float()
         unexplained = (targets - values).var(correction=0) / targets.var(correction=0).clamp_min(1e-12)
@@ -109,7 +126,7 @@ class AdversarialLearner(StatefulAgent):
         self._measure(value=values.mean(), explained_variance=1.0 - unexplained)
         return advantages, targets
 
-    def policy_step(self, batch, advantages):
+    def policy_step(self, batch: Batch, advantages: torch.Tensor) -> None:
         """Step the policy, lower the bound on its standard deviations, update the statistics, and let it act so.
 
         The old policy keeps the statistics that it acted with. advantages: (N,); normalized here. Raises FloatingPointError,
@@ -121,15 +138,15 @@ class AdversarialLearner(StatefulAgent):
         self._update_statistics(batch.observations)
         self.policy.sync()
 
-    def fit_critic(self, batch, targets):
+    def fit_critic(self, batch: Batch, targets: torch.Tensor) -> None:
         """Fit the critic to targets, (N,)."""
         self._measure(critic_loss=self.critic.fit(batch.observations, targets))
 
-    def fit_discriminator(self, batch):
+    def fit_discriminator(self, batch: Batch) -> None:
         """Fit the discriminator to the batch against the expert."""
         self._measure(**self.discriminator.fit(policy_transitions(batch)))
 
-    def diagnostics(self):
+    def diagnostics(self) -> dict[str, float]:
         """Return figures of the last update, {name: float}; the first call after it waits for the device.
 
         Raises FloatingPointError where one of them is not finite.
@@ -145,7 +162,7 @@ class AdversarialLearner(StatefulAgent):
                 )
         return dict(self._figures)
 
-    def parts(self):
+    def parts(self) -> dict[str, Any]:
         return {
             "policy.network": self.policy.network,
             "policy.log_std": self.policy.log_std,
@@ -160,7 +177,7 @@ class AdversarialLearner(StatefulAgent):
             "discriminator.generator": self.discriminator.torch_generator,
         }
 
-    def _measure(self, **figures):
+    def _measure(self, **figures: float | torch.Tensor) -> None:
         """Note figures of this update: floats, or tensors, which come down together at its end."""
         for name, figure in figures.items():
             if isinstance(figure, torch.Tensor):
@@ -168,7 +185,7 @@ class AdversarialLearner(StatefulAgent):
             else:
                 self._figures[name] = figure
 
-    def _update_statistics(self, observations):
+    def _update_statistics(self, observations: torch.Tensor) -> None:
         normalizer = self.policy.normalizer
         mean, inverse_std = normalizer.mean.clone(), normalizer.inverse_std
         normalizer.update(observations)

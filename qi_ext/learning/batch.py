@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 COLUMNS = ("observations", "actions", "rewards", "next_observations", "absorbing", "last")
 
@@ -26,7 +27,16 @@ class Batch:
     cuts: torch.Tensor
 
     @classmethod
-    def upload(cls, observations, actions, rewards, next_observations, absorbing, last, device):
+    def upload(
+        cls,
+        observations: ArrayLike,
+        actions: ArrayLike,
+        rewards: ArrayLike,
+        next_observations: ArrayLike,
+        absorbing: ArrayLike,
+        last: ArrayLike,
+        device: str | torch.device,
+    ) -> "Batch":
         """Return the batch of numpy arrays of any dtype, in one transfer; observations, actions (..., k), others as `last`.
 
         The last row of each env is made `last`: nothing follows it in the batch. Raises FloatingPointError for numbers that are
@@ -55,5 +65,5 @@ class Batch:
             cuts.view(torch.int64),
         )
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.observations)

@@ -1,7 +1,8 @@
 """Discriminators of transitions: what each sees, its loss and its reward. Logits are high for the expert."""
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -9,6 +10,9 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
 from qi_ext.learning.networks import MLP, Normalizer, adam, seeded_generator
+from qi_ext.learning.transitions import Features, Transitions
+
+__all__ = ["GAIL", "VAIL", "Discriminator", "Loss"]
 
 
 class Loss(NamedTuple):
@@ -27,7 +31,19 @@ class Discriminator(nn.Module, ABC):
     `after_step` anew. Inputs are normalized wherever a method takes them.
     """
 
-    def __init__(self, expert, seed, generator, *, features, hidden, learning_rate, updates, batch_size, gradient_penalty=0.0):
+    def __init__(
+        self,
+        expert: Transitions,
+        seed: np.random.SeedSequence,
+        generator: np.random.Generator,
+        *,
+        features: Features,
+        hidden: Sequence[int],
+        learning_rate: float,
+        updates: int,
+        batch_size: int,
+        gradient_penalty: float = 0.0,
+    ) -> None:
         """expert: `Transitions` of the demonstrations, on the device to learn on. features: a function, see `sees`.
 
         seed: `numpy.random.SeedSequence` for weights and noise. generator: numpy's, draws the rows of minibatches.
@@ -47,42 +63,44 @@ class Discriminator(nn.Module, ABC):
         self.optimizer = adam(self, learning_rate)
         self.normalizer.update(self.expert)
 
-    def sees(self, transitions):
+    def sees(self, transitions: Transitions) -> torch.Tensor:
         """Return the inputs, (n, k), not normalized, that `Transitions` become."""
         return self.features(transitions)
 
-    def make_network(self, n_inputs, hidden):
+    def make_network(self, n_inputs: int, hidden: Sequence[int]) -> nn.Module:
         """Return the module that `logits_expert_is_high` asks, its weights drawn from `torch_generator`."""
         return MLP([n_inputs, *hidden, 1], self.torch_generator)
 
-    def logits_expert_is_high(self, inputs):
+    def logits_expert_is_high(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return logits, (n,), of inputs, (n, k), without noise."""
         return self.network(inputs).squeeze(-1)
 
     @abstractmethod
-    def loss(self, policy_inputs, expert_inputs, noise):
+    def loss(self, policy_inputs: torch.Tensor, expert_inputs: torch.Tensor, noise: Any) -> Loss:
         """Return the `Loss` of a minibatch, without the gradient penalty; inputs (n, k) each, noise as `draw_noise` gave it."""
 
     @abstractmethod
-    def reward(self, inputs):
+    def reward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Return the rewards, (n,), of inputs, (n, k); must draw nothing at random."""
 
-    def draw_noise(self, n_losses, n):
+    def draw_noise(self, n_losses: int, n: int) -> Sequence[Any] | torch.Tensor:
         """Return one value for each of n_losses calls of `loss` with n inputs, both sides together; here None each.
 
         Drawn from `torch_generator`, on the CPU, so that it is the same on any device.
         """
         return [None] * n_losses
 
-    def after_step(self):
+    def after_step(self) -> None:
         """Do what follows an optimizer step; here nothing."""
 
     @torch.no_grad()
-    def rewards(self, transitions):
+    def rewards(self, transitions: Transitions) -> torch.Tensor:
         """Return the rewards, (n,), of `Transitions`."""
         return self.reward(self.normalizer(self.sees(transitions)))
 
-    def penalized_loss(self, policy_inputs, expert_inputs, noise):
+    def penalized_loss(
+        self, policy_inputs: torch.Tensor, expert_inputs: torch.Tensor, noise: Any
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Return the loss with the gradient penalty, a scalar tensor, and diagnostics, {name: scalar tensor}."""
         penalized = self.gradient_penalty > 0.0
         expert_inputs.requires_grad_(penalized)
@@ -95,7 +113,7 @@ class Discriminator(nn.Module, ABC):
             diagnostics["gradient_penalty"] = penalty.detach()
         return total, diagnostics
 
-    def fit(self, transitions):
+    def fit(self, transitions: Transitions) -> dict[str, torch.Tensor]:
         """Update the statistics, then fit to the policy's `Transitions` against the expert's.
 
         Returns diagnostics averaged over the updates, {name: scalar tensor}.
@@ -110,7 +128,7 @@ class Discriminator(nn.Module, ABC):
         counted, *rows = torch.from_numpy(np.concatenate(drawn)).to(seen.device).split([n, *[size] * (2 * self.updates)])
         self.normalizer.update(torch.cat([seen, self.expert[counted]]))
         noises = self.draw_noise(self.updates, 2 * size)
-        means = {}
+        means: dict[str, torch.Tensor] = {}
         for of_policy, of_expert, noise in zip(rows[::2], rows[1::2], noises, strict=True):
             inputs = self.normalizer(seen[of_policy]), self.normalizer(self.expert[of_expert])
             total, diagnostics = self.penalized_loss(*inputs, noise)
@@ -129,11 +147,11 @@ class GAIL(Discriminator):
     Source: Ho and Ermon 2016 (arXiv 1606.03476); from states only, Torabi et al. 2018 (arXiv 1807.06158).
     """
 
-    def loss(self, policy_inputs, expert_inputs, noise):
+    def loss(self, policy_inputs: torch.Tensor, expert_inputs: torch.Tensor, noise: Any) -> Loss:
         policy_logits, expert_logits = map(self.logits_expert_is_high, (policy_inputs, expert_inputs))
         return Loss(cross_entropy(policy_logits, expert_logits), policy_logits, expert_logits)
 
-    def reward(self, inputs):
+    def reward(self, inputs: torch.Tensor) -> torch.Tensor:
         return imitation_reward(self.logits_expert_is_high(inputs))
 
 
@@ -143,9 +161,20 @@ class VAIL(GAIL):
     Losses sample the code; rewards use its mean. Source: Peng et al. 2019, eq. 7 - 9 (arXiv 1810.00821).
     """
 
+    beta: torch.Tensor
+
     def __init__(
-        self, expert, seed, generator, *, information_constraint, code_size, initial_beta, beta_learning_rate, **settings
-    ):
+        self,
+        expert: Transitions,
+        seed: np.random.SeedSequence,
+        generator: np.random.Generator,
+        *,
+        information_constraint: float,
+        code_size: int,
+        initial_beta: float,
+        beta_learning_rate: float,
+        **settings: Any,
+    ) -> None:
         """information_constraint: bound on the mean information, nats. code_size: of the code.
 
         initial_beta: first weight of the bound; beta_learning_rate: step of its dual ascent. The rest: as `Discriminator`.
@@ -155,19 +184,19 @@ class VAIL(GAIL):
         super().__init__(expert, seed, generator, **settings)
         self.register_buffer("beta", torch.tensor(float(initial_beta), device=self.expert.device))
 
-    def make_network(self, n_inputs, hidden):
+    def make_network(self, n_inputs: int, hidden: Sequence[int]) -> nn.Module:
         self.head = MLP([self.code_size, 1], self.torch_generator)
         return MLP([n_inputs, *hidden, 2 * self.code_size], self.torch_generator, output_gain=0.1)
 
-    def draw_noise(self, n_losses, n):
+    def draw_noise(self, n_losses: int, n: int) -> torch.Tensor:
         drawn = torch.empty(n_losses, n, self.code_size).normal_(generator=self.torch_generator)
         return drawn.to(self.beta.device)
 
-    def logits_expert_is_high(self, inputs):
+    def logits_expert_is_high(self, inputs: torch.Tensor) -> torch.Tensor:
         mean, _ = self.network(inputs).chunk(2, dim=-1)
         return self.head(mean).squeeze(-1)
 
-    def loss(self, policy_inputs, expert_inputs, noise):
+    def loss(self, policy_inputs: torch.Tensor, expert_inputs: torch.Tensor, noise: Any) -> Loss:
         n_policy = len(policy_inputs)
         mean, log_variance = self.network(torch.cat([policy_inputs, expert_inputs])).chunk(2, dim=-1)
         sampled = self.head(mean + torch.exp(0.5 * log_variance) * noise).squeeze(-1)
@@ -180,35 +209,35 @@ class VAIL(GAIL):
         return Loss(loss + self.beta * excess, logits[:n_policy], logits[n_policy:], diagnostics)
 
     @torch.no_grad()
-    def after_step(self):
+    def after_step(self) -> None:
         """Dual ascent on beta: beta <- max(0, beta + rate (KL - constraint)), eq. 9."""
         self.beta.add_(self.beta_learning_rate * self._excess).clamp_(min=0.0)
 
 
-def imitation_reward(logits):
+def imitation_reward(logits: torch.Tensor) -> torch.Tensor:
     """-log(1 - D) = softplus(logit), exact for any logit. Source: Ho and Ermon 2016 (arXiv 1606.03476), D of the expert."""
     return softplus(logits)
 
 
-def cross_entropy(policy_logits, expert_logits):
+def cross_entropy(policy_logits: torch.Tensor, expert_logits: torch.Tensor) -> torch.Tensor:
     """Mean binary cross entropy of both halves, labels 0 and 1; ln 2 where the logits are 0."""
     policy = binary_cross_entropy_with_logits(policy_logits, torch.zeros_like(policy_logits))
     expert = binary_cross_entropy_with_logits(expert_logits, torch.ones_like(expert_logits))
     return 0.5 * (policy + expert)
 
 
-def gradient_penalty(logits, inputs):
+def gradient_penalty(logits: torch.Tensor, inputs: torch.Tensor) -> torch.Tensor:
     """Mean squared norm of d logit / d input; inputs (n, k) require grad. Source: Mescheder et al. 2018, R1 (1801.04406)."""
     (gradient,) = torch.autograd.grad(logits.sum(), inputs, create_graph=True)
     return (gradient**2).sum(dim=-1).mean()
 
 
-def kl_to_standard_normal(mean, log_variance):
+def kl_to_standard_normal(mean: torch.Tensor, log_variance: torch.Tensor) -> torch.Tensor:
     """KL(N(mean, exp(log_variance)) || N(0, 1)), (n,), of diagonal Gaussians, (n, k); nats."""
     return 0.5 * (mean**2 + log_variance.exp() - 1.0 - log_variance).sum(dim=-1)
 
 
-def logit_diagnostics(policy_logits, expert_logits):
+def logit_diagnostics(policy_logits: torch.Tensor, expert_logits: torch.Tensor) -> dict[str, torch.Tensor]:
     """Share of each side judged rightly, mean logit of each side, mean entropy of the judgement in nats; scalar tensors."""
     logits = torch.cat([policy_logits, expert_logits])
     return {

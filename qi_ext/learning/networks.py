@@ -86,6 +86,10 @@ class Normalizer(nn.Module):
     Features whose standard deviation is below 1e-6, such as a fixed command's speed, are left out: they become 0.
     """
 
+    count: torch.Tensor
+    mean: torch.Tensor
+    variance: torch.Tensor
+
     def __init__(self, size, clip=math.inf):
         """clip: bound on the normalized values."""
         super().__init__()

@@ -1,6 +1,8 @@
 """The Gaussian policy: torch to learn, numpy to act, both the same function."""
 
 import math
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,7 +24,16 @@ class GaussianPolicy(TorchPolicy):
     were at the last `sync`; without noise where `deterministic` is set.
     """
 
-    def __init__(self, n_observations, n_actions, hidden, initial_std, seed, device="cpu", symmetry="none"):
+    def __init__(
+        self,
+        n_observations: int,
+        n_actions: int,
+        hidden: Sequence[int],
+        initial_std: float,
+        seed: np.random.SeedSequence,
+        device: str | torch.device = "cpu",
+        symmetry: str = "none",
+    ) -> None:
         """hidden: sizes of the hidden layers. initial_std: of every action. seed: a `numpy.random.SeedSequence`.
 
         symmetry: none or mirror, as `Actor` has it.
@@ -43,15 +54,15 @@ class GaussianPolicy(TorchPolicy):
         self.sync()
 
     @property
-    def device(self):
+    def device(self) -> torch.device:
         return self.log_std.device
 
-    def seed(self, seed):
+    def seed(self, seed: int | np.random.SeedSequence) -> None:
         """Restart the generator of the actions' noise from an int or a `numpy.random.SeedSequence`."""
         self.generator = np.random.default_rng(seed)
 
     @torch.no_grad()
-    def sync(self):
+    def sync(self) -> None:
         """Copy weights and statistics into a new `actor`; to be called whenever they have changed.
 
         On a GPU this is one transfer, and waits for all that the weights depend on. Raises FloatingPointError, and keeps the
@@ -69,25 +80,26 @@ class GaussianPolicy(TorchPolicy):
         *layers, log_std, mean, inverse_std = arrays
         self.actor = Actor(as_layers(layers), mean, inverse_std, log_std, symmetry=self.symmetry, activation=Activation.NAME)
 
-    def draw_action(self, state):
+    def draw_action(self, state: np.ndarray) -> np.ndarray:
         """Draw actions, (..., 12), for observations, (..., 37), both numpy."""
         return self.actor.act(state, self.deterministic, self.generator)
 
-    def draw_action_t(self, state):
+    def draw_action_t(self, state: torch.Tensor) -> torch.Tensor:
+        """Draw actions, (..., 12), for observations, (..., 37), on the policy's device."""
         return torch.from_numpy(self.draw_action(state.cpu().numpy())).to(self.device)
 
-    def mean_t(self, state):
+    def mean_t(self, state: torch.Tensor) -> torch.Tensor:
         """Return mean actions, (n, 12), for observations, (n, 37), float32, on any device."""
         return self.mean_of(self.network(self.inputs(state.to(self.device))))
 
-    def inputs(self, observations):
+    def inputs(self, observations: torch.Tensor) -> torch.Tensor:
         """Return the network's inputs for observations, (n, 37): (n, 37), or each followed by its mirror image, (2n, 37)."""
         if self.symmetry == "mirror":
             order, sign, _, _ = self._sides
             observations = torch.stack([observations, observations[:, order] * sign], dim=1).flatten(0, 1)
         return self.normalizer(observations)
 
-    def mean_of(self, outputs):
+    def mean_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return mean actions, (n, 12), from the network's outputs for `inputs`."""
         if self.symmetry == "none":
             return outputs
@@ -95,7 +107,7 @@ class GaussianPolicy(TorchPolicy):
         _, _, order, sign = self._sides
         return 0.5 * (own + of_image[:, order] * sign)
 
-    def outputs_of(self, means):
+    def outputs_of(self, means: torch.Tensor) -> torch.Tensor:
         """Return J' u for u = means, (n, 12), J the Jacobian of `mean_of`, which is linear; shaped as the network's outputs."""
         if self.symmetry == "none":
             return means
@@ -103,53 +115,59 @@ class GaussianPolicy(TorchPolicy):
         half = 0.5 * means
         return torch.stack([half, half[:, order] * sign], dim=1).flatten(0, 1)
 
-    def of_both_sides(self, stds):
+    def of_both_sides(self, stds: torch.Tensor) -> torch.Tensor:
         """Return figures of the actions' stds, (12,), averaged with those of the other side; as they are without a symmetry."""
         return stds if self.symmetry == "none" else 0.5 * (stds + stds[self._sides[2]])
 
-    def distribution_t(self, state):
+    def distribution_t(self, state: torch.Tensor) -> Independent:
+        """Return the distribution of actions, (12,), for observations, (n, 37), as n independent Gaussians."""
         return Independent(Normal(self.mean_t(state), self.log_std.exp(), validate_args=False), 1, validate_args=False)
 
-    def log_prob_t(self, state, action):
+    def log_prob_t(self, state: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        """Return the log densities, (n, 1), nats, of actions, (n, 12), for observations, (n, 37)."""
         return self.distribution_t(state).log_prob(action.to(self.device))[:, None]
 
-    def entropy_t(self, state=None):
+    def entropy_t(self, state: torch.Tensor | None = None) -> torch.Tensor:
+        """Return the differential entropy, nats, a scalar: it is the same in every state."""
         return entropy(self.log_std)
 
-    def parameters(self):
+    def parameters(self) -> list[nn.Parameter]:
+        """Return what is learned: weights and biases of the layers in turn, then the log-stds, (12,)."""
         return [*self.network.parameters(), self.log_std]
 
-    def get_weights(self):
+    def get_weights(self) -> np.ndarray:
+        """Return all parameters as one flat numpy array."""
         return nn.utils.parameters_to_vector(self.parameters()).detach().cpu().numpy().copy()
 
-    def set_weights(self, weights):
+    def set_weights(self, weights: np.ndarray) -> None:
+        """Set all parameters from a flat numpy array, and `sync`."""
         self.set_parameters(torch.tensor(weights, dtype=torch.float32, device=self.device))
         self.sync()
 
     @torch.no_grad()
-    def set_parameters(self, vector):
+    def set_parameters(self, vector: torch.Tensor) -> None:
         """Copy a flat vector, on the policy's device, into the parameters; the actor has them after `sync`."""
         for parameter, piece in zip(self.parameters(), unflatten(vector, self.parameters()), strict=True):
             parameter.copy_(piece)
 
     @torch.no_grad()
-    def set_std(self, std):
+    def set_std(self, std: float) -> None:
         """Set the standard deviation of every action, and the bound on it, to `std`."""
         self.log_std.fill_(math.log(std))
         self.max_log_std[...] = math.log(std)
 
     @property
-    def max_std(self):
+    def max_std(self) -> float:
         """Bound on the standard deviations."""
         return math.exp(self.max_log_std)
 
     @torch.no_grad()
-    def lower_max_std(self, halvings, final):
+    def lower_max_std(self, halvings: float, final: float) -> None:
         """Halve the bound on the standard deviations so many times, a real number, but not to below `final`."""
         lower = max(self.max_log_std - halvings * math.log(2.0), math.log(final))
         self.max_log_std[...] = min(self.max_log_std, lower)
         self.log_std.clamp_(max=float(self.max_log_std))
 
-    def save_agent(self, path, metadata):
+    def save_agent(self, path: str | Path, metadata: dict[str, str]) -> None:
         """Write the agent as of the last `sync`, which an interrupted update has not touched; see `acting.save_agent`."""
         save_agent(path, self.actor, metadata)

@@ -1,6 +1,9 @@
 """All that learning goes on from, as named numpy arrays, and back."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,20 +16,20 @@ from qi_ext.utils.generators import pack_generator, unpack_generator
 class StatefulAgent(Agent, ABC):
     """An agent that is saved as the arrays of its parts, and whose policy has `sync` and `save_agent`."""
 
-    def __init__(self, mdp_info, policy, metadata):
+    def __init__(self, mdp_info: Any, policy: Any, metadata: dict[str, str] | None) -> None:
         """metadata: {str: str} or None, written by `save`."""
         super().__init__(mdp_info, policy)
         self.metadata = dict(metadata or {})
 
     @abstractmethod
-    def parts(self):
+    def parts(self) -> dict[str, Any]:
         """Return all that learning goes on from, by name, as `arrays_of` takes it."""
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """Return copies of all that learning goes on from, as `load_state` takes it: {"part/key": numpy array}."""
         return arrays_of(self.parts())
 
-    def load_state(self, arrays):
+    def load_state(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Go on from `state()` of an agent of the same sizes on whatever device; the policy acts so at once.
 
         Raises ValueError, naming what does not fit, where `arrays` are of another agent; this one may then be half loaded.
@@ -34,12 +37,12 @@ class StatefulAgent(Agent, ABC):
         load_arrays(self.parts(), arrays)
         self.policy.sync()
 
-    def save(self, path, full_save=False):
+    def save(self, path: str | Path, full_save: bool = False) -> None:
         """Write the acting policy for `qi_ext.load_agent`, without pickle, whatever `full_save`."""
         self.policy.save_agent(path, self.metadata)
 
 
-def arrays_of(parts):
+def arrays_of(parts: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return copies of all of parts, {name: part}, as {"name/key": numpy array}.
 
     A part is a numpy array, a numpy or torch generator, a parameter, an optimizer, or has a `state_dict` of tensors.
@@ -47,7 +50,7 @@ def arrays_of(parts):
     return {f"{name}/{key}": value for name, part in parts.items() for key, value in _read(part).items()}
 
 
-def load_arrays(parts, arrays):
+def load_arrays(parts: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Put into parts, {name: part}, in place, what `arrays_of` gave of parts of the same sizes on whatever device.
 
     Raises ValueError, naming what does not fit, where `arrays` are of other parts; some may then be loaded.
@@ -65,7 +68,7 @@ def load_arrays(parts, arrays):
             raise ValueError(f"{name} does not fit ({' '.join(str(error).split())})") from None
 
 
-def _read(part):
+def _read(part: Any) -> dict[str, np.ndarray]:
     if isinstance(part, np.ndarray):
         return {"value": part.copy()}
     if isinstance(part, np.random.Generator):
@@ -80,7 +83,7 @@ def _read(part):
     return {key: to_array(value) for key, value in part.state_dict().items()}
 
 
-def _write(part, arrays):
+def _write(part: Any, arrays: dict[str, np.ndarray]) -> None:
     if isinstance(part, np.ndarray):
         _require_shape("value", arrays["value"], part.shape)
         part[...] = arrays["value"]
@@ -107,11 +110,11 @@ def _write(part, arrays):
         part.load_state_dict(tensors)
 
 
-def to_array(tensor):
+def to_array(tensor: torch.Tensor) -> np.ndarray:
     """Copy a tensor, of any device, to numpy."""
     return tensor.detach().cpu().numpy().copy()
 
 
-def _require_shape(name, tensor, shape):
+def _require_shape(name: str, tensor: Any, shape: Sequence[int]) -> None:
     if tuple(tensor.shape) != tuple(shape):
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, not {tuple(shape)}")

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from torch import nn
 
+from qi_ext.learning.batch import Batch
 from qi_ext.learning.gaussian import entropy, log_probability, mean_kl
 from qi_ext.learning.natural_gradient import Linearized, as_layers, conjugate_gradient, gauss_newton_product, unflatten
 from qi_ext.learning.networks import forward_pass
+from qi_ext.learning.policy import GaussianPolicy
 
 KL_TOLERANCE = 1.5  # a step may overshoot max_kl by this factor, as in mushroom-rl's TRPO
 
@@ -18,19 +20,19 @@ class TRPO:
 
     def __init__(
         self,
-        policy,
-        generator,
+        policy: GaussianPolicy,
+        generator: np.random.Generator,
         *,
-        max_kl,
-        final_max_kl,
-        initial_std,
-        min_std,
-        entropy_coefficient,
-        cg_iterations,
-        cg_damping,
-        cg_fraction,
-        line_search_steps,
-    ):
+        max_kl: float,
+        final_max_kl: float,
+        initial_std: float,
+        min_std: float,
+        entropy_coefficient: float,
+        cg_iterations: int,
+        cg_damping: float,
+        cg_fraction: float,
+        line_search_steps: int,
+    ) -> None:
         """generator: numpy's, draws the states of Fisher products.
 
         max_kl: mean KL divergence of a step, nats, while the policy's bound on its standard deviation is initial_std; it falls
@@ -45,11 +47,11 @@ class TRPO:
         self.line_search_steps = line_search_steps
 
     @property
-    def trust_region(self):
+    def trust_region(self) -> float:
         """KL divergence that the next step may have, nats: smaller as the bound on the standard deviation falls."""
         return min(self.max_kl, max(self.max_kl * self.policy.max_std / self.initial_std, self.final_max_kl))
 
-    def step(self, batch, advantages):
+    def step(self, batch: Batch, advantages: torch.Tensor) -> dict[str, float | torch.Tensor]:
         """Move the policy's parameters to a better surrogate, mean(ratio * advantage) + coefficient * entropy; no `sync`.
 
         batch: `Batch`, of which observations and actions are used. advantages: (N,), float32. Returns kl (nats), improvement
@@ -64,7 +66,7 @@ class TRPO:
             figures = self._line_search(batch.actions, advantages, linearized, full_step)
             return figures | {"entropy": policy.entropy_t(), "std": policy.log_std.exp().mean()}
 
-    def _gradient(self, actions, advantages, linearized):
+    def _gradient(self, actions: torch.Tensor, advantages: torch.Tensor, linearized: Linearized) -> torch.Tensor:
         """Gradient of the surrogate where the ratio is 1."""
         inverse_std = torch.exp(-self.policy.log_std.detach())
         z = (actions - linearized.mean) * inverse_std
@@ -74,7 +76,7 @@ class TRPO:
         for_log_std = self.policy.of_both_sides(for_log_std)
         return torch.cat([linearized.pulled_back(weighted * z * inverse_std), for_log_std])
 
-    def _full_step(self, gradient, observations, linearized):
+    def _full_step(self, gradient: torch.Tensor, observations: torch.Tensor, linearized: Linearized) -> torch.Tensor:
         """Natural gradient, as long as the trust region is wide. linearized: of all observations."""
         n_states = max(1, round(self.cg_fraction * len(observations)))
         if n_states < len(observations):
@@ -88,7 +90,9 @@ class TRPO:
         curvature = 0.5 * direction @ (gradient - residual)
         return direction * torch.sqrt(self.trust_region / curvature.clamp_min(1e-12))
 
-    def _line_search(self, actions, advantages, linearized, full_step):
+    def _line_search(
+        self, actions: torch.Tensor, advantages: torch.Tensor, linearized: Linearized, full_step: torch.Tensor
+    ) -> dict[str, float]:
         """Take the longest step within the trust region that makes the surrogate no worse, or none."""
         policy, parameters = self.policy, self.policy.parameters()
         old_mean, old_log_std = linearized.mean, policy.log_std.detach().clone()

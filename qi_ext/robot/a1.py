@@ -5,6 +5,7 @@ with them.
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 TRUNK_JOINTS = ("trunk_tx", "trunk_ty", "trunk_tz", "trunk_list", "trunk_tilt", "trunk_rotation")
 LEGS = ("FR", "FL", "RR", "RL")
@@ -36,7 +37,7 @@ MAX_PITCH = 0.192  # rad
 MIN_TRUNK_Z = -0.24  # m, relative to 0.43 m
 
 
-def has_fallen(observations):
+def has_fallen(observations: ArrayLike) -> np.ndarray:
     """Return True where the trunk is past loco-mujoco's limits of roll, pitch or height: bool, (...).
 
     observations: (..., 37), of which the first three entries suffice.
@@ -45,7 +46,7 @@ def has_fallen(observations):
     return (np.abs(o[..., ROLL]) > MAX_ROLL) | (np.abs(o[..., PITCH]) > MAX_PITCH) | (o[..., TRUNK_Z] < MIN_TRUNK_Z)
 
 
-def environment_reward(observations):
+def environment_reward(observations: ArrayLike) -> np.ndarray:
     """loco-mujoco's reward of a step taken from `observations`: exp(-5 |v_xy - v_command|), in (0, 1].
 
     observations: (..., 37), before the step. Returns (...). Source: loco_mujoco/utils/reward.py, VelocityVectorReward.
@@ -53,17 +54,17 @@ def environment_reward(observations):
     return np.exp(-5.0 * velocity_error(observations))
 
 
-def velocity_error(observations):
+def velocity_error(observations: ArrayLike) -> np.ndarray:
     """Distance |v_xy - v_command| in m/s, (...), of observations, (..., 37)."""
     o = np.asarray(observations)
     commanded = o[..., 36:37] * o[..., 34:36]
     return np.linalg.norm(o[..., TRUNK_VX : TRUNK_VY + 1] - commanded, axis=-1)
 
 
-def observation_table():
+def observation_table() -> list[tuple[int, str, str, str]]:
     """Rows (index, quantity, joint, unit), one for each of the 37 entries of the observation."""
 
-    def unit(joint):
+    def unit(joint: str) -> str:
         return "m" if joint in TRUNK_JOINTS[:3] else "rad"
 
     rows = [("position", joint, unit(joint)) for joint in JOINTS[2:]]

@@ -1,6 +1,7 @@
 """Indices of the A1's joints, actuators and trunk in a compiled MuJoCo model."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ class Addresses:
     trunk: int
 
 
-def addresses(model):
+def addresses(model: Any) -> Addresses:
     """Return the `Addresses` in `model`, a `mujoco.MjModel` of the A1. Raises KeyError, naming a joint that it lacks."""
     joints = [model.joint(name) for name in a1.JOINTS]
     return Addresses(

@@ -5,6 +5,7 @@ import numbers
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Command:
     direction_deg: float
     speed: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not _is_finite(self.direction_deg):
             raise ValueError(f"command: direction must be a finite number of degrees, not {self.direction_deg}")
         if not (_is_finite(self.speed) and self.speed >= 0.0):
@@ -29,25 +30,25 @@ class Command:
         object.__setattr__(self, "speed", float(self.speed))
 
     @property
-    def direction(self):
+    def direction(self) -> float:
         """Direction in radians, [0, 2 pi)."""
         return math.radians(self.direction_deg)
 
     @property
-    def features(self):
+    def features(self) -> np.ndarray:
         """Goal features of the observation, (3,): cos, sin of the direction, speed in m/s."""
         return np.array([math.cos(self.direction), math.sin(self.direction), self.speed])
 
     @property
-    def velocity(self):
+    def velocity(self) -> np.ndarray:
         """Commanded velocity, (2,), m/s in the world frame."""
         return self.speed * self.features[:2]
 
 
-def _is_finite(number):
+def _is_finite(number: object) -> bool:
     return isinstance(number, numbers.Real) and math.isfinite(number)
 
 
-def angle_between(direction_deg, other_deg):
+def angle_between(direction_deg: ArrayLike, other_deg: ArrayLike) -> np.ndarray:
     """Smallest angle between directions in degrees, in [0, 180]; arrays broadcast."""
     return np.abs((np.asarray(direction_deg) - np.asarray(other_deg) + 180.0) % 360.0 - 180.0)

@@ -1,17 +1,22 @@
 """Disturbances of walking, to measure and to train: pushes on the trunk, noise in actions or at joints. Numpy and MuJoCo."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
 from qi_ext.robot import a1
+from qi_ext.sampling.controllers import Controller
+
+__all__ = ["DisturbedController", "TrainingDisturbances"]
 
 PUSH_STEPS = 10  # 0.1 s
 PUSH_EVERY_STEPS = 125  # 1.25 s
 HEAD_ON = 0.6  # rad, on either side of the direction that is against the motion
 
 
-class DisturbedController:
+class DisturbedController(Controller):
     """Acts as another controller does, and disturbs it. Whole episodes only.
 
     push: N, on the trunk, horizontal, for 0.1 s in each 1.25 s of an episode; its moment and direction are drawn.
@@ -20,19 +25,20 @@ class DisturbedController:
     controllers that draw nothing meet the same pushes from the same starts.
     """
 
-    def __init__(self, controller, push=0.0, noise=0.0):
+    def __init__(self, controller: Controller, push: float = 0.0, noise: float = 0.0) -> None:
         self.controller = controller
         self.push = push
         self.noise = noise
-        self._pushes, self._time = {}, {}
+        self._pushes: dict[int, np.ndarray] = {}
+        self._time: dict[int, int] = {}
 
-    def begin(self, block, env):
+    def begin(self, block: Any, env: int) -> None:
         if self.push:
             self._pushes[env] = self._draw(block.spec.horizon, block.generators[env])
         self._time[env] = 0
         self.controller.begin(block, env)
 
-    def actions(self, block, observations, envs):
+    def actions(self, block: Any, observations: np.ndarray, envs: Sequence[int]) -> np.ndarray:
         actions = self.controller.actions(block, observations, envs)
         trunk = block.spec.addresses.trunk
         for env in envs:
@@ -44,7 +50,7 @@ class DisturbedController:
             self._time[env] += 1
         return actions
 
-    def _draw(self, horizon, generator):
+    def _draw(self, horizon: int, generator: np.random.Generator) -> np.ndarray:
         """Forces of each step of an episode, (horizon, 2), N."""
         forces = np.zeros((horizon, 2))
         for begin in range(0, horizon, PUSH_EVERY_STEPS):
@@ -72,18 +78,18 @@ class TrainingDisturbances:
     restart_every: int = 0
     disturb_after: int = 0
 
-    def __bool__(self):
+    def __bool__(self) -> bool:
         return self.push > 0.0 or self.torque_noise > 0.0 or self.restart_every > 0
 
-    def at(self, step):
+    def at(self, step: int) -> "TrainingDisturbances":
         """Return the disturbances of a batch that begins after so many steps of training."""
         return self if step >= self.disturb_after else replace(self, push=0.0, torque_noise=0.0)
 
-    def spared(self, numbers):
+    def spared(self, numbers: np.ndarray) -> np.ndarray:
         """Mark the envs that are not disturbed: bool, (n,). numbers: (n,), of the envs."""
         return np.asarray(numbers) % 2 == 1 if self else np.ones(len(numbers), bool)
 
-    def around(self, controller):
+    def around(self, controller: Controller) -> Controller:
         """Return `controller` under these disturbances; itself where there are none."""
         return TrainedController(controller, self) if self else controller
 
@@ -91,21 +97,21 @@ class TrainingDisturbances:
 UNDISTURBED = TrainingDisturbances()
 
 
-class TrainedController:
+class TrainedController(Controller):
     """Acts as another controller does, under `TrainingDisturbances`.
 
     Forces are part of the simulation's state, and random numbers are the env's own, so that the end of a batch changes nothing
     for an env.
     """
 
-    def __init__(self, controller, disturbances):
+    def __init__(self, controller: Controller, disturbances: TrainingDisturbances) -> None:
         self.controller = controller
         self.disturbances = disturbances
 
-    def begin(self, block, env):
+    def begin(self, block: Any, env: int) -> None:
         self.controller.begin(block, env)
 
-    def actions(self, block, observations, envs):
+    def actions(self, block: Any, observations: np.ndarray, envs: Sequence[int]) -> np.ndarray:
         actions = self.controller.actions(block, observations, envs)
         addresses, push, restart_every = block.spec.addresses, self.disturbances.push, self.disturbances.restart_every
         trunk_xy, joints = addresses.qvel[:2], addresses.qvel[-a1.N_ACTIONS :]
@@ -121,7 +127,7 @@ class TrainedController:
         return actions
 
 
-def _push_by_chance(force, largest, velocity, generator):
+def _push_by_chance(force: np.ndarray, largest: float, velocity: np.ndarray, generator: np.random.Generator) -> None:
     """Begin or end a push, or leave it: force, (6,), of the simulation. velocity: (2,), of the trunk, m/s."""
     chance = generator.random()
     if force.any():

@@ -8,8 +8,9 @@ import pickle
 import random
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cloudpickle
 import numpy as np
@@ -20,7 +21,9 @@ from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.rollouts import EPISODE, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 
-_environments = {}
+__all__ = ["EpisodeSource"]
+
+_environments: dict[tuple, Any] = {}
 
 
 @dataclass
@@ -36,7 +39,7 @@ class Episode:
     observations: list
 
     @property
-    def row(self):
+    def row(self) -> tuple:
         """The episode as an entry of `EPISODE`."""
         length, episode_return = len(self.samples), float(sum(sample[2] for sample in self.samples))
         return length - 1, 0, episode_return, length, self.samples[-1][4], False
@@ -45,7 +48,16 @@ class Episode:
 class EpisodeSource(RolloutSource):
     """Whole episodes of any mushroom-rl environment, each a function of the agent and of its own seed."""
 
-    def __init__(self, make_environment, horizon, n_envs=32, seed=0, pool="loky", n_workers="auto", scheduler=""):
+    def __init__(
+        self,
+        make_environment: Callable[[], Any],
+        horizon: float,
+        n_envs: int = 32,
+        seed: int = 0,
+        pool: str = "loky",
+        n_workers: int | str = "auto",
+        scheduler: str = "",
+    ) -> None:
         """make_environment: called without arguments in each worker, once; what it returns is reset for each episode.
 
         horizon: of its episodes, steps, or infinite. n_envs: at most so many tasks share the episodes.
@@ -57,17 +69,18 @@ class EpisodeSource(RolloutSource):
         self._seed = seed
         self._n_episodes = 0
         self._mean_length = float(horizon) if np.isfinite(horizon) else 1000.0
-        self._wanted = self._gathered = None
+        self._wanted: Any = None
+        self._gathered: Any = None
 
-    def start(self, agent, n_steps=None, n_episodes=None, step=0):
+    def start(self, agent: Any, n_steps: int | None = None, n_episodes: int | None = None, step: int = 0) -> None:
         self._wanted, self._gathered = (agent, _pickled(agent), n_steps, n_episodes), None
 
-    def wait(self):
+    def wait(self) -> None:
         if self._gathered is not None:
             return
         _, acting, n_steps, n_episodes = self._wanted
-        episodes, mean_length = [], self._mean_length
-        gathered = 0
+        episodes: list[Episode] = []
+        mean_length, gathered = self._mean_length, 0
         while not episodes or n_steps is not None and gathered < n_steps:
             # As many as are likely to be enough, so that little more is gathered than was asked for.
             count = n_episodes or max(1, round((n_steps - gathered) / mean_length))
@@ -78,7 +91,7 @@ class EpisodeSource(RolloutSource):
             mean_length = gathered / len(episodes)
         self._gathered = episodes
 
-    def collect(self):
+    def collect(self) -> WholeEpisodes:
         """The episodes; the agent's preprocessors have then seen what was acted on, in order."""
         self.wait()
         episodes, agent = self._gathered, self._wanted[0]
@@ -91,19 +104,26 @@ class EpisodeSource(RolloutSource):
                     observation = preprocessor(observation)
         return _whole(episodes)
 
-    def drop(self):
+    def drop(self) -> None:
         self._wanted = self._gathered = None
 
-    def evaluate(self, agent, numbers, initial_states=None, step=0, deterministic=None):
+    def evaluate(
+        self,
+        agent: Any,
+        numbers: range,
+        initial_states: Sequence[np.ndarray] | None = None,
+        step: int = 0,
+        deterministic: bool | None = None,
+    ) -> WholeEpisodes:
         seeds = [episode_seed(self._seed, step, None, number) for number in numbers]
         if initial_states is not None:
             initial_states = [initial_states[number] for number in numbers]
         return _whole(self._run(_pickled(agent, deterministic), seeds, numbers.start, initial_states))
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         return {"n_episodes": np.array(self._n_episodes), "mean_length": np.array(self._mean_length)}
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         names = self.state().keys()
         if not isinstance(state, Mapping) or state.keys() != names:
             raise ValueError(f"episodes: the state must hold {', '.join(names)}, and nothing else")
@@ -115,11 +135,13 @@ class EpisodeSource(RolloutSource):
             raise ValueError(f"episodes: there cannot be {n_episodes} of {mean_length:g} steps")
         self._n_episodes, self._mean_length = n_episodes, mean_length
 
-    def close(self):
+    def close(self) -> None:
         """End the workers, or part with a Dask cluster's."""
         self._pool.close()
 
-    def _run(self, acting, seeds, first, initial_states=None):
+    def _run(
+        self, acting: bytes, seeds: list[np.random.SeedSequence], first: int, initial_states: list[np.ndarray] | None = None
+    ) -> list[Episode]:
         """One `Episode` for each `numpy.random.SeedSequence` of seeds, in order.
 
         acting: of `_pickled`. first: the first one's number, for messages. initial_states: what to reset to, one each.
@@ -137,7 +159,7 @@ class EpisodeSource(RolloutSource):
             for group in groups
         ]
 
-        def name(index, env):
+        def name(index: int, env: int | None) -> str:
             group = groups[index]
             if env is None and len(group) > 1:
                 return f"episodes {first + group[0]} to {first + group[-1]}"
@@ -148,12 +170,18 @@ class EpisodeSource(RolloutSource):
         return [episode for index in range(len(tasks)) for episode in results[index]]
 
 
-def _whole(episodes):
+def _whole(episodes: list[Episode]) -> WholeEpisodes:
     rows = np.array([episode.row for episode in episodes], dtype=EPISODE)
     return WholeEpisodes([episode.samples for episode in episodes], [episode.infos for episode in episodes], rows)
 
 
-def run_episodes(patches, make_environment, acting, seeds, initial_states):
+def run_episodes(
+    patches: tuple[str, ...],
+    make_environment: bytes,
+    acting: bytes,
+    seeds: list[np.random.SeedSequence],
+    initial_states: list[np.ndarray] | None,
+) -> list[Episode]:
     """Run an episode for each of `seeds`, in a worker; returns a list of `Episode`. Raises EnvError.
 
     patches: names of the patches, of the package `patches`, to apply here. make_environment, acting: pickled.
@@ -178,10 +206,10 @@ def run_episodes(patches, make_environment, acting, seeds, initial_states):
     return episodes
 
 
-def _run_episode(environment, agent, initial_state):
+def _run_episode(environment: Any, agent: Any, initial_state: np.ndarray | None) -> Episode:
     episode = Episode([], [], [])
 
-    def seen(observation):
+    def seen(observation: np.ndarray) -> np.ndarray:
         observation = observation.copy()
         if agent.preprocessors:
             episode.observations.append(observation)
@@ -204,19 +232,19 @@ def _run_episode(environment, agent, initial_state):
     return episode
 
 
-def _patches():
+def _patches() -> tuple[str, ...]:
     """Names of the patches that are applied in this process; none where nobody has imported the package."""
     return getattr(sys.modules.get("patches"), "applied", tuple)()
 
 
-def acts_its_own_way(agent):
+def acts_its_own_way(agent: Any) -> bool:
     """Return whether an agent acts otherwise than its policy does."""
     from mushroom_rl.core import Agent
 
     return any(getattr(type(agent), name) is not getattr(Agent, name) for name in ("draw_action", "episode_start"))
 
 
-def _pickled(agent, deterministic=None):
+def _pickled(agent: Any, deterministic: bool | None = None) -> bytes:
     """Pickle the part of an agent that acts: policy, features and preprocessors; or all, where it has its own way of acting.
 
     deterministic: for policies that have that attribute, None as it is. Raises ValueError where the agent cannot be sent.
@@ -243,7 +271,7 @@ def _pickled(agent, deterministic=None):
         raise ValueError(f"the agent cannot be sent to a worker: {error}") from error
 
 
-def _seed(seed, environment, policy):
+def _seed(seed: np.random.SeedSequence, environment: Any, policy: Any) -> None:
     """Seed all that an episode draws from: numpy's, Python's and torch's global generators, the environment's, the policy's."""
     for_numpy, for_python, for_torch, for_environment, for_policy = (int(word) for word in seed.generate_state(5))
     np.random.seed(for_numpy)  # noqa: NPY002 (it is the one that mushroom-rl's environments draw from)
@@ -262,7 +290,7 @@ def _seed(seed, environment, policy):
 
 
 @contextlib.contextmanager
-def _deterministic():
+def _deterministic() -> Iterator[None]:
     """Use one thread, because sums depend on their number, and put the global generators back afterwards, for others."""
     torch = sys.modules.get("torch")
     numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002

@@ -1,13 +1,17 @@
 """mushroom-rl's Core on a `RolloutSource`, such as a pool on every core of the machine."""
 
 import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
+import numpy as np
 from mushroom_rl.core import Core
 from tqdm import tqdm
 
-from qi_ext.sampling.disturbances import UNDISTURBED
+from qi_ext.sampling.disturbances import UNDISTURBED, TrainingDisturbances
 from qi_ext.sampling.episode_source import EpisodeSource, acts_its_own_way
-from qi_ext.sampling.rollouts import EpisodeAssembler, WholeEpisodes
+from qi_ext.sampling.rollouts import EpisodeAssembler, Rollouts, WholeEpisodes
+from qi_ext.sampling.source import RolloutSource
 
 
 class ParallelCore(Core):
@@ -25,22 +29,22 @@ class ParallelCore(Core):
 
     def __init__(
         self,
-        agent,
-        mdp,
-        callbacks_fit=None,
-        callback_step=None,
-        record_dictionary=None,
+        agent: Any,
+        mdp: Any,
+        callbacks_fit: list[Callable] | None = None,
+        callback_step: Callable | None = None,
+        record_dictionary: dict | None = None,
         *,
-        source=None,
-        make_environment=None,
-        n_envs=32,
-        lanes_per_block=4,
-        pool="loky",
-        n_workers="auto",
-        scheduler="",
-        seed=0,
-        disturbances=UNDISTURBED,
-    ):
+        source: RolloutSource | None = None,
+        make_environment: Callable[[], Any] | None = None,
+        n_envs: int = 32,
+        lanes_per_block: int = 4,
+        pool: str = "loky",
+        n_workers: int | str = "auto",
+        scheduler: str = "",
+        seed: int = 0,
+        disturbances: TrainingDisturbances = UNDISTURBED,
+    ) -> None:
         """agent, mdp, callbacks_fit, callback_step, record_dictionary: as `Core` takes them.
 
         source: a `RolloutSource`; the arguments below are then not used. None takes the one that fits agent and mdp.
@@ -55,12 +59,12 @@ class ParallelCore(Core):
         super().__init__(agent, mdp, callbacks_fit, callback_step, record_dictionary)
         self._block_size = 1
         if source is None:
-            pool = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
+            where: dict[str, Any] = {"pool": pool, "n_workers": n_workers, "scheduler": scheduler}
             reason = _why_whole_episodes(agent, mdp)
             if reason is None:
                 from qi_ext.sampling.pool_source import PoolSource  # imports loco_mujoco
 
-                source = PoolSource(mdp, n_envs, lanes_per_block, seed, disturbances, **pool)
+                source = PoolSource(mdp, n_envs, lanes_per_block, seed, disturbances, **where)
                 # Evaluations run whole blocks, because the last bits of an action depend on its row in the block.
                 self._block_size = lanes_per_block
             elif disturbances:
@@ -70,24 +74,24 @@ class ParallelCore(Core):
                     f"ParallelCore: {reason}; give make_environment, a function that builds the environment in a worker"
                 )
             else:
-                source = EpisodeSource(make_environment, mdp.info.horizon, n_envs, seed, **pool)
+                source = EpisodeSource(make_environment, mdp.info.horizon, n_envs, seed, **where)
         self.source = source
         self._assembler = EpisodeAssembler(source.n_envs)
         self._stopped = False
         self.n_steps = 0
         self.n_episodes = 0
-        self.episodes = None  # those that ended in the last batch, a structured array of `rollouts.EPISODE`
+        self.episodes: np.ndarray | None = None  # those that ended in the last batch, of `rollouts.EPISODE`
 
     def learn(
         self,
-        n_steps=None,
-        n_episodes=None,
-        n_steps_per_fit=None,
-        n_episodes_per_fit=None,
-        render=False,
-        quiet=False,
-        record=False,
-    ):
+        n_steps: int | None = None,
+        n_episodes: int | None = None,
+        n_steps_per_fit: int | None = None,
+        n_episodes_per_fit: int | None = None,
+        render: bool = False,
+        quiet: bool = False,
+        record: bool = False,
+    ) -> None:
         """Gather batches and fit the agent to each, until at least n_steps, or n_episodes, are done; see `Core.learn`.
 
         Raises SamplingError where experience cannot be gathered; what was learned before stays in the agent.
@@ -112,11 +116,11 @@ class ParallelCore(Core):
         self.agent.stop()
         self.mdp.stop()
 
-    def stop(self):
+    def stop(self) -> None:
         """End `learn` after the update that is under way; for callbacks."""
         self._stopped = True
 
-    def restore(self, state, n_steps, n_episodes):
+    def restore(self, state: Mapping[str, np.ndarray], n_steps: int, n_episodes: int) -> None:
         """Go on from where another core's `source.state()`, `n_steps` and `n_episodes` were, between two batches.
 
         Of episodes that were under way then, callbacks get what is left. Raises ValueError where the state is of another
@@ -125,7 +129,7 @@ class ParallelCore(Core):
         self.source.load_state(state)
         self.n_steps, self.n_episodes = n_steps, n_episodes
 
-    def _fit(self, batch):
+    def _fit(self, batch: Rollouts | WholeEpisodes) -> None:
         """Fit the agent to a batch, and call back."""
         whole = batch.samples if isinstance(batch, WholeEpisodes) else self._assembler.add(batch)
         self.episodes = batch.episodes
@@ -139,15 +143,15 @@ class ParallelCore(Core):
 
     def evaluate(
         self,
-        initial_states=None,
-        n_steps=None,
-        n_episodes=None,
-        render=False,
-        quiet=False,
-        record=False,
-        get_env_info=False,
-        deterministic=None,
-    ):
+        initial_states: Sequence[np.ndarray] | None = None,
+        n_steps: int | None = None,
+        n_episodes: int | None = None,
+        render: bool = False,
+        quiet: bool = False,
+        record: bool = False,
+        get_env_info: bool = False,
+        deterministic: bool | None = None,
+    ) -> Any:
         """Run whole episodes with the agent as it is, and leave it and the source's envs bit-identical; see `Core`.
 
         Episodes are spread evenly over the task's commands, and depend on the seed, the steps learned so far, the command and
@@ -176,12 +180,12 @@ class ParallelCore(Core):
         samples = found.dataset()[:n_steps]
         return (samples, found.step_infos(n_steps)) if get_env_info else samples
 
-    def close(self):
+    def close(self) -> None:
         """Close the source."""
         self.source.close()
 
 
-def _why_whole_episodes(agent, mdp):
+def _why_whole_episodes(agent: Any, mdp: Any) -> str | None:
     """Reason why envs like `mdp` cannot be stepped as values, in words; None where they can."""
     if not any(parent.__module__.startswith("loco_mujoco.") for parent in type(mdp).__mro__):
         return f"{type(mdp).__name__} is not loco-mujoco's A1"
@@ -196,6 +200,6 @@ def _why_whole_episodes(agent, mdp):
     return why_not_as_values(mdp)
 
 
-def _require_one(name, value, other_name, other):
+def _require_one(name: str, value: int | None, other_name: str, other: int | None) -> None:
     if (value is None) == (other is None):
         raise ValueError(f"learn: give either {name} or {other_name}")

@@ -1,14 +1,17 @@
 """The A1 in the pool: blocks of envs, sent to workers as values and back."""
 
 import uuid
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from typing import Any
 
 import mujoco
 import numpy as np
 
+from qi_ext.robot.commands import Command
 from qi_ext.sampling import physics
-from qi_ext.sampling.controllers import PolicyController
-from qi_ext.sampling.disturbances import UNDISTURBED
+from qi_ext.sampling.controllers import Controller, PolicyController
+from qi_ext.sampling.disturbances import UNDISTURBED, TrainingDisturbances
 from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import ENVS, EPISODES, Envs, episode_seed, named, seed_of
 from qi_ext.sampling.pool import Pool
@@ -28,15 +31,15 @@ class PoolSource(RolloutSource):
 
     def __init__(
         self,
-        environment,
-        n_envs=32,
-        lanes_per_block=4,
-        seed=0,
-        disturbances=UNDISTURBED,
-        pool="loky",
-        n_workers="auto",
-        scheduler="",
-    ):
+        environment: Any,
+        n_envs: int = 32,
+        lanes_per_block: int = 4,
+        seed: int = 0,
+        disturbances: TrainingDisturbances = UNDISTURBED,
+        pool: str = "loky",
+        n_workers: int | str = "auto",
+        scheduler: str = "",
+    ) -> None:
         """environment: a `QuadrupedDirection` or loco-mujoco's `UnitreeA1`, read once; used again for `initial_states` only.
 
         lanes_per_block: envs whose actions are computed together, in one worker; part of the result. seed: an int.
@@ -56,11 +59,13 @@ class PoolSource(RolloutSource):
         self._seeds = [seed_of(seed, ENVS, env) for env in range(n_envs)]
         self._envs = self.envs(self._seeds)
         self._n_whole = 0  # whole episodes that were collected
-        self._started = self._sent = self._gathered = None
+        self._started: Any = None
+        self._sent: Any = None
+        self._gathered: Any = None
 
-    def start(self, agent, n_steps=None, n_episodes=None, step=0):
+    def start(self, agent: Any, n_steps: int | None = None, n_episodes: int | None = None, step: int = 0) -> None:
         self.drop()
-        controller = PolicyController(agent.policy.actor, getattr(agent.policy, "deterministic", False))
+        controller: Controller = PolicyController(agent.policy.actor, getattr(agent.policy, "deterministic", False))
         controller = self._disturbances.at(step).around(controller)
         if n_steps is not None:
             tasks = self._tasks(self._envs, controller, -(-n_steps // self.n_envs))
@@ -75,14 +80,14 @@ class PoolSource(RolloutSource):
         except SamplingError:
             self._sent = None  # `wait` meets it again, and raises it
 
-    def wait(self):
+    def wait(self) -> None:
         if self._gathered is None:
             running, self._sent = self._sent or self._run(*self._started), None
             with closing(running):
                 results = dict(running)
             self._gathered = [results[index] for index in range(len(results))]
 
-    def collect(self):
+    def collect(self) -> Rollouts | WholeEpisodes:
         self.wait()
         function, gathered = self._started[0], self._gathered
         self._started = self._sent = self._gathered = None
@@ -94,12 +99,19 @@ class PoolSource(RolloutSource):
         self._n_whole += len(episodes)
         return _whole(episodes)
 
-    def drop(self):
+    def drop(self) -> None:
         if self._sent is not None:
             self._sent.close()
         self._started = self._sent = self._gathered = None
 
-    def evaluate(self, agent, numbers, initial_states=None, step=0, deterministic=None):
+    def evaluate(
+        self,
+        agent: Any,
+        numbers: range,
+        initial_states: Sequence[np.ndarray] | None = None,
+        step: int = 0,
+        deterministic: bool | None = None,
+    ) -> WholeEpisodes:
         if self._sent is not None:
             self.wait()  # because a pool whose worker dies stops all that it runs
         commands = self.spec.task.commands or [None]
@@ -120,31 +132,33 @@ class PoolSource(RolloutSource):
         found = dict(self.run_episodes(envs, controller, _namer("episode", seeds, numbers.start)))
         return _whole([found[env] for env in range(len(envs))])
 
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         # Without whole episodes, which training does not gather, it is what checkpoints have always held.
         return self._envs.arrays() | ({"n_episodes": np.array(self._n_whole)} if self._n_whole else {})
 
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         envs, n_whole = self._envs.replaced_by(state), np.asarray(state.get("n_episodes", 0))
         if n_whole.shape or n_whole.dtype.kind != "i" or n_whole < 0:
             raise ValueError(f"envs: n_episodes must be a whole number of at least 0, not {n_whole}")
         self._envs, self._n_whole = envs, int(n_whole)
 
-    def close(self):
+    def close(self) -> None:
         """Forget the environment, and end the workers, or part with a Dask cluster's."""
         physics.uninstall(self._key)
         self._pool.close()
 
-    def envs(self, seeds):
+    def envs(self, seeds: Sequence[np.random.SeedSequence]) -> Envs:
         """Other envs than the source's own, before their first episode, one for each `numpy.random.SeedSequence`."""
         return Envs.fresh(seeds, self.spec.state_size, self.spec.task.command_size)
 
-    def tell(self, envs, commands):
+    def tell(self, envs: Envs, commands: Iterable[Command]) -> None:
         """Tell each of `envs` what to do in its next episode, one `Command` each."""
         for env, command in enumerate(commands):
             envs.command[env], envs.start_group[env] = self.spec.task.tell(command)
 
-    def run_episodes(self, envs, controller, name=None):
+    def run_episodes(
+        self, envs: Envs, controller: Controller, name: Callable[[int], str] | None = None
+    ) -> Iterator[tuple[int, Rollouts]]:
         """Run a whole episode in each of `envs`; yields (env, `Rollouts` of that one episode) as blocks of them are done.
 
         controller: of `qi_ext.sampling.controllers`. name(env): for messages. Raises SamplingError.
@@ -154,13 +168,13 @@ class PoolSource(RolloutSource):
             for episode in np.sort(rollouts.episodes, order="env"):
                 yield index * self.lanes_per_block + int(episode["env"]), rollouts.episode(episode)
 
-    def _tasks(self, envs, controller, *more):
+    def _tasks(self, envs: Envs, controller: Controller, *more: int) -> list[tuple]:
         rows = self.lanes_per_block
         blocks = (envs[begin : begin + rows] for begin in range(0, len(envs), rows))
         return [(self._key, block, rows, controller, *more) for block in blocks]
 
-    def _run(self, function, tasks, name):
-        def name_of_task(index, env):
+    def _run(self, function: Callable, tasks: list[tuple], name: Callable[[int], str]) -> Generator:
+        def name_of_task(index: int, env: int | None) -> str:
             first, n = index * self.lanes_per_block, len(tasks[index][1])
             if env is not None or n == 1:
                 return name(first + (env or 0))
@@ -168,7 +182,7 @@ class PoolSource(RolloutSource):
 
         return self._pool.run(function, tasks, name_of_task)
 
-    def _set_start(self, envs, env, observation):
+    def _set_start(self, envs: Envs, env: int, observation: np.ndarray) -> None:
         """Give an env the state after the environment's own reset to `observation`."""
         self.environment.reset(np.asarray(observation))
         envs.command[env] = self.environment.command_array
@@ -176,11 +190,11 @@ class PoolSource(RolloutSource):
         envs.running[env] = True
 
 
-def _whole(episodes):
+def _whole(episodes: list[Rollouts]) -> WholeEpisodes:
     """`WholeEpisodes` of `Rollouts` of one episode each."""
     rows = np.concatenate([episode.episodes for episode in episodes])
     return WholeEpisodes([episode.dataset() for episode in episodes], [[] for _ in episodes], rows)
 
 
-def _namer(what, seeds, first=0):
+def _namer(what: str, seeds: Sequence[np.random.SeedSequence], first: int = 0) -> Callable[[int], str]:
     return lambda index: named(f"{what} {first + index}", seeds[index])

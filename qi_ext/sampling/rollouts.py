@@ -1,10 +1,13 @@
 """Rollouts: arrays [env, time, ...] of fragments, lists of whole episodes, and mushroom-rl's form of both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from qi_ext.robot.frames import velocity_in_command_frame
+
+__all__ = ["EPISODE", "Rollouts", "WholeEpisodes"]
 
 ARRAYS = ("observations", "actions", "rewards", "next_observations", "absorbing", "truncated", "last")
 
@@ -41,20 +44,20 @@ class Rollouts:
     episodes: np.ndarray
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         """Number of steps, N T."""
         return self.last.size
 
-    def speed_along(self):
+    def speed_along(self) -> float:
         """Mean speed of the trunk along the commanded direction, m/s."""
         along, _ = velocity_in_command_frame(self.observations)
         return float(along.mean())
 
-    def dataset(self):
+    def dataset(self) -> list[tuple]:
         """mushroom-rl's list of (state, action, reward, next state, absorbing, last), env after env."""
         return [sample for env in range(len(self.last)) for sample in self.samples(env, self.last[env])]
 
-    def samples(self, env, last):
+    def samples(self, env: int, last: np.ndarray) -> list[tuple]:
         """mushroom-rl's list for one env, with flags `last`, (T,)."""
         return list(
             zip(
@@ -68,29 +71,29 @@ class Rollouts:
             )
         )
 
-    def step_infos(self):
+    def step_infos(self) -> dict[str, list]:
         """The steps' information dicts, {key: list}: there are none."""
         return {}
 
-    def episode(self, row):
+    def episode(self, row: np.void) -> "Rollouts":
         """The one whole episode that a row of `episodes` is of, where it began at time 0, as `Rollouts` of one env."""
         env, end = int(row["env"]), int(row["time"]) + 1
         arrays = {name: getattr(self, name)[env : env + 1, :end] for name in ARRAYS}
-        row = np.array([row], dtype=EPISODE)
-        row["env"] = 0
-        return Rollouts(**arrays, episodes=row)
+        episodes = np.array([row], dtype=EPISODE)
+        episodes["env"] = 0
+        return Rollouts(**arrays, episodes=episodes)
 
     @classmethod
-    def join(cls, parts):
+    def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
         """Blocks of envs, in order, as one; each with as many steps. Envs of `episodes` are renumbered."""
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
-        episodes, first = [], 0
+        renumbered, first = [], 0
         for part in parts:
             numbered = part.episodes.copy()
             numbered["env"] += first
-            episodes.append(numbered)
+            renumbered.append(numbered)
             first += len(part.last)
-        episodes = np.concatenate(episodes)
+        episodes = np.concatenate(renumbered)
         return cls(**arrays, episodes=episodes[np.lexsort((episodes["env"], episodes["time"]))])
 
 
@@ -108,16 +111,16 @@ class WholeEpisodes:
     episodes: np.ndarray
 
     @property
-    def n_steps(self):
+    def n_steps(self) -> int:
         return sum(len(samples) for samples in self.samples)
 
-    def dataset(self):
+    def dataset(self) -> list[tuple]:
         """mushroom-rl's list of samples, episode after episode."""
         return [sample for samples in self.samples for sample in samples]
 
-    def step_infos(self, n_steps=None):
+    def step_infos(self, n_steps: int | None = None) -> dict[str, list]:
         """The information dicts of all steps, or the first `n_steps`, as mushroom-rl gives them to `fit`: {key: list}."""
-        collected = {}
+        collected: dict[str, list] = {}
         for info in [info for infos in self.infos for info in infos][:n_steps]:
             for key, value in info.items():
                 collected.setdefault(key, []).append(value)
@@ -127,10 +130,10 @@ class WholeEpisodes:
 class EpisodeAssembler:
     """Joins consecutive fragments to whole episodes."""
 
-    def __init__(self, n_envs):
-        self._open = [[] for _ in range(n_envs)]
+    def __init__(self, n_envs: int) -> None:
+        self._open: list[list[tuple]] = [[] for _ in range(n_envs)]
 
-    def add(self, rollouts):
+    def add(self, rollouts: Rollouts) -> list[list[tuple]]:
         """The episodes that ended in these `Rollouts`, each mushroom-rl's list of its samples from its first step on."""
         ended = rollouts.absorbing | rollouts.truncated
         envs = [rollouts.samples(env, ended[env]) for env in range(len(ended))]

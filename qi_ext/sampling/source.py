@@ -1,6 +1,12 @@
 """The one interface to where rollouts come from."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 
 
 class RolloutSource(ABC):
@@ -18,28 +24,35 @@ class RolloutSource(ABC):
     place: str = "this process"
 
     @abstractmethod
-    def start(self, agent, n_steps=None, n_episodes=None, step=0):
+    def start(self, agent: Any, n_steps: int | None = None, n_episodes: int | None = None, step: int = 0) -> None:
         """Begin to gather at least n_steps env steps, or n_episodes whole episodes; one of them is given.
 
         agent: mushroom-rl's; its policy acts as it is now, whatever becomes of it meanwhile.
         step: env steps of training so far, on which disturbances may depend.
         """
 
-    def wait(self):  # noqa: B027 (sources that gather in `collect` have nothing to wait for)
+    def wait(self) -> None:  # noqa: B027 (sources that gather in `collect` have nothing to wait for)
         """Wait for what was started. It may be interrupted at any moment: the envs are then as before `start`.
 
         Raises SamplingError where rollouts cannot be gathered.
         """
 
     @abstractmethod
-    def collect(self):
+    def collect(self) -> Rollouts | WholeEpisodes:
         """The rollouts that were started and waited for, `Rollouts` or `WholeEpisodes`; the envs are then as after them."""
 
-    def drop(self):  # noqa: B027
+    def drop(self) -> None:  # noqa: B027
         """Give up what was started and not collected; the envs stay as they were before it."""
 
     @abstractmethod
-    def evaluate(self, agent, numbers, initial_states=None, step=0, deterministic=None):
+    def evaluate(
+        self,
+        agent: Any,
+        numbers: range,
+        initial_states: Sequence[np.ndarray] | None = None,
+        step: int = 0,
+        deterministic: bool | None = None,
+    ) -> WholeEpisodes:
         """Run whole episodes, and leave envs and agent as they are; returns `WholeEpisodes`.
 
         numbers: a range; each episode depends on its number, the source's seed and `step` only.
@@ -48,12 +61,12 @@ class RolloutSource(ABC):
         """
 
     @abstractmethod
-    def state(self):
+    def state(self) -> dict[str, np.ndarray]:
         """The envs between `collect` and `start`, {name: numpy array}, to go on from exactly."""
 
     @abstractmethod
-    def load_state(self, state):
+    def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Go on from `state`, as another source of this kind and size gave it. Raises ValueError where it is of another."""
 
-    def close(self):  # noqa: B027
+    def close(self) -> None:  # noqa: B027
         """Give back processes, connections and memory."""

@@ -1,11 +1,14 @@
 """The task as Gymnasium's vector environment."""
 
 import sys
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from numpy.typing import ArrayLike
 
 from qi_ext.robot import a1
 from qi_ext.sampling.env_processes import EnvProcesses
@@ -13,6 +16,7 @@ from qi_ext.sampling.pool import worker_count
 from qi_ext.sampling.read_environment import read_environment
 from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv, check_horizon, commanded, spaces
 from qi_ext.tasks.quadruped import QuadrupedDirection
+from qi_ext.tasks.task import Task
 
 
 class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
@@ -30,15 +34,15 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
 
     def __init__(
         self,
-        num_envs=1,
-        task="simple",
-        n_workers="auto",
-        autoreset_mode=AutoresetMode.NEXT_STEP,
-        max_episode_steps=a1.HORIZON,
-        horizon=None,
-        render_mode=None,
-        **kwargs,
-    ):
+        num_envs: int = 1,
+        task: str | Task = "simple",
+        n_workers: int | str = "auto",
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        max_episode_steps: int | None = a1.HORIZON,
+        horizon: int | None = None,
+        render_mode: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         """task, horizon, kwargs: as `QuadrupedDirectionEnv` takes them. max_episode_steps: time limit; -1 is none.
 
         n_workers: processes; "auto" is one a processor, 1 is this process. autoreset_mode: `AutoresetMode` or its value.
@@ -69,14 +73,16 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         n_workers = min(worker_count(n_workers), self.num_envs)
         self._envs = EnvProcesses(spec, self.num_envs, n_workers, limit, mode.value)
         self._records = self._envs.records
-        self._described = {}
+        self._described: dict[bytes, tuple[float, float]] = {}
 
     @property
-    def n_workers(self):
+    def n_workers(self) -> int:
         """Number of processes that step envs."""
         return self._envs.n_workers
 
-    def reset(self, *, seed=None, options=None):
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode in each env; returns observations and infos.
 
         seed: an int gives env i seed + i; or a list of one int or None for each env. options: `direction_deg` and, with it,
@@ -86,7 +92,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         envs = np.arange(self.num_envs)
         if "reset_mask" in options:
             envs = np.flatnonzero(_checked_mask(options.pop("reset_mask"), self.num_envs))
-        seeds = [None] * self.num_envs if seed is None else seed
+        seeds: Any = [None] * self.num_envs if seed is None else seed
         if isinstance(seed, int | np.integer):
             super().reset(seed=int(seed))
             seeds = [int(seed) + env for env in range(self.num_envs)]
@@ -100,7 +106,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         self._envs.reset(told, {env: seeds[env] for env in told if seeds[env] is not None})
         return self._records["observation"].copy(), self._infos(self._records["command"], envs)
 
-    def step(self, actions):
+    def step(self, actions: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step each env; returns observations, rewards, terminations, truncations and infos.
 
         Raises ValueError where actions are not (N, 12) finite numbers, and the envs are then as before; SamplingError where an
@@ -122,15 +128,15 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
             infos |= self._final(ended)
         return records["observation"].copy(), records["reward"].copy(), terminated, truncated, infos
 
-    def close_extras(self, **kwargs):
+    def close_extras(self, **kwargs: Any) -> None:
         """End the processes."""
         self._envs.close()
 
-    def __del__(self):
+    def __del__(self) -> None:
         if not self.closed and hasattr(self, "_envs"):
             self.close()
 
-    def _final(self, ended):
+    def _final(self, ended: np.ndarray) -> dict[str, Any]:
         observations = np.full(self.num_envs, None, dtype=object)
         for env in ended:
             observations[env] = self._records["final_observation"][env].copy()
@@ -139,7 +145,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         information = self._infos(self._records["final_command"], ended)
         return {"final_obs": observations, "_final_obs": mask, "final_info": information, "_final_info": mask.copy()}
 
-    def _infos(self, commands, envs):
+    def _infos(self, commands: np.ndarray, envs: Any) -> dict[str, Any]:
         """Information about `commands`, (N, k), of some envs; the others' entries are 0."""
         mask = np.zeros(self.num_envs, dtype=bool)
         mask[envs] = True
@@ -148,7 +154,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
             told[env] = self._describe(commands[env])
         return {"direction_deg": told[:, 0].copy(), "_direction_deg": mask, "speed": told[:, 1].copy(), "_speed": mask.copy()}
 
-    def _describe(self, command):
+    def _describe(self, command: np.ndarray) -> tuple[float, float]:
         """Direction in degrees and speed in m/s of a command, (k,), looked up where it was described before."""
         key = command.tobytes()
         if key not in self._described:
@@ -159,7 +165,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         return self._described[key]
 
 
-def _checked_mask(mask, n):
+def _checked_mask(mask: Any, n: int) -> np.ndarray:
     if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (n,) or not mask.any():
         raise ValueError(f"reset: reset_mask must be a bool array of shape ({n},) with at least one True, not {mask!r}")
     return mask

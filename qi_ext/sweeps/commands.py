@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from shlex import quote
 
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.ranking import by_task, rank
@@ -11,6 +12,7 @@ from qi_ext.utils import slurm
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import locked, require_writable, write_whole
+from qi_ext.utils.programs import command
 
 SWEEP_FILE = "sweep.yaml"
 POLL_SECONDS = 5.0
@@ -91,7 +93,7 @@ def run(sweep, on_slurm=False, wait=False):
             say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
             stopped_by = launching.run_here(sweep, trials)
     if on_slurm and not wait:
-        say(f"{len(trials)} submitted; see sweep.py --status {sweep.directory}")
+        say(f"{len(trials)} submitted; see {command('sweep')} --status {quote(str(sweep.directory))}")
         return 0
     code = _print_states(sweep, _wait(sweep) if on_slurm else statuses(sweep))
     return 128 + stopped_by if stopped_by else code
@@ -118,7 +120,7 @@ def _import_launching():
     except ModuleNotFoundError as error:
         if error.name != "experiment_launcher":
             raise
-        raise UserError("sweep.py: experiment-launcher is not installed; pip install -e .[sweep] brings it") from None
+        raise UserError("sweep: experiment-launcher is not installed; pip install experiment-launcher==3.3") from None
     return launching
 
 
@@ -166,7 +168,7 @@ def _submit(sweep, trials):
     except RuntimeError as error:
         raise UserError(
             f"{error}. What was submitted before goes on; mend the resources in {sweep.directory / SWEEP_FILE}, "
-            f"then sweep.py --retry {sweep.directory}"
+            f"then {command('sweep')} --retry {quote(str(sweep.directory))}"
         ) from None
 
 
@@ -183,7 +185,7 @@ def _print_states(sweep, found):
     failed = [each.trial for each in found if each.state == "failed"]
     if failed:
         local = slurm.is_there() and not any(script_file(sweep, trial).exists() for trial in failed)
-        say(f"sweep.py --retry {sweep.directory}{' --local' if local else ''} goes on with them")
+        say(f"{command('sweep')} --retry {quote(str(sweep.directory))}{' --local' if local else ''} goes on with them")
     return 0 if all(each.state == "done" for each in found) else 1
 
 

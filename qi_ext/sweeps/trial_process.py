@@ -1,4 +1,4 @@
-"""The experiment that experiment-launcher starts: run_gail.py in a process of its own, and a record of how it ended."""
+"""The experiment that experiment-launcher starts: qi-ext train in a process of its own, and a record of how it ended."""
 
 import functools
 import os
@@ -14,9 +14,8 @@ import patches
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory, write_json
 from qi_ext.utils.display import say
 
-RUN_GAIL = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
-REFUSED = 2  # exit code of run_gail.py where the directory holds another run
+REFUSED = 2  # exit code of qi-ext train where the directory holds another run
 ATTEMPT = "== "  # how the line begins that an attempt writes first into the log
 
 _running = set()
@@ -27,7 +26,7 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
     """Run, or go on with, the run in results_dir/seed, with these settings of the config; a finished one is left alone.
 
     What the run prints goes to trial.log in its directory, how it ended to trial.json. Returns 0 where there is a result, else
-    the exit code of run_gail.py, as a shell tells it; 1 where that is 0, or where it was told to stop before it had come any
+    the exit code of qi-ext train, as a shell tells it; 1 where that is 0, or where it was told to stop before it had come any
     further, because it would not the next time either.
     """
     directory = RunDirectory(Path(results_dir, str(seed)), "results_dir")
@@ -45,7 +44,7 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
         "progressed": False,
     }
     before = newest_step(directory)
-    words = [sys.executable, str(RUN_GAIL), "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
+    words = [sys.executable, "-m", "qi_ext", "train", "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
     # With =, because a value may begin with -.
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
@@ -123,7 +122,7 @@ def _slurm_job():
 
 
 def _environment():
-    """Environment of run_gail.py: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
+    """Environment of qi-ext train: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
     given = any(os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"))
     return os.environ | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
 

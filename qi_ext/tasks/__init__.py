@@ -3,12 +3,18 @@
 Each registration waits until its library is imported, so that the pool's workers, which need the tasks alone, import neither.
 """
 
+from typing import TYPE_CHECKING
+
 from wrapt import register_post_import_hook
 
 from qi_ext.utils.references import lazy_attributes
 
+if TYPE_CHECKING:
+    from qi_ext.tasks.quadruped import QuadrupedDirection as QuadrupedDirection
+
 register_post_import_hook("qi_ext.tasks.registration:register_with_loco_mujoco", "loco_mujoco")
 register_post_import_hook("qi_ext.tasks.registration:register_with_gymnasium", "gymnasium")
 
-__all__ = ["QuadrupedDirection"]
-__getattr__ = lazy_attributes(__name__, {"QuadrupedDirection": "quadruped"})
+_MODULES = {"QuadrupedDirection": "quadruped", "QuadrupedDirectionEnv": "gymnasium_env"}
+__all__ = list(_MODULES)
+__getattr__ = lazy_attributes(__name__, _MODULES)

@@ -1,10 +1,16 @@
 """The tasks `simple` and `hard`: walk in one direction, which is commanded at the start of the episode."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.tasks.task import DRAWN, Starts, Task
+
+if TYPE_CHECKING:
+    from qi_ext.demonstrations.dataset import Demonstrations  # more modules, which the pool's workers can do without
 
 
 class DirectionTask(Task):
@@ -13,7 +19,7 @@ class DirectionTask(Task):
     A command is the observation's goal features: cosine and sine of the direction, and the speed in m/s.
     """
 
-    def __init__(self, name, commands, demonstrations=None):
+    def __init__(self, name: str, commands: Iterable[Command], demonstrations: "Demonstrations | None" = None) -> None:
         """name: simple or hard. commands: `Command`s to draw from. demonstrations: `Demonstrations` whose states episodes start
         from, in the commanded direction or the nearest that was demonstrated; None where every episode is given its start.
         """
@@ -23,21 +29,21 @@ class DirectionTask(Task):
         self._directions = np.array(list(states))
         self.starts = self._starts(list(states.values())) if states else None
 
-    def tell(self, command):
+    def tell(self, command: Command) -> tuple[np.ndarray, int]:
         return command.features, self._nearest(command)
 
-    def _nearest(self, command):
+    def _nearest(self, command: Command) -> int:
         """The group of start states whose direction is nearest to that of `command`."""
         if not len(self._directions):
             return DRAWN
         return int(np.argmin(angle_between(self._directions, command.direction_deg)))
 
-    def _starts(self, states):
+    def _starts(self, states: list[np.ndarray]) -> Starts:
         """`Starts` of states, a list of (n, 37), one a demonstrated direction; each at x = y = 0."""
         ends = np.cumsum([len(group) for group in states])
-        states = np.concatenate(states)
+        together = np.concatenate(states)
         return Starts(
-            states=np.hstack([np.zeros((len(states), 2)), states[:, a1.POSITION], states[:, a1.VELOCITY]]),
+            states=np.hstack([np.zeros((len(together), 2)), together[:, a1.POSITION], together[:, a1.VELOCITY]]),
             groups=np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1),
             group_of_command=np.array([self._nearest(command) for command in self.commands]),
             commands=np.array([command.features for command in self.commands]),
@@ -48,7 +54,7 @@ class DirectionTask(Task):
 TASKS = {"simple": DirectionTask, "hard": DirectionTask}
 
 
-def task_commands(task, n_directions=8, speed=0.5):
+def task_commands(task: str, n_directions: int = 8, speed: float = 0.5) -> tuple[Command, ...]:
     """Commands that a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`.
 
     speed: m/s. Raises ValueError for an unknown task, or a number of directions that is no whole number of at least 1.

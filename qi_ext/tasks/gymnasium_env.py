@@ -1,6 +1,8 @@
 """The task behind Gymnasium's interface."""
 
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -8,7 +10,10 @@ import numpy as np
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.quadruped import QuadrupedDirection
+from qi_ext.tasks.task import Task
 from qi_ext.utils.errors import UserError
+
+__all__ = ["QuadrupedDirectionEnv"]
 
 
 class QuadrupedDirectionEnv(gymnasium.Env):
@@ -21,7 +26,9 @@ class QuadrupedDirectionEnv(gymnasium.Env):
 
     metadata = {"render_modes": ["human", "rgb_array"], "render_fps": round(1 / a1.CONTROL_DT)}
 
-    def __init__(self, task="simple", render_mode=None, horizon=None, **kwargs):
+    def __init__(
+        self, task: str | Task = "simple", render_mode: str | None = None, horizon: int | None = None, **kwargs: Any
+    ) -> None:
         """task, kwargs: as `QuadrupedDirection` takes them. render_mode: None, "human" or "rgb_array".
 
         horizon: steps of an episode, at most 1000; None is the time limit of `gymnasium.make`, or 1000 without one.
@@ -40,11 +47,11 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         self._steps = 0
 
     @property
-    def quadruped(self):
+    def quadruped(self) -> QuadrupedDirection:
         """The `QuadrupedDirection` inside."""
         return self._env
 
-    def reset(self, *, seed=None, options=None):
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode; `options={"direction_deg": 90.0, "speed": 0.5}` commands a direction instead of drawing it."""
         super().reset(seed=seed)
         if seed is not None:
@@ -53,7 +60,7 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         self._steps = 0
         return self._env.reset(command=command), self._info()
 
-    def step(self, action):
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Returns observation, reward, terminated, truncated, info; info holds `direction_deg` and `speed` of the command."""
         observation, reward, absorbing, _ = self._env.step(action)
         self._steps += 1
@@ -64,23 +71,23 @@ class QuadrupedDirectionEnv(gymnasium.Env):
             self.render()
         return observation, float(reward), bool(absorbing), truncated, self._info()
 
-    def render(self):
+    def render(self) -> np.ndarray | None:
         """An RGB picture, (height, width, 3), with render_mode "rgb_array"; draws to the window with "human"."""
         if self.render_mode == "rgb_array":
-            return np.swapaxes(self._env.render(record=True), 0, 1)
+            return np.swapaxes(np.asarray(self._env.render(record=True)), 0, 1)
         if self.render_mode == "human":
             self._env.render()
         return None
 
-    def close(self):
+    def close(self) -> None:
         """Close the viewer, if there is one."""
         self._env.stop()
 
-    def _info(self):
+    def _info(self) -> dict[str, Any]:
         return {"direction_deg": self._env.command.direction_deg, "speed": self._env.command.speed}
 
 
-def spaces(quadruped):
+def spaces(quadruped: QuadrupedDirection) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
     """Return Gymnasium's spaces of the observations and actions of a `QuadrupedDirection`."""
     low = np.full(quadruped.info.observation_space.shape, -np.inf)
     high = -low
@@ -89,7 +96,7 @@ def spaces(quadruped):
     return observation_space, gymnasium.spaces.Box(-1.0, 1.0, (a1.N_ACTIONS,), np.float64)
 
 
-def commanded(options, commands):
+def commanded(options: dict[str, Any] | None, commands: Sequence[Command]) -> Command | None:
     """Return the `Command` that the options of a reset ask for, None for a drawn one. Raises ValueError for unknown ones."""
     options = dict(options or {})
     command = None
@@ -100,7 +107,7 @@ def commanded(options, commands):
     return command
 
 
-def check_horizon(horizon):
+def check_horizon(horizon: Any) -> None:
     """Raise ValueError unless `horizon` is None or a whole number from 1 to 1000."""
     if horizon is not None and (not isinstance(horizon, int | np.integer) or not 1 <= horizon <= a1.HORIZON):
         raise ValueError(
@@ -109,7 +116,7 @@ def check_horizon(horizon):
         )
 
 
-def _need_screen():
+def _need_screen() -> None:
     """Raise UserError where no window can be opened, because GLFW then aborts the process."""
     import glfw
 

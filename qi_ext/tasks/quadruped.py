@@ -2,13 +2,16 @@
 
 import inspect
 import warnings
+from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
 from loco_mujoco.environments import LocoEnv, UnitreeA1, ValidTaskConf
 from mushroom_rl.utils.mujoco import MujocoViewer, ObservationHelper
+from numpy.typing import ArrayLike
 
-from qi_ext.demonstrations import load_demonstrations
+from qi_ext.demonstrations import Demonstrations, load_demonstrations
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
@@ -21,12 +24,12 @@ from qi_ext.utils.simulation_context import warnings_ignored
 class _IndexedObservationHelper(ObservationHelper):
     """Upstream's helper, reading positions and velocities by index: the named look-ups of every step cost more than physics."""
 
-    def __init__(self, observation_spec, model, data):
+    def __init__(self, observation_spec: Any, model: Any, data: Any) -> None:
         super().__init__(observation_spec, model, data, max_joint_velocity=None)
         self.addresses = addresses(model)
         self._arrow = model.site("dir_arrow").id
 
-    def _build_obs(self, data):
+    def _build_obs(self, data: mujoco.MjData) -> np.ndarray:
         parts = data.qpos[self.addresses.qpos], data.qvel[self.addresses.qvel], data.site_xmat[self._arrow]
         return np.concatenate(parts)
 
@@ -36,7 +39,7 @@ _TAKEN = {"self", "kwargs", "xml_handles", "action_spec", "observation_spec", "c
 _TAKEN |= {"model", "dt", "record", "viewer_params"}
 
 
-def _known_keywords():
+def _known_keywords() -> list[str]:
     """Keywords of `QuadrupedDirection`, those of its upstream classes and of their viewer included."""
     names = [
         name
@@ -64,9 +67,20 @@ class QuadrupedDirection(UnitreeA1):
     direction and the speed. `qi_ext.robot.a1.observation_table` names each entry and its unit.
     """
 
+    demonstrations: Any  # `Demonstrations`, or None
+    obs_helper: Any
+    _obs: np.ndarray | None
     valid_task_confs = ValidTaskConf(tasks=list(TASKS))
 
-    def __init__(self, task="simple", n_directions=8, speed=0.5, demonstrations="trot", seed=None, **kwargs):
+    def __init__(
+        self,
+        task: str | Task = "simple",
+        n_directions: int = 8,
+        speed: float = 0.5,
+        demonstrations: str | Path | Demonstrations | None = "trot",
+        seed: int | np.random.SeedSequence | None = None,
+        **kwargs: Any,
+    ) -> None:
         """Build the environment.
 
         task: `simple`, `hard`, or a `Task`. n_directions: of `hard`. speed: commanded, m/s.
@@ -92,13 +106,13 @@ class QuadrupedDirection(UnitreeA1):
             for model, data in zip(self._models, self._datas, strict=True)
         ]
         self.obs_helper = self.obs_helpers[0]
-        self._next_command = None
+        self._next_command: Command | None = None
         self._blow_up_warned = False
         self._set_command(self.task.tell(self.commands[0])[0])
         self.seed(seed)
 
     @staticmethod
-    def generate(task="simple", data_type=None, **kwargs):
+    def generate(task: str | Task = "simple", data_type: None = None, **kwargs: Any) -> "QuadrupedDirection":
         """Build the environment for `LocoEnv.make("QuadrupedDirection.simple", ...)`. Raises ValueError for a data type."""
         if data_type is not None:
             raise ValueError(
@@ -107,30 +121,30 @@ class QuadrupedDirection(UnitreeA1):
         return QuadrupedDirection(task, **kwargs)
 
     @property
-    def model(self):
+    def model(self) -> mujoco.MjModel:
         """The compiled MuJoCo model."""
         return self._model
 
     @property
-    def data(self):
+    def data(self) -> mujoco.MjData:
         """The simulation's state; derived quantities are those of the last substep's beginning."""
         return self._data
 
     @property
-    def commands(self):
+    def commands(self) -> tuple[Command, ...]:
         """The `Command`s of the task, a tuple."""
         return self.task.commands
 
     @property
-    def command(self):
+    def command(self) -> Command:
         """The present `Command`."""
         return self._command
 
-    def seed(self, seed):
+    def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""
         self._generator = np.random.default_rng(seed)
 
-    def reset(self, obs=None, command=None):
+    def reset(self, obs: np.ndarray | None = None, command: Command | float | None = None) -> np.ndarray:
         """Start an episode; return the first observation, (37,).
 
         obs: an observation to start from, (37,) or more, its goal features giving the command; else a demonstrated state.
@@ -144,7 +158,7 @@ class QuadrupedDirection(UnitreeA1):
         self._next_command = command
         return super().reset(obs)
 
-    def setup(self, obs):
+    def setup(self, obs: np.ndarray | None) -> None:
         """Set the initial state, as upstream's `reset` asks; yaw is the demonstration's, x = y = 0."""
         self._reward_function.reset_state()
         if obs is not None:
@@ -155,7 +169,7 @@ class QuadrupedDirection(UnitreeA1):
         self._set_command(command)
         self._set_joints(*np.split(state, 2))
 
-    def step(self, action):
+    def step(self, action: ArrayLike) -> tuple[np.ndarray, float, bool, dict]:
         """Apply torques for 10 ms; return observation (37,), reward, absorbing, info.
 
         Raises ValueError where `action` is not 12 finite numbers; the state is then as before.
@@ -178,7 +192,7 @@ class QuadrupedDirection(UnitreeA1):
         self._obs = previous
         return self._modify_observation(previous), self.reward(previous, action, previous, True), True, {}
 
-    def render(self, record=False):
+    def render(self, record: bool = False) -> np.ndarray | None:
         """Draw the scene, the arrow showing the command."""
         # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
         mujoco.mj_kinematics(self._model, self._data)
@@ -186,7 +200,7 @@ class QuadrupedDirection(UnitreeA1):
         super()._set_goal_arrow()
         return super().render(record)
 
-    def create_dataset(self, ignore_keys=None):
+    def create_dataset(self, ignore_keys: None = None) -> dict[str, np.ndarray]:
         """Return the demonstrations' transitions in the form of upstream's `create_dataset`.
 
         A dict of states and next_states (n, 37), absorbing and last (n,), and actions (n, 12) where there are any.
@@ -197,25 +211,25 @@ class QuadrupedDirection(UnitreeA1):
             raise ValueError("create_dataset: the environment was built without demonstrations")
         return self.demonstrations.dataset()
 
-    def _set_command(self, command):
+    def _set_command(self, command: np.ndarray) -> None:
         """Set the command of an episode, (k,), as the task encodes it."""
         self.command_array, self._command = command, self.task.describe(command)
         self._steps = 0
         self._goal.set_goal(self._command.direction + np.pi / 2, self._command.speed)
 
-    def _set_joints(self, positions, velocities):
+    def _set_joints(self, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Set positions and velocities, (18,) each, of `a1.JOINTS`."""
         self._data.qpos[self.obs_helper.addresses.qpos] = positions
         self._data.qvel[self.obs_helper.addresses.qvel] = velocities
 
-    def _simulation_post_step(self):
+    def _simulation_post_step(self) -> None:
         super()._simulation_post_step()
         self._steps += 1
         command = self.task.advance(self.command_array, self._steps, self._generator)
         if command is not self.command_array:  # describing it at each step would cost
             self.command_array, self._command = command, self.task.describe(command)
 
-    def _init_sim_from_obs(self, obs):
+    def _init_sim_from_obs(self, obs: np.ndarray) -> None:
         obs = np.asarray(obs, dtype=np.float64)
         if obs.ndim != 1 or len(obs) < a1.N_OBSERVATIONS or not np.all(np.isfinite(obs)):
             raise ValueError(f"reset: an observation to start from is 37 finite numbers, not an array of shape {obs.shape}")
@@ -226,12 +240,13 @@ class QuadrupedDirection(UnitreeA1):
         self._set_command(command)
         self._set_joints(np.concatenate([[0.0, 0.0], obs[a1.POSITION]]), obs[a1.VELOCITY])
 
-    def reward(self, state, action, next_state, absorbing):
+    def reward(self, state: np.ndarray, action: ArrayLike, next_state: np.ndarray, absorbing: bool) -> float:
+        """Return the reward of a step: the task's own, or loco-mujoco's where another `reward_type` was given."""
         if self._rewarded_by_task:
             return float(self.task.reward(state[None], np.asarray(action)[None], next_state[None])[0])
         return super().reward(state, action, next_state, absorbing)
 
-    def _preprocess_action(self, action):
+    def _preprocess_action(self, action: ArrayLike) -> np.ndarray:
         action = np.asarray(action, dtype=np.float64)
         if action.shape != (a1.N_ACTIONS,):
             raise ValueError(f"step: action must have shape ({a1.N_ACTIONS},), not {action.shape}")
@@ -239,25 +254,25 @@ class QuadrupedDirection(UnitreeA1):
             raise ValueError(f"step: action must be finite, but entry {np.argmin(np.isfinite(action))} is not: {action}")
         return super()._preprocess_action(action)
 
-    def _create_observation(self, obs):
+    def _create_observation(self, obs: np.ndarray) -> np.ndarray:
         observation = np.empty(self.task.observation_size)
         self.task.observe(obs[:18], obs[18:36], self.command_array, observation)
         return np.concatenate([observation, self.mean_grf.mean / 1000.0]) if self._use_foot_forces else observation
 
-    def _modify_observation(self, obs):
+    def _modify_observation(self, obs: np.ndarray) -> np.ndarray:
         return obs.copy()
 
-    def _set_goal_arrow(self):
+    def _set_goal_arrow(self) -> None:
         """The arrow is for rendering only, so it is not turned at each step."""
 
-    def _has_fallen(self, obs, return_err_msg=False):
+    def _has_fallen(self, obs: np.ndarray, return_err_msg: bool = False) -> Any:
         fallen = bool(self.task.has_fallen(obs[: self.task.observation_size][None])[0])
         if not return_err_msg:
             return fallen
         roll, pitch, height = obs[a1.ROLL], obs[a1.PITCH], obs[a1.TRUNK_Z]
         return fallen, f"roll {roll:.3f} rad, pitch {pitch:.3f} rad, height {height:.3f} m\n" if fallen else ""
 
-    def __reduce_ex__(self, protocol):
+    def __reduce_ex__(self, protocol: Any) -> Any:
         raise TypeError("an environment holds a live simulation and cannot be copied or pickled; build another instead")
 
 

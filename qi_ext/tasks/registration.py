@@ -15,7 +15,7 @@ def register_with_gymnasium(gymnasium):
     if "QuadrupedDirection-v0" not in gymnasium.registry:
         gymnasium.register(
             "QuadrupedDirection-v0",
-            entry_point="qi_ext.tasks.gymnasium_env:QuadrupedDirectionEnv",
-            vector_entry_point="qi_ext.sampling.vector_env:QuadrupedDirectionVectorEnv",
+            entry_point="qi_ext.tasks:QuadrupedDirectionEnv",
+            vector_entry_point="qi_ext.sampling:QuadrupedDirectionVectorEnv",
             max_episode_steps=a1.HORIZON,
         )

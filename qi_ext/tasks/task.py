@@ -31,7 +31,9 @@ class Starts:
     commands: np.ndarray
     command_of_row: bool = False
 
-    def draw(self, generator, command=None, group=DRAWN):
+    def draw(
+        self, generator: np.random.Generator, command: np.ndarray | None = None, group: int = DRAWN
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return a command, (k,), and a start state, (36,).
 
         command, group: those of an env that is told its command, as `Task.tell` gives them; else both are drawn.
@@ -54,16 +56,18 @@ class Task(ABC):
     """
 
     name: str
-    commands: tuple
+    commands: tuple[Command, ...]
     starts: Starts | None = None
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
 
     @abstractmethod
-    def tell(self, command):
+    def tell(self, command: Command) -> tuple[np.ndarray, int]:
         """Return a `Command` as an array, (command_size,), and the group of start states of its episodes, an int."""
 
-    def start(self, generator, command=None, group=DRAWN):
+    def start(
+        self, generator: np.random.Generator, command: np.ndarray | None = None, group: int = DRAWN
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Begin an episode; return its command, (command_size,), and its start state, (36,), as `Starts` has them.
 
         generator: the env's own `numpy.random.Generator`. command, group: from `tell`; drawn where they are not given.
@@ -73,7 +77,7 @@ class Task(ABC):
             raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
         return self.starts.draw(generator, command, group)
 
-    def advance(self, command, step, generator):
+    def advance(self, command: np.ndarray, step: int, generator: np.random.Generator) -> np.ndarray:
         """Return the command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.
 
         A command that changes is a new array; the one given stays as it is. The next observation, and whether the robot has
@@ -81,12 +85,12 @@ class Task(ABC):
         """
         return command
 
-    def describe(self, command):
+    def describe(self, command: np.ndarray) -> Command:
         """Return the `Command` of an array, (command_size,); here: of goal features, the task's own where it is one."""
         known = (own for own in self.commands if np.array_equal(own.features, command[:3]))
         return next(known, None) or Command(np.degrees(np.arctan2(command[1], command[0])), command[2])
 
-    def observe(self, positions, velocities, command, out):
+    def observe(self, positions: np.ndarray, velocities: np.ndarray, command: np.ndarray, out: np.ndarray) -> None:
         """Write the observation, (observation_size,), into `out`; here: the stock A1's, with the command as goal features.
 
         positions, velocities: (18,) each, of `a1.JOINTS`; m, rad, m/s and rad/s in the world frame.
@@ -95,13 +99,13 @@ class Task(ABC):
         out[a1.VELOCITY] = velocities
         out[a1.GOAL] = command[:3]
 
-    def reward(self, observations, actions, next_observations):
+    def reward(self, observations: np.ndarray, actions: np.ndarray, next_observations: np.ndarray) -> np.ndarray:
         """Return rewards, (n,), of control steps; here: the stock A1's, exp(-5 |v_xy - v_command|) of the state before.
 
         observations, next_observations: (n, observation_size). actions: (n, 12), not clipped.
         """
         return a1.environment_reward(observations)
 
-    def has_fallen(self, observations):
+    def has_fallen(self, observations: np.ndarray) -> np.ndarray:
         """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: stock limits."""
         return a1.has_fallen(observations)

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from qi_ext.training.settings import Vail
 from qi_ext.utils.settings import Settings
 
+__all__ = ["ALGORITHMS", "Algorithm"]
+
 
 @dataclass(frozen=True)
 class Algorithm:

@@ -12,7 +12,7 @@ from qi_ext.utils.settings import shown
 
 
 def parse_config(program, description, arguments=None):
-    """The settings that a command line gives, {name: text or list of text}, and `resume`.
+    """The settings that a command line gives, {name: text or list of text}, and `resume`, and `print_config` where it is given.
 
     Defaults, and the help, are those of the --task, --algorithm and --backend among `arguments` (default: sys.argv), or of the
     run to resume. Raises UserError, in one line, for what is wrong with them.
@@ -26,6 +26,8 @@ def parse_config(program, description, arguments=None):
     parser = Parser(program, description)
     text = "go on with the run in this directory, with its settings; auto: start the run, or go on with it, whichever fits"
     parser.add_argument("--resume", default="", help=text, metavar="RUN_DIR")
+    text = "print all settings of the run, as its config.yaml would hold them, and end"
+    parser.add_argument("--print_config", action="store_true", default=None, help=text)
     chosen = CHOICES | stored | chosen
     _add_options(parser, chosen)
     parsed, unknown = parser.parse_known_args(arguments)
@@ -34,7 +36,8 @@ def parse_config(program, description, arguments=None):
         raise UserError(f"{unknown[0]}: is no option; options begin with --")
     given = _given(parsed)
     if not stored:
-        make_config(**{name: value for name, value in given.items() if name != "resume"})  # wrong here is wrong in any run
+        # Wrong here is wrong in any run.
+        make_config(**{name: value for name, value in given.items() if name not in ("resume", "print_config")})
     return given
 
 

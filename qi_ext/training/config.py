@@ -1,6 +1,10 @@
 """The config of a run: its settings in groups, made from flat names and values, and back."""
 
+from collections.abc import Iterable
+from typing import Any
+
 from pydantic import ConfigDict
+from pydantic.fields import FieldInfo
 
 from qi_ext.learning.imitation_lib.settings import DOES_NOT_KNOW, ImitationLib
 from qi_ext.training.algorithms import ALGORITHMS, IMITATION_LIB_HAS
@@ -21,6 +25,9 @@ from qi_ext.training.settings import (
 )
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings
+from qi_ext.utils.words import did_you_mean, listed
+
+__all__ = ["Config", "make_config"]
 
 # The defaults of all other settings depend on these, and on the warm start.
 CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
@@ -58,55 +65,55 @@ class Config(Settings):
     vail: Vail | None = None
     imitation_lib: ImitationLib | None = None
 
-    def settings(self):
+    def settings(self) -> dict[str, Any]:
         """Return the settings that `make_config` makes this config of, {name: value}."""
         unknown = DOES_NOT_KNOW if self.run.backend == "imitation_lib" else ()
         groups = (group for _, group in self if group is not None)
         return {name: value for group in groups for name, value in group if name not in unknown}
 
-    def replace(self, **settings):
+    def replace(self, **settings: Any) -> "Config":
         """Return a config with these settings in place of its own."""
         return make_config(**(self.settings() | settings))
 
 
-def config_groups(task, algorithm, backend):
+def config_groups(task: str, algorithm: str, backend: str) -> dict[str, type[Settings]]:
     """The groups of settings that a run has, {name: class}. Raises UserError where the backend has no such algorithm."""
-    Task(task=task), Run(backend=backend)  # which complain of a task or backend that there is not
+    Task(task=task), Run(backend=backend)  # type: ignore[arg-type]  # which complain of a task or backend that there is not
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
     if algorithm not in known:
         where = f" with --backend {backend}" if backend != "native" else ""
-        raise UserError(f"--algorithm: must be {' or '.join(known)}{where}, not {algorithm!r}")
+        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {algorithm!r}{did_you_mean(algorithm, known)}")
     own = ALGORITHMS[algorithm].settings
     return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 
 
-def options(task="simple", algorithm="gail", backend="native"):
+def options(task: str = "simple", algorithm: str = "gail", backend: str = "native") -> dict[str, dict[str, FieldInfo]]:
     """The settings that can be given, {heading: {name: pydantic field}}."""
     unknown = DOES_NOT_KNOW if backend == "imitation_lib" else ()
     found = {
-        model.__doc__.rstrip("."): {name: field for name, field in model.model_fields.items() if name not in unknown}
+        str(model.__doc__).rstrip("."): {name: field for name, field in model.model_fields.items() if name not in unknown}
         for model in config_groups(task, algorithm, backend).values()
     }
     return {heading: fields for heading, fields in found.items() if fields}
 
 
-def all_options():
+def all_options() -> dict[str, FieldInfo]:
     """The settings that can be given to some run, {name: pydantic field}."""
     choices = [("simple", algorithm, "native") for algorithm in ALGORITHMS] + [("simple", "vail", "imitation_lib")]
     return {name: field for choice in choices for fields in options(*choice).values() for name, field in fields.items()}
 
 
-def require_options(names, task="simple", algorithm="gail", backend="native"):
+def require_options(names: Iterable[str], task: str = "simple", algorithm: str = "gail", backend: str = "native") -> None:
     """Raise UserError for a name that is no setting, or none of a run with this algorithm and backend."""
     known = {name for fields in options(task, algorithm, backend).values() for name in fields}
     for name in sorted(set(names) - known):
         if name in all_options():
             choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
             raise UserError(f"--{name}: no such option for {choice}; see --help {choice}")
-        raise UserError(f"--{name}: no such option; see --help")
+        raise UserError(f"--{name}: no such option{did_you_mean(f'--{name}', (f'--{each}' for each in known))}; see --help")
 
 
-def make_config(task="simple", algorithm="gail", backend="native", **settings):
+def make_config(task: str = "simple", algorithm: str = "gail", backend: str = "native", **settings: Any) -> Config:
     """The `Config` of these settings.
 
     Those that are not given, or None, have the defaults that go with the task, algorithm, backend, and warm start if any.
@@ -117,18 +124,18 @@ def make_config(task="simple", algorithm="gail", backend="native", **settings):
     warm = WarmStart(warm_start=given.get("warm_start", 0)).warm_start > 0
     values = preset(task, algorithm, backend, warm) | given | {"task": task, "algorithm": algorithm, "backend": backend}
     if not values.get("results_dir"):
-        values["results_dir"] = f"runs/{task}-{algorithm}" + (f"-{backend}" if backend != "native" else "")
-    config = Config(
-        **{
-            group: model(**{name: values[name] for name in model.model_fields if name in values})
-            for group, model in config_groups(task, algorithm, backend).items()
-        }
-    )
+        parts = [task, algorithm] + [backend] * (backend != "native") + ["warm"] * warm
+        values["results_dir"] = f"runs/{'-'.join(parts)}"
+    groups: dict[str, Any] = {
+        group: model(**{name: values[name] for name in model.model_fields if name in values})
+        for group, model in config_groups(task, algorithm, backend).items()
+    }
+    config = Config(**groups)
     _check_standard_deviations(config)
     return config
 
 
-def _check_standard_deviations(config):
+def _check_standard_deviations(config: Config) -> None:
     policy = config.policy
     if policy.final_std > policy.initial_std:
         raise UserError(f"--final_std: must be at most --initial_std, {policy.initial_std:g}, not {policy.final_std:g}")
@@ -142,11 +149,11 @@ def _check_standard_deviations(config):
             raise UserError(f"--{name}: must be at least --min_std, {policy.min_std:g}, not {value:g}")
 
 
-def may_change(name):
+def may_change(name: str) -> bool:
     """Return whether a resumed run may have another value of this setting."""
     return name in MAY_CHANGE
 
 
-def makes_the_experiment(name):
+def makes_the_experiment(name: str) -> bool:
     """Return whether runs that differ in this setting from their beginning are different experiments."""
     return name not in MAY_CHANGE or name in _ANOTHER_EXPERIMENT

@@ -181,7 +181,7 @@ class Vail(Settings):
 
 
 # The groups that every run has, by their names in the config.
-GROUPS = {
+GROUPS: dict[str, type[Settings]] = {
     "task": Task,
     "run": Run,
     "sampling": Sampling,
@@ -194,7 +194,7 @@ GROUPS = {
 }
 
 # Those of a backend, in place of the ones above or beside them.
-BACKEND_GROUPS = {
+BACKEND_GROUPS: dict[str, dict[str, type[Settings]]] = {
     "native": {},
     "imitation_lib": {"discriminator": PublishedDiscriminator, "imitation_lib": ImitationLib},
 }

@@ -26,6 +26,7 @@ from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.programs import command
 from qi_ext.utils.signals import Signals
 
 
@@ -110,7 +111,10 @@ class TrainingRun:
         result = self.directory.read_result() if self._resumed and self.is_over() else None
         if result is not None:
             self.source.close()
-            say(f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes would go on")
+            say(
+                f"finished already, at {self.counter.steps:,} steps; more --n_steps or --minutes goes on with it, another "
+                "--seed trains another (make train: STEPS=, SEED=)"
+            )
         return result
 
     def train(self):
@@ -188,8 +192,8 @@ class TrainingRun:
 
     @property
     def resume_hint(self):
-        """The option that goes on with the run."""
-        return f"--resume {shlex.quote(str(self.directory.path))}"
+        """The command that goes on with the run."""
+        return f"{command('train')} --resume {shlex.quote(str(self.directory.path))}"
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances

@@ -6,6 +6,8 @@ import signal
 import sys
 
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
+from qi_ext.utils.upstream import how_to_install
+from qi_ext.utils.words import did_you_mean
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,7 +26,18 @@ class Parser(argparse.ArgumentParser):
         self.register("type", int, _whole_number)
         self.register("type", float, _finite_number)
 
+    def parse_args(self, args=None, namespace=None):
+        for word in self._options_in(args):
+            if word not in self._option_string_actions:
+                self.error(f"{word}: no such option{did_you_mean(word, self._option_string_actions)}; see --help")
+        return super().parse_args(args, namespace)
+
     def parse_known_args(self, args=None, namespace=None):
+        given = self._options_in(args)
+        for action in self._actions:
+            # Not by argparse, whose message differs with Python's version and does not say what is wanted.
+            if action.required and action.option_strings and not {"-h", "--help", *action.option_strings} & set(given):
+                self.error(f"{action.option_strings[0]}: required; {action.help}")
         try:
             return super().parse_known_args(args, namespace)
         except argparse.ArgumentError as error:
@@ -32,6 +45,10 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message):
         raise UserError(message)
+
+    def _options_in(self, args):
+        words = sys.argv[1:] if args is None else args
+        return [word.partition("=")[0] for word in words if word.startswith("--") or word == "-h"]
 
 
 def _whole_number(text):
@@ -57,6 +74,12 @@ def run_command(program, main):
         sys.exit(main())
     except UserError as error:
         print(f"{program}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        advice = how_to_install(error)
+        if not advice:
+            raise
+        print(f"{program}: {advice}", file=sys.stderr)
         sys.exit(2)
     except RuntimeError as error:
         if "out of memory" not in str(error) and not isinstance(error, SamplingError):

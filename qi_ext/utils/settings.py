@@ -1,13 +1,19 @@
 """Groups of settings: pydantic models that also take numbers as text, and whose complaints are one line about one option."""
 
 import contextlib
+import re
+from collections.abc import Mapping
 from types import UnionType
-from typing import Annotated, Literal, Union, get_origin
+from typing import Annotated, Any, Literal, Union, get_origin
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.words import did_you_mean, listed
+
+__all__ = ["LayerSizes", "Number", "Settings", "Whole", "option"]
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -27,7 +33,7 @@ MUST_BE = {
 }
 
 
-def _number(value):
+def _number(value: Any) -> Any:
     if isinstance(value, bool):
         raise ValueError  # pydantic would take it for 0 or 1
     if isinstance(value, str):
@@ -37,7 +43,7 @@ def _number(value):
     return value
 
 
-def _values(value):
+def _values(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
@@ -54,50 +60,47 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    def __init__(self, **values):
+    def __init__(self, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
             raise UserError(one_line(error)) from None
 
 
-def one_of(registry):
+def one_of(registry: Mapping[str, Any]) -> AfterValidator:
     """A validator of names: those that `registry`, {name: anything}, has when it is asked."""
 
-    def check(name):
+    def check(name: str) -> str:
         if name not in registry:
-            raise PydanticCustomError("literal_error", "unknown", {"expected": _listed(registry)})
+            raise PydanticCustomError("literal_error", "unknown", {"expected": listed(registry)})
         return name
 
     return AfterValidator(check)
 
 
-def _listed(names):
-    *others, last = names
-    return f"{', '.join(others)} or {last}" if others else last
-
-
-def option(default, description, at_least=None, at_most=None):
+def option(default: Any, description: str, at_least: float | None = None, at_most: float | None = None) -> Any:
     """A field of `Settings`: its default, its help text, and its range, ends included."""
     return Field(default, description=description, ge=at_least, le=at_most)
 
 
-def one_line(error):
+def one_line(error: ValidationError) -> str:
     """The first option that a `pydantic.ValidationError` is about: its name, what it must be, and what it was."""
     first, *others = error.errors(include_url=False)
     name = first["loc"][0]
     # Where a value may be of several types, each has an error of its own.
     alternatives = [first, *(other for other in others if other["loc"][0] == name and isinstance(other["loc"][-1], str))]
     must_be = (MUST_BE[each["type"]].format(**each.get("ctx", {})).replace("'", "") for each in alternatives)
-    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}"
+    expected = [each["ctx"]["expected"] for each in alternatives if each["type"] == "literal_error"]
+    choices = re.split(", | or ", expected[0].replace("'", "")) if expected else []
+    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}{did_you_mean(first['input'], choices)}"
 
 
-def shown(value):
+def shown(value: Any) -> str:
     """A value as on a command line."""
     return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def plain_type(field):
+def plain_type(field: FieldInfo) -> Any:
     """The type of a field as command lines know it: str, int, float or list. A number that may also be a word is a str."""
     origin = get_origin(field.annotation)
     return str if origin in (Literal, Union, UnionType) else origin or field.annotation

@@ -22,6 +22,16 @@ def test_they_are_the_episodes_that_evaluate_measures(source, limp):
     assert other[0].episode_return != recorded[0].episode_return
 
 
+def test_of_an_episode_that_is_cut_short_only_its_first_steps_are_run(source, limp):
+    whole = record_episodes(source, PolicyController(limp), source.environment.commands, seed=3)
+    short = record_episodes(source, PolicyController(limp), source.environment.commands, seed=3, n_steps=5)
+    for all_of_it, first in zip(whole, short, strict=True):
+        assert len(all_of_it.observations) > 5
+        np.testing.assert_array_equal(first.observations, all_of_it.observations[:5])
+        np.testing.assert_array_equal(first.actions, all_of_it.actions[:5])
+        assert (first.fell, first.cut, all_of_it.cut) == (False, True, False)
+
+
 def test_poses_are_where_the_simulation_was(hard):
     observation = hard.reset(command=45.0)
     generator = np.random.default_rng(0)

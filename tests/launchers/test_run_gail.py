@@ -167,7 +167,7 @@ def test_a_signal_ends_the_run_after_its_agent_is_saved_and_it_goes_on(tmp_path,
     agent = load_agent(directory / "agent.safetensors")
     assert agent.act(np.zeros(37)).shape == (12,)
     step = int(agent.metadata["step"])
-    assert f"stopped at {step:,} steps; go on with --resume {directory}" in out
+    assert f"stopped at {step:,} steps; go on with {sys.executable} {LAUNCHER} --resume {directory}" in out
     assert Checkpoints(directory).load_newest().step == step
     assert not (directory / "result.json").exists()
     again = launcher["experiment"](resume=str(directory), n_steps=step + 32, evaluation_episodes=0, pool="serial")
@@ -261,3 +261,11 @@ def test_every_setting_is_a_plain_keyword_of_experiment_with_a_default(launcher)
         assert parameter.annotation in (str, int, float, bool, list), name
         assert parameter.default is not inspect.Parameter.empty, name
         assert parameter.kind == inspect.Parameter.KEYWORD_ONLY, name
+
+
+def test_print_config_prints_what_config_yaml_would_hold(launcher, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    launcher["main"](["--task", "hard", "--gamma", "0.9", "--print_config"])
+    printed = yaml.safe_load(capsys.readouterr().out)
+    assert printed == make_config("hard", gamma=0.9).settings()
+    assert not list(tmp_path.iterdir())

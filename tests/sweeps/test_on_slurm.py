@@ -2,7 +2,6 @@
 
 import json
 import os
-import runpy
 import shutil
 import signal
 import subprocess
@@ -14,11 +13,11 @@ import pytest
 import yaml
 from safetensors.numpy import load_file
 
+from qi_ext.commands.train import experiment
 from qi_ext.sweeps.commands import SWEEP_FILE
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.slurm_files import job_file, script_file
 from qi_ext.sweeps.status import statuses
-from qi_ext.sweeps.trial_process import RUN_GAIL
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD
 from qi_ext.utils.slurm import own_jobs
 
@@ -143,7 +142,7 @@ def test_what_is_stopped_goes_on_to_the_same_end_and_what_is_killed_is_told(slur
 
 def run_alone(trial, directory):
     """Run a trial in this process. Returns the weights of its agent, {name: array}."""
-    runpy.run_path(str(RUN_GAIL))["experiment"](**trial.settings, seed=trial.seed, results_dir=str(directory))
+    experiment(**trial.settings, seed=trial.seed, results_dir=str(directory))
     return load_file(directory / str(trial.seed) / "agent.safetensors")
 
 

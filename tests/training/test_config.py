@@ -53,6 +53,7 @@ def test_the_published_settings_are_those_of_loco_mujocos_examples():
 @pytest.mark.parametrize("epochs", [60, "60"])
 def test_a_warm_start_has_defaults_of_its_own_that_what_is_given_replaces(epochs):
     cold, warm = make_config("hard", "vail"), make_config("hard", "vail", warm_start=epochs, max_kl=0.5)
+    assert (cold.run.results_dir, warm.run.results_dir) == ("runs/hard-vail", "runs/hard-vail-warm")
     assert (cold.run.n_steps, cold.disturbances.disturb_after, cold.vail.information_constraint) == (3_000_000, 1_900_000, 8.0)
     assert (warm.run.n_steps, warm.disturbances.disturb_after, warm.vail.information_constraint) == (1_150_000, 0, 2.0)
     assert warm.disturbances.push > cold.disturbances.push > 0.0
@@ -103,7 +104,7 @@ def test_values_may_be_text_and_come_in_their_type(settings, found):
         ({"policy_hidden": [0, 0]}, "--policy_hidden: must be at least 1, not 0"),
         ({"demonstrations": 3}, "--demonstrations: must be text, not 3"),
         ({"pool": "threads"}, "--pool: must be loky, serial or dask, not 'threads'"),
-        ({"task": "harder"}, "--task: must be simple or hard, not 'harder'"),
+        ({"task": "harder"}, "--task: must be simple or hard, not 'harder'; did you mean hard?"),
         ({"algorithm": "bc"}, "--algorithm: must be gail or vail, not 'bc'"),
         ({"backend": "ours"}, "--backend: must be native or imitation_lib, not 'ours'"),
         ({"final_std": 0.5}, "--final_std: must be at most --initial_std, 0.3, not 0.5"),
@@ -117,7 +118,8 @@ def test_a_mistake_is_one_line_of_what_it_must_be_and_what_it_was(settings, mess
 
 
 def test_an_option_that_does_not_exist_is_refused_by_name():
-    assert refusal(stepz=1) == "--stepz: no such option; see --help"
+    assert refusal(xyz=1) == "--xyz: no such option; see --help"
+    assert refusal(n_stepz=1) == "--n_stepz: no such option; did you mean --n_steps?; see --help"
 
 
 @pytest.mark.parametrize("name", sorted(imitation_lib_settings.DOES_NOT_KNOW))

@@ -21,6 +21,7 @@ from qi_ext.training.run_directory import RunDirectory
 from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.programs import command
 from qi_ext.utils.settings import plain_type
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"
@@ -127,7 +128,7 @@ def test_a_run_that_is_stopped_is_saved_and_goes_on(
         complete(training)
     assert training.directory.checkpoints.steps() == [0, step]
     directory = training.directory.path
-    assert f"stopped at {step} steps; go on with --resume {directory}" in capsys.readouterr().out
+    assert f"stopped at {step} steps; go on with {command('train')} --resume {directory}" in capsys.readouterr().out
     assert ends_as(run({}, directory), undisturbed)
 
 
@@ -151,7 +152,7 @@ def test_a_finished_run_is_not_begun_again(tiny, run, capsys, tmp_path):
         assert run(settings, resume).result == first.result
     shutil.move(first.directory.path, tmp_path / "x y")
     assert run({}, tmp_path / "x y").result == first.result | {"directory": str(tmp_path / "x y")}
-    assert capsys.readouterr().out.count("finished already, at 128 steps; more --n_steps or --minutes would go on") == 3
+    assert capsys.readouterr().out.count("finished already, at 128 steps; more --n_steps or --minutes goes on with it") == 3
     assert {path.name: path.read_bytes() for path in (tmp_path / "x y").rglob("*") if path.is_file()} == before
 
 
@@ -306,6 +307,41 @@ def test_auto_starts_a_run_and_goes_on_with_it(tiny, alone, build, stop, run, en
     assert "going on" not in capsys.readouterr().out
     assert ends_as(run(tiny(), "auto"), undisturbed)
     assert "going on from step 64" in capsys.readouterr().out
+
+
+@pytest.fixture
+def started(tmp_path, monkeypatch, capsys):
+    """A function that leaves what a run of some settings leaves, begun with `--resume auto`: (its directory, what was said)."""
+    monkeypatch.chdir(tmp_path)
+
+    def start(**settings):
+        start = find_start(settings, "auto")
+        start.directory.create(start.config)
+        return str(start.directory.path), capsys.readouterr().out, start.config
+
+    return start
+
+
+def test_auto_starts_beside_another_run_in_the_default_directory_and_says_so(started):
+    assert started()[:2] == ("runs/simple-gail/0", "")
+    path, said, _ = started(gamma=0.9, demonstrations="trot")
+    assert path == "runs/simple-gail-2/0"
+    assert said == "runs/simple-gail/0 has a run with gamma 0.97, not 0.9; starting beside it, in runs/simple-gail-2/0\n"
+    for settings in ({}, {"gamma": 0.9}):  # each is found again
+        path, said, _ = started(**settings)
+        assert said == f"going on with the run in {path}\n"
+    assert path == "runs/simple-gail-2/0"
+    assert started(demonstrations="mine.npz")[0] == "runs/simple-gail-3/0"
+    assert started(warm_start=5)[0] == "runs/simple-gail-warm/0"
+    assert started(seed=1)[0] == "runs/simple-gail/1"
+
+
+def test_auto_goes_on_from_a_first_try_to_the_length_of_the_experiment_and_shortens_none(started):
+    default = started(n_steps=4096)[2].replace(n_steps=None).run.n_steps
+    assert started(n_steps=8192)[2].run.n_steps == 8192
+    assert started()[2].run.n_steps == default == 1_200_000
+    started(n_steps=5_000_000)
+    assert started()[2].run.n_steps == 5_000_000
 
 
 @pytest.mark.extensive

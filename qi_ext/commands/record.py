@@ -1,0 +1,131 @@
+"""Film a trained agent, or the trot controller, as it walks.
+
+    qi-ext record --agent pretrained/hard --grid --output walk.mp4
+
+--beside shows another agent from the same start, --grid all directions at once, with a map; an orange arrow is the command. The
+film shows an episode that qi-ext evaluate measures with the same --seed. --live opens MuJoCo's viewer instead, on a screen.
+"""
+
+import math
+from contextlib import closing
+from pathlib import Path
+
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.tasks.directions import TASKS
+from qi_ext.utils.command_line import Parser
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_output
+from qi_ext.utils.programs import program
+from qi_ext.utils.words import require_choice
+
+SUFFIXES = (".mp4", ".webm", ".png")
+
+
+def main(arguments=None):
+    """Parse, simulate, draw, write. Returns None; raises UserError for the user's mistakes."""
+    parser = Parser(program("record"), __doc__)
+    text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard, or expert, the trot controller"
+    parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
+    parser.add_argument("--output", type=str, default="", help="the film, .mp4 or .webm, or its end, .png", metavar="FILE")
+    parser.add_argument("--beside", type=str, default="", help="another one, as --agent, beside it", metavar="FILE")
+    parser.add_argument("--grid", action="store_true", help="all directions of the task at once")
+    parser.add_argument("--live", action="store_true", help="open MuJoCo's viewer; nothing is written")
+    parser.add_argument("--direction", type=float, default=0.0, help="commanded, degrees [0]", metavar="X")
+    parser.add_argument("--seconds", type=float, default=10.0, help="at most; an episode has 10 [10]", metavar="X")
+    parser.add_argument("--seed", type=int, help="seed of the start and of action noise [that of the agent's run]", metavar="X")
+    parser.add_argument("--stochastic", action="store_true", help="act as it was trained, with noise")
+    parser.add_argument("--task", type=str, default="hard", help="of expert: simple or hard [hard]", metavar="X")
+    starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
+    parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
+    options = parser.parse_args(arguments)
+    _check(options)
+
+    from qi_ext.evaluation import load_evaluated_agent
+    from qi_ext.utils.display import say
+
+    agent = load_evaluated_agent(options.agent, options.task)
+    other = load_evaluated_agent(options.beside, options.task) if options.beside else None
+    environment = agent.environment(options.demonstrations)
+    for note in agent.notes(environment, options.demonstrations):
+        say(note)
+    seed = agent.seed if options.seed is None else options.seed
+    commands = environment.commands if options.grid else [Command(options.direction, environment.commands[0].speed)]
+    if options.live:
+        from qi_ext.report.live import watch
+
+        watch(agent, environment, commands[0], seed, not options.stochastic)
+    else:
+        _film([agent, other] if other else [agent], environment, commands, seed, options)
+
+
+def _check(options):
+    """Raise UserError for options that do not fit together, before anything is loaded."""
+    if options.live == bool(options.output):
+        raise UserError("--output: name the film, such as walk.mp4, or choose --live" + (", not both" if options.live else ""))
+    for name in ("grid", "beside"):
+        if options.live and getattr(options, name):
+            raise UserError(f"--{name}: not with --live, which shows one robot; make a film with --output walk.mp4")
+    if options.grid and options.beside:
+        raise UserError("--beside: not with --grid; make two films")
+    if options.grid and options.direction:
+        raise UserError("--direction: not with --grid, which shows them all; leave one out")
+    if not math.isfinite(options.direction):
+        raise UserError(f"--direction: must be a finite number of degrees, not {options.direction:g}")
+    if not 0.0 < options.seconds <= 1e6:
+        raise UserError(f"--seconds: must be above 0, not {options.seconds:g}")
+    if options.seed is not None and options.seed < 0:
+        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    require_choice("--task", options.task, TASKS)
+    if options.output:
+        if Path(options.output).suffix not in SUFFIXES:
+            raise UserError(f"--output: {options.output} must end with {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}")
+        require_output(options.output, "--output")
+
+
+def _film(agents, environment, commands, seed, options):
+    """Simulate the episodes of all agents, then draw them."""
+    from qi_ext.evaluation import record_episodes
+    from qi_ext.report.rendering import rendering_backend
+    from qi_ext.report.video import beside, grid, one, write_picture, write_video
+    from qi_ext.utils.display import Display, say
+
+    backend = rendering_backend()
+    first = agents[0]
+    shown = max(1, round(options.seconds / a1.CONTROL_DT))
+    with (
+        closing(first.source(environment)) as source,
+        Display("walking", len(agents) * len(commands), "episodes") as display,
+    ):
+        recorded = [
+            record_episodes(
+                source,
+                agent.controller(not options.stochastic),
+                commands,
+                seed,
+                first.step,
+                progress=display.advance,
+                n_steps=shown,
+            )
+            for agent in agents
+        ]
+    labels = [f"{agent.title}, {commands[0].direction_deg:g} degrees" for agent in agents]
+    if options.grid:
+        layout = grid(recorded[0], first.title)
+    elif len(agents) > 1:
+        layout = beside([episodes[0] for episodes in recorded], labels)
+    else:
+        layout = one(recorded[0][0], labels[0])
+    n_steps = min(layout.n_steps, shown)
+    if options.output.endswith(".png"):
+        write_picture(options.output, environment.model, layout, n_steps - 1)
+    else:
+        with Display(f"drawing ({backend})", n_steps, "steps") as display:
+            write_video(options.output, environment.model, layout, n_steps, display.advance)
+    program = "an image viewer" if options.output.endswith(".png") else "a video player or a browser"
+    say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}; open it in {program}")
+    for agent, episodes in zip(agents, recorded, strict=True):
+        title = f"{agent.title}, " if len(agents) > 1 else ""
+        for episode in episodes:
+            fell = ", fell" if episode.fell else f" in {n_steps * a1.CONTROL_DT:g} s" if episode.cut else ""
+            say(f"  {title}{episode.command.direction_deg:g} degrees: return {episode.episode_return:.0f}{fell}")

@@ -1,0 +1,24 @@
+"""Names in messages: lists of them, and the one that a misspelt word may have meant."""
+
+import difflib
+from collections.abc import Collection, Iterable
+
+from qi_ext.utils.errors import UserError
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names as `a, b or c`."""
+    *others, last = names
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def did_you_mean(word: object, names: Iterable[str]) -> str:
+    """Return `; did you mean NAME?` of the name that is most like `word`, or "" where none is."""
+    found = difflib.get_close_matches(str(word), list(names), n=1, cutoff=0.7)
+    return f"; did you mean {found[0]}?" if found else ""
+
+
+def require_choice(option: str, value: str, choices: Collection[str]) -> None:
+    """Raise UserError where `value` of an option, such as `--task`, is none of `choices`."""
+    if value not in choices:
+        raise UserError(f"{option}: must be {listed(choices)}, not {value!r}{did_you_mean(value, choices)}")
