@@ -39,7 +39,7 @@ def main():
     with closing(VecMonitor(SB3VecEnv(options.envs, task=options.task))) as envs:
         envs.seed(options.seed)
         settings = {"learning_rate": 1e-4, "gamma": 0.97, "policy_kwargs": {"log_std_init": -1.2}}
-        learner = PPO("MlpPolicy", envs, options.n_steps, batch_size=512, seed=options.seed, device="cpu", **settings)
+        learner = PPO("MlpPolicy", envs, n_steps=options.n_steps, batch_size=512, seed=options.seed, device="cpu", **settings)
         # Episodes end where a robot falls, which tells the discriminator something about length.
         trainer = GAIL(
             demonstrations=transitions(options.task),

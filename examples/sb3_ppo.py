@@ -21,7 +21,9 @@ def main():
         envs.seed(options.seed)
         # Small steps and little noise, because a robot that shakes falls at once.
         settings = {"learning_rate": 1e-4, "gamma": 0.98, "policy_kwargs": {"log_std_init": -1.5}}
-        model = PPO("MlpPolicy", envs, options.n_steps, batch_size=512, seed=options.seed, device="cpu", verbose=1, **settings)
+        model = PPO(
+            "MlpPolicy", envs, n_steps=options.n_steps, batch_size=512, seed=options.seed, device="cpu", verbose=1, **settings
+        )
         model.learn(options.steps)
         model.save("sb3_ppo")
 
