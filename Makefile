@@ -100,5 +100,5 @@ reproduce: setup
 	$(BIN)/python benchmarks/results.py check
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache .coverage *.egg-info
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .coverage *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

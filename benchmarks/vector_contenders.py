@@ -1,8 +1,10 @@
 """Ways to step many of our own environments: our vector environment, Gymnasium's AsyncVectorEnv, SB3's SubprocVecEnv."""
 
 import multiprocessing
+import os
 import time
 from contextlib import ExitStack, closing
+from pathlib import Path
 
 import gymnasium
 import psutil
@@ -86,7 +88,8 @@ def makers(n_workers):
 
 def measure(n_workers, rounds, quick):
     """Run the rounds. Returns {name: [value of each round]} and {contender: a `Walk` of all rounds}."""
-    # 64 processes would each import for seconds, and hold its own copy of what they import.
+    # Else 64 processes would import for seconds each, and each hold its own copy of it.
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     multiprocessing.set_forkserver_preload(["qi_ext.tasks.gymnasium_env", "qi_ext.demonstrations.trot", __name__])
     n_steps = 4 if quick else 60
     with ExitStack() as stack:

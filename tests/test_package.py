@@ -1,5 +1,7 @@
 """Wheel and sdist: complete, and usable from anywhere; what pip cannot install is told in one line."""
 
+import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -11,6 +13,7 @@ import yaml
 
 import qi_ext
 from qi_ext.utils.programs import SCRIPTS
+from qi_ext.utils.upstream import how_to_install
 
 ROOT = Path(__file__).parents[1]
 DATA = [path for suffix in ("npz", "safetensors", "html") for path in (ROOT / "qi_ext").rglob(f"*.{suffix}")]
@@ -27,13 +30,9 @@ def python(*words, **options):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """Folder of a wheel and an sdist, built of what git has."""
-    folder, source = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("source")
-    tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    for name in filter(None, tracked.split("\0")):
-        if (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            (source / name).write_bytes((ROOT / name).read_bytes())
+    """Folder of a wheel and an sdist, built of a copy: setuptools writes into the folder that it builds."""
+    folder, source = tmp_path_factory.mktemp("built"), tmp_path_factory.mktemp("source") / "qi_ext"
+    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "*.egg-info", "__pycache__", "runs", "build", "dist"))
     program = "import sys; from setuptools import build_meta; getattr(build_meta, sys.argv[1])(sys.argv[2])"
     for build in ("build_wheel", "build_sdist"):
         done = python("-c", program, build, folder, cwd=source)
@@ -63,7 +62,9 @@ def test_an_sdist_has_what_a_checkout_needs(built):
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    needed = files([*MODULES, *DATA, *(ROOT / "launchers").rglob("*.py"), *(ROOT / "tests").rglob("*.py")])
+    folders = ("benchmarks", "docs", "examples", "launchers", "results", "tests")
+    others = [path for folder in folders for path in (ROOT / folder).rglob("*.*") if "__pycache__" not in path.parts]
+    needed = files([*MODULES, *DATA, *(path for path in others if path.is_file())])
     assert needed | {"Makefile", "install.sh", "requirements.txt", "README.md", "LICENSE", "patches/README.md"} <= names
 
 
@@ -111,6 +112,12 @@ def test_a_library_that_pip_cannot_install_is_told_in_one_line(library, tmp_path
         if library == "mushroom_rl" or "ParallelCore" not in use:
             done = python("-c", hide + use)
             assert expected in done.stderr.splitlines()[-1], done.stderr
+
+
+def test_the_advised_versions_are_those_of_the_lock():
+    advised = re.findall(r"\S+==\S+", how_to_install(ModuleNotFoundError(name="loco_mujoco")))
+    locked = (ROOT / "requirements.txt").read_text().split()
+    assert len(advised) == 3 and not {each for each in advised if each != "dm-control==1.0.14"} - set(locked)
 
 
 def test_the_version_is_the_same_everywhere():

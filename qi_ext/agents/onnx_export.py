@@ -54,7 +54,7 @@ def _model(actor):
         import onnx
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
-        raise UserError("export: onnx is not installed; pip install onnx onnxruntime (or: pip install -e .[onnx])") from None
+        raise UserError("export: onnx is not installed; pip install onnx onnxruntime") from None
 
     constants = {"observation_mean": actor.observation_mean, "observation_inverse_std": actor.observation_inverse_std}
     for i, (weight, bias) in enumerate(actor.layers):

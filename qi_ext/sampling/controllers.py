@@ -74,7 +74,7 @@ class RandomController(Controller):
         return actions
 
 
-class CutShort:
+class CutShort(Controller):
     """Acts as another controller, and ends each episode after `n_steps` steps, as if by its time limit."""
 
     def __init__(self, controller: Controller, n_steps: int) -> None:

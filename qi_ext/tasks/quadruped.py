@@ -241,7 +241,7 @@ class QuadrupedDirection(UnitreeA1):
         self._set_joints(np.concatenate([[0.0, 0.0], obs[a1.POSITION]]), obs[a1.VELOCITY])
 
     def reward(self, state: np.ndarray, action: ArrayLike, next_state: np.ndarray, absorbing: bool) -> float:
-        """Return the reward of a step: the task's own, or loco-mujoco's where the environment was given another `reward_type`."""
+        """Return the reward of a step: the task's own, or loco-mujoco's where another `reward_type` was given."""
         if self._rewarded_by_task:
             return float(self.task.reward(state[None], np.asarray(action)[None], next_state[None])[0])
         return super().reward(state, action, next_state, absorbing)

@@ -1,6 +1,5 @@
 """Start of a run: a new one, or one in a directory, gone on with from its newest sound checkpoint."""
 
-import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,8 +58,8 @@ def stored_choices(resume: str) -> dict[str, str]:
 def _default_start(config: Config, given: Mapping[str, Any]) -> Start:
     """The `Start` in the first of runs/TASK-ALGORITHM, runs/TASK-ALGORITHM-2, ... that is empty or has the run of `config`."""
     others: list[str] = []  # directories of other runs, and how they differ
-    for number in itertools.count(1):
-        place = config.run.results_dir + (f"-{number}" if number > 1 else "")
+    while True:
+        place = config.run.results_dir + (f"-{len(others) + 1}" if others else "")
         directory = RunDirectory(Path(place) / str(config.run.seed))
         if not directory.occupied:
             if others:

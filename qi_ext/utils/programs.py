@@ -35,4 +35,7 @@ def command(name):
 def _script(name):
     """Path of the script of a command, beside the one that was started; None where none was."""
     started = Path(sys.argv[0])
-    return started.with_name(SCRIPTS[name]) if started.name in SCRIPTS.values() and started.is_file() else None
+    if started.name not in SCRIPTS.values():
+        return None
+    script = started.with_name(SCRIPTS[name])  # not there beside a stranger's program of the same name
+    return script if script.is_file() else None
