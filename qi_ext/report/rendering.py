@@ -62,12 +62,16 @@ class Robot:
 
 @dataclass(frozen=True)
 class View:
-    """A camera: the point it looks at, m; distance, m; azimuth and elevation, degrees (azimuth 90 looks along +y)."""
+    """A camera: the point it looks at, m; distance, m; azimuth and elevation, degrees (azimuth 90 looks along +y).
+
+    shadows: whether there are any; they end, by MuJoCo 4.0 in stripes on the floor, 3 m from that point.
+    """
 
     lookat: tuple[float, float, float]
     distance: float
     azimuth: float = 90.0
     elevation: float = -32.0
+    shadows: bool = True
 
 
 class Renderer:
@@ -116,7 +120,7 @@ class Renderer:
             else:
                 dynamic = mujoco.mjtCatBit.mjCAT_DYNAMIC
                 mujoco.mjv_addGeoms(self.model, self.data, self._options, self._nothing, dynamic, self._scene)
-        self._light(view.lookat)
+        self._light(view)
         for robot in robots:
             if robot.trail is not None:
                 self._add_trail(robot.trail)
@@ -130,16 +134,16 @@ class Renderer:
         self._context.free()
         self._gl.free()
 
-    def _light(self, lookat):
+    def _light(self, view):
         """Replace the model's lights, which cast no shadow or do not follow the camera, by a sun."""
         self._scene.nlight = 2
         light = self._scene.lights[1]  # the first one is at the camera
-        light.headlight, light.castshadow = 0, 1
+        light.headlight, light.castshadow = 0, int(view.shadows)
         if hasattr(light, "type"):
             light.type = mujoco.mjtLightType.mjLIGHT_DIRECTIONAL
         else:
             light.directional = 1  # as older MuJoCo names it
-        _entries(light.pos)[:] = np.add(lookat, SUN)
+        _entries(light.pos)[:] = np.add(view.lookat, SUN)
         _entries(light.dir)[:] = -np.array(SUN) / np.linalg.norm(SUN)
         _entries(light.ambient)[:], _entries(light.diffuse)[:], _entries(light.specular)[:] = 0.1, 0.7, 0.3
 

@@ -77,7 +77,7 @@ class Map:
             robots.append(Robot(poses[now], episode.command, trail))
         reach = max(np.linalg.norm(robot.pose[:2]) for robot in robots)
         # From this far, the end of the foremost robot's arrow is in the picture on every side, the camera's too.
-        return robots, View((0.0, 0.0, 0.0), 2.6 * (reach + 0.75), elevation=self._elevation)
+        return robots, View((0.0, 0.0, 0.0), 2.6 * (reach + 0.75), elevation=self._elevation, shadows=False)
 
 
 @dataclass(frozen=True)

@@ -196,6 +196,16 @@ class TestInABrowser:
         for page in pages:
             page.close()
 
+    def test_on_a_phone_a_table_that_is_cut_scrolls_and_says_so(self, opened):
+        page, wrong = opened(viewport={"width": 390, "height": 800})
+        tables = page.locator(".wide:visible").evaluate_all(
+            "all => all.map(each => [each.scrollWidth > each.clientWidth, getComputedStyle(each, '::before').content])"
+        )
+        assert any(cut for cut, _ in tables)
+        assert [("scroll" in said) for _, said in tables] == [cut for cut, _ in tables]
+        assert page.evaluate("document.documentElement.scrollWidth") == 390  # the page itself does not
+        assert wrong == []
+
     def test_nothing_goes_wrong_and_every_drawing_is_seen(self, opened):
         page, wrong = opened()
         boxes = [drawing.bounding_box() for drawing in page.locator("svg").all()]
