@@ -63,7 +63,7 @@ train: setup
 
 # One episode of each direction, by the agent that comes with the package; needs no training.
 watch: setup
-	$(BIN)/python launchers/record.py --agent pretrained/hard --grid --seconds 8 --output walk.mp4
+	$(BIN)/python launchers/record.py --agent pretrained/hard --grid --seconds 4 --output walk.mp4
 
 lint: setup
 	$(BIN)/ruff check .
