@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHON ?=
 PYTHONS := $(foreach each,3.14 3.13 3.12 3.11,python$(each) $(wildcard $(HOME)/.pyenv/versions/$(each).*/bin/python)) python3
 # 4.0.0, or 2.3.7, which loco-mujoco pins, on Python 3.11; what $(VENV) has, where there is one.
-MUJOCO ?= $(or $(shell cat $(VENV)/mujoco 2>/dev/null),4.0.0)
+MUJOCO ?= $(or $(patsubst $(VENV)/installed-%,%,$(wildcard $(VENV)/installed-*)),4.0.0)
 
 TASK ?= simple
 ALGORITHM ?= gail

@@ -54,6 +54,5 @@ fi
 torch -c "$lock" "$(grep '^torch==' "$lock")"
 install --no-deps -r "$lock"
 install --no-deps -e .
-echo "$mujoco" >"$venv/mujoco"
 echo "$made_of" >"$venv/made_of"
 touch "$venv/installed-$mujoco"

@@ -122,8 +122,8 @@ def _film(agents, environment, commands, seed, options):
     else:
         with Display(f"drawing ({backend})", n_steps, "steps") as display:
             write_video(options.output, environment.model, layout, n_steps, display.advance)
-    program = "an image viewer" if options.output.endswith(".png") else "a video player or a browser"
-    say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}; open it in {program}")
+    viewer = "an image viewer" if options.output.endswith(".png") else "a video player or a browser"
+    say(f"{options.output}: {n_steps * a1.CONTROL_DT:g} s, {layout.size[0]} x {layout.size[1]}; open it in {viewer}")
     for agent, episodes in zip(agents, recorded, strict=True):
         title = f"{agent.title}, " if len(agents) > 1 else ""
         for episode in episodes:

@@ -79,14 +79,10 @@ class CutShort(Controller):
 
     def __init__(self, controller: Controller, n_steps: int) -> None:
         self._controller, self._n_steps = controller, n_steps
-        self._done: dict[int, int] = {}
 
     def begin(self, block: Any, env: int) -> None:
-        self._done[env] = 0
         self._controller.begin(block, env)
 
     def actions(self, block: Any, observations: np.ndarray, envs: Sequence[int]) -> np.ndarray:
-        for env in envs:
-            self._done[env] += 1
-            block.cut[env] = self._done[env] >= self._n_steps
+        block.cut[envs] = block.length[envs] + 1 >= self._n_steps  # with the step that is being taken
         return self._controller.actions(block, observations, envs)

@@ -17,8 +17,8 @@ from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
-from qi_ext.utils.errors import unknown_name
 from qi_ext.utils.simulation_context import warnings_ignored
+from qi_ext.utils.words import did_you_mean
 
 
 class _IndexedObservationHelper(ObservationHelper):
@@ -95,7 +95,8 @@ class QuadrupedDirection(UnitreeA1):
         known = _known_keywords()
         for name in kwargs:
             if name not in known:
-                raise TypeError(unknown_name("QuadrupedDirection: unknown keyword", name, known))
+                hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
+                raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed)
         self.demonstrations = load_demonstrations(demonstrations, commands)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)

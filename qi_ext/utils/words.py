@@ -12,9 +12,9 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
-def did_you_mean(word: object, names: Iterable[str]) -> str:
-    """Return `; did you mean NAME?` of the name that is most like `word`, or "" where none is."""
-    found = difflib.get_close_matches(str(word), list(names), n=1, cutoff=0.7)
+def did_you_mean(word: object, names: Iterable[str], alike: float = 0.7) -> str:
+    """Return `; did you mean NAME?` of the name that is most like `word`, at least `alike` (0 to 1), or "" where none is."""
+    found = difflib.get_close_matches(str(word), list(names), n=1, cutoff=alike)
     return f"; did you mean {found[0]}?" if found else ""
 
 
