@@ -75,7 +75,8 @@ def _probe_uniform():
         values = []
         for _ in range(20):
             _module().set_joint_conf({name: {"uniform_range": [0.9, 1.1]}}, joint)
-            values.append(float(getattr(joint, name)))
+            # Newer MuJoCo takes several numbers for stiffness.
+            values.extend(np.ravel(getattr(joint, name)))
         if min(values) < 0.9 or max(values) > 1.1:
             seen.append(f"{name} between {min(values):.2f} and {max(values):.2f}")
     return "; ".join(seen) and "of [0.9, 1.1]: " + "; ".join(seen)
