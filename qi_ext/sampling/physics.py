@@ -1,6 +1,7 @@
 """A block of envs, stepped together in a worker of the pool: numpy and MuJoCo, neither torch nor loco_mujoco."""
 
 from contextlib import ExitStack
+from functools import partial
 
 import mujoco
 import numpy as np
@@ -62,6 +63,11 @@ def run_episodes(key, envs, rows, controller):
     return block.rollouts(time)
 
 
+def _in_turn(step_env, envs):
+    for env in envs:
+        step_env(env)
+
+
 class Block:
     """Live simulations of some envs, for the time of one task of the pool.
 
@@ -70,8 +76,10 @@ class Block:
     its time limit.
     """
 
-    def __init__(self, spec, envs, rows):
+    def __init__(self, spec, envs, rows, for_each=_in_turn):
+        """for_each: function (step_env, envs) that calls step_env(env) for each env, in any order and thread."""
         self.spec = spec
+        self._for_each = for_each
         self.n = len(envs)
         self.datas = [mujoco.MjData(spec.model) for _ in range(self.n)]
         # Views, because looking them up at every step costs more than reading them.
@@ -117,19 +125,22 @@ class Block:
             raise EnvError(f"the policy's action is not finite: {actions[env]}", env)
         controls = actions * spec.scale + spec.offset
         blown_up = np.zeros(self.n, dtype=bool)
-        for env in envs:
-            self._ctrl[env][spec.addresses.actuators] = controls[env]
-            try:
-                mujoco.mj_step(spec.model, self.datas[env], spec.n_substeps)
-            except mujoco.FatalError as error:
-                raise EnvError(f"MuJoCo gave up: {error}", int(env)) from error
-            if self._warnings[env].any():
-                # MuJoCo has reset the state by itself; the last finite observation stands.
-                blown_up[env] = True
-            else:
-                self.command[env] = spec.task.advance(self.command[env], self.length[env] + 1, self.generators[env])
-                self._observe(env)
+        self._for_each(partial(self._step_env, controls, blown_up), envs)
         self._finish(time, observation, actions, blown_up, envs)
+
+    def _step_env(self, controls, blown_up, env):
+        spec = self.spec
+        self._ctrl[env][spec.addresses.actuators] = controls[env]
+        try:
+            mujoco.mj_step(spec.model, self.datas[env], spec.n_substeps)
+        except mujoco.FatalError as error:
+            raise EnvError(f"MuJoCo gave up: {error}", int(env)) from error
+        if self._warnings[env].any():
+            # MuJoCo has reset the state by itself; the last finite observation stands.
+            blown_up[env] = True
+        else:
+            self.command[env] = spec.task.advance(self.command[env], self.length[env] + 1, self.generators[env])
+            self._observe(env)
 
     def _finish(self, time, observation, actions, blown_up, envs):
         spec = self.spec

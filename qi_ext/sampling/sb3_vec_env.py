@@ -49,7 +49,7 @@ class SB3VecEnv(VecEnv):
         return observations, rewards.astype(np.float32), dones, told
 
     def close(self) -> None:
-        """End the processes."""
+        """End the threads."""
         self.envs.close()
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list:
@@ -58,11 +58,11 @@ class SB3VecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Raise AttributeError."""
-        raise AttributeError("set_attr: the envs live in other processes and cannot be changed; give make_vec the setting")
+        raise AttributeError("set_attr: the envs are no environments of their own; give SB3VecEnv the setting")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list:
         """Raise AttributeError."""
-        raise AttributeError("env_method: the envs live in other processes and cannot be called")
+        raise AttributeError("env_method: the envs are no environments of their own")
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """False for each env asked for."""

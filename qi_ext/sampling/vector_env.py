@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike
 
 from qi_ext.robot import a1
-from qi_ext.sampling.env_processes import EnvProcesses
+from qi_ext.sampling.live_envs import LiveEnvs
 from qi_ext.sampling.pool import worker_count
 from qi_ext.sampling.read_environment import read_environment
 from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv, check_horizon, commanded, spaces
@@ -20,14 +20,11 @@ from qi_ext.tasks.task import Task
 
 
 class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
-    """N envs in several processes: `gymnasium.make_vec("qi_ext.tasks:QuadrupedDirection-v0", num_envs=32, task="hard")`.
+    """N envs, stepped by several threads: `gymnasium.make_vec("qi_ext.tasks:QuadrupedDirection-v0", num_envs=32, task="hard")`.
 
     Each env does what `gymnasium.make` of the same settings does with the same seeds and actions, to the last bit, for any
-    number of processes. Observations: float64 (N, 37); actions: (N, 12); rewards: float64 (N,). Infos: direction_deg and speed
+    number of threads. Observations: float64 (N, 37); actions: (N, 12); rewards: float64 (N,). Infos: direction_deg and speed
     of the commands, float64 (N,), with `_direction_deg` and `_speed`, bool (N,).
-
-    The envs live in the processes, and what the pool of a training run offers is not offered here: a process that dies ends the
-    environment with SamplingError, and its state cannot be saved.
     """
 
     metadata = QuadrupedDirectionEnv.metadata | {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -45,9 +42,9 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
     ) -> None:
         """task, horizon, kwargs: as `QuadrupedDirectionEnv` takes them. max_episode_steps: time limit; -1 is none.
 
-        n_workers: processes; "auto" is one a processor, 1 is this process. autoreset_mode: `AutoresetMode` or its value.
+        n_workers: threads; "auto" is one a processor. autoreset_mode: `AutoresetMode` or its value.
         render_mode: None; to draw, make a single environment. Raises TypeError for an unknown keyword, ValueError for settings
-        that the pool cannot step, UserError for demonstrations or workers that cannot be had.
+        that the pool cannot step, UserError for demonstrations that cannot be had.
         """
         if not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ValueError(f"num_envs: must be a whole number of at least 1, not {num_envs!r}")
@@ -69,16 +66,9 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
         self._task = spec.task
-        self._same_step = mode is AutoresetMode.SAME_STEP
-        n_workers = min(worker_count(n_workers), self.num_envs)
-        self._envs = EnvProcesses(spec, self.num_envs, n_workers, limit, mode.value)
-        self._records = self._envs.records
+        self.n_workers = min(worker_count(n_workers), self.num_envs)
+        self._envs = LiveEnvs(spec, self.num_envs, self.n_workers, limit, mode.value)
         self._described: dict[bytes, tuple[float, float]] = {}
-
-    @property
-    def n_workers(self) -> int:
-        """Number of processes that step envs."""
-        return self._envs.n_workers
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -104,7 +94,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
             command = commanded({name: float(values[env]) for name, values in options.items()}, self._task.commands)
             told[env] = () if command is None else self._task.tell(command)
         self._envs.reset(told, {env: seeds[env] for env in told if seeds[env] is not None})
-        return self._records["observation"].copy(), self._infos(self._records["command"], envs)
+        return self._envs.observation.copy(), self._infos(dict(zip(envs.tolist(), self._envs.command[envs], strict=True)))
 
     def step(self, actions: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Step each env; returns observations, rewards, terminations, truncations and infos.
@@ -118,41 +108,36 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         if not np.isfinite(actions).all():
             env = int(np.argmin(np.isfinite(actions).all(axis=1)))
             raise ValueError(f"step: actions must be finite, but those of env {env} are not: {actions[env]}")
-        records = self._records
-        records["action"] = actions
-        self._envs.step()
-        terminated, truncated = records["terminated"].copy(), records["truncated"].copy()
-        infos = self._infos(records["command"], slice(None))
-        ended = np.flatnonzero(terminated | truncated)
-        if self._same_step and len(ended):
-            infos |= self._final(ended)
-        return records["observation"].copy(), records["reward"].copy(), terminated, truncated, infos
+        rewards, terminated, truncated, ends = self._envs.step(actions)
+        infos = self._infos(dict(enumerate(self._envs.command)))
+        if ends:
+            infos |= self._final(ends)
+        return self._envs.observation.copy(), rewards, terminated, truncated, infos
 
     def close_extras(self, **kwargs: Any) -> None:
-        """End the processes."""
+        """End the threads."""
         self._envs.close()
 
-    def __del__(self) -> None:
-        if not self.closed and hasattr(self, "_envs"):
-            self.close()
-
-    def _final(self, ended: np.ndarray) -> dict[str, Any]:
+    def _final(self, ends: dict[int, tuple[np.ndarray, np.ndarray]]) -> dict[str, Any]:
         observations = np.full(self.num_envs, None, dtype=object)
-        for env in ended:
-            observations[env] = self._records["final_observation"][env].copy()
-        mask = np.zeros(self.num_envs, dtype=bool)
-        mask[ended] = True
-        information = self._infos(self._records["final_command"], ended)
-        return {"final_obs": observations, "_final_obs": mask, "final_info": information, "_final_info": mask.copy()}
+        for env, (observation, _) in ends.items():
+            observations[env] = observation
+        information = self._infos({env: command for env, (_, command) in ends.items()})
+        mask = information["_speed"]
+        return {"final_obs": observations, "_final_obs": mask.copy(), "final_info": information, "_final_info": mask.copy()}
 
-    def _infos(self, commands: np.ndarray, envs: Any) -> dict[str, Any]:
-        """Information about `commands`, (N, k), of some envs; the others' entries are 0."""
+    def _infos(self, commands: dict[int, np.ndarray]) -> dict[str, Any]:
+        """Information about `commands`, (k,) each, of some envs; the others' entries are 0."""
         mask = np.zeros(self.num_envs, dtype=bool)
-        mask[envs] = True
         told = np.zeros((self.num_envs, 2))
-        for env in np.flatnonzero(mask):
-            told[env] = self._describe(commands[env])
-        return {"direction_deg": told[:, 0].copy(), "_direction_deg": mask, "speed": told[:, 1].copy(), "_speed": mask.copy()}
+        for env, command in commands.items():
+            mask[env], told[env] = True, self._describe(command)
+        return {
+            "direction_deg": told[:, 0].copy(),
+            "_direction_deg": mask,
+            "speed": told[:, 1].copy(),
+            "_speed": mask.copy(),
+        }
 
     def _describe(self, command: np.ndarray) -> tuple[float, float]:
         """Direction in degrees and speed in m/s of a command, (k,), looked up where it was described before."""

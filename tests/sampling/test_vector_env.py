@@ -1,19 +1,18 @@
-"""The vector environment: what single environments do, by Gymnasium's rules, in any number of processes."""
+"""The vector environment: what single environments do, by Gymnasium's rules, with any number of threads."""
 
 import copy
-import os
-import signal
-import sys
-from pathlib import Path
+import multiprocessing
+import warnings
 
 import gymnasium
 import numpy as np
-import psutil
 import pytest
 from gymnasium.vector import AutoresetMode, SyncVectorEnv
 from gymnasium.wrappers.vector import RecordEpisodeStatistics
 
+from qi_ext.demonstrations import load_demonstrations
 from qi_ext.robot import a1
+from qi_ext.tasks.directions import DirectionTask, task_commands
 from qi_ext.utils.errors import SamplingError
 
 NAME = "qi_ext.tasks:QuadrupedDirection-v0"
@@ -26,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("deadline")
 
 @pytest.fixture
 def make():
-    """make(**settings): the vector environment of 5 envs in this process."""
+    """make(**settings): the vector environment of 5 envs."""
     made = []
 
     def make(**settings):
@@ -146,53 +145,51 @@ def test_bad_actions_are_refused_and_change_nothing(make, bad, message):
     assert_same(environment.step(np.ones((N, 12))), other.step(np.ones((N, 12))))
 
 
-def children():
-    return psutil.Process().children(recursive=True)
+class Interrupted(DirectionTask):
+    """The task `simple`; in its third step, Ctrl-C comes."""
+
+    def advance(self, command, step, generator):
+        if step == 3:
+            raise KeyboardInterrupt
+        return command
 
 
-def test_a_process_that_dies_is_one_error_and_nothing_hangs_or_stays(make):
-    before = set(children())
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_after_an_interrupted_step_the_envs_go_on_from_a_reset_and_from_nothing_else(make, n_workers):
+    commands = task_commands("simple")
+    environment = make(task=Interrupted("simple", commands, load_demonstrations("trot", commands)), n_workers=n_workers)
+    first, _ = environment.reset(seed=0)
+    for _ in range(2):
+        environment.step(np.zeros((N, 12)))
+    with pytest.raises(KeyboardInterrupt):
+        environment.step(np.zeros((N, 12)))
+    with pytest.raises(SamplingError, match="interrupted: call reset"):
+        environment.step(np.zeros((N, 12)))
+    np.testing.assert_array_equal(environment.reset(seed=0)[0], first)
+    environment.step(np.zeros((N, 12)))
+
+
+def test_a_fork_of_the_process_steps_its_own_envs(make):
+    """Without the threads, which a fork doesn't have."""
     environment = make(n_workers=2)
     environment.reset(seed=0)
-    processes = environment.unwrapped._envs._processes
-    os.kill(processes[1].pid, signal.SIGKILL)
-    for _ in range(2):
-        with pytest.raises(SamplingError, match=r"the process of envs 2 to 4 died \(SIGKILL"):
-            environment.step(np.zeros((N, 12)))
-    left = [process for process in set(children()) - before if "resource_tracker" not in " ".join(process.cmdline())]
-    assert left == []
+    environment.step(np.zeros((N, 12)))
+    receiver, sender = multiprocessing.Pipe()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of forking beside threads
+        process = multiprocessing.get_context("fork").Process(
+            target=lambda: sender.send(environment.step(np.ones((N, 12)))[0]), daemon=True
+        )
+        process.start()
+    assert receiver.poll(30)
+    np.testing.assert_array_equal(receiver.recv(), environment.step(np.ones((N, 12)))[0])
+    process.join()
 
 
 @pytest.mark.extensive
-def test_processes_need_no_main_guard_and_end_with_a_killed_parent(tmp_path, processes):
-    program = tmp_path / "unguarded.py"
-    program.write_text(
-        "import gymnasium, os, signal\n"
-        f"envs = gymnasium.make_vec({NAME!r}, num_envs=2, n_workers=2)\n"
-        "envs.reset(seed=0)\n"
-        "print(*(process.pid for process in envs.unwrapped._envs._processes), flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    import subprocess
-
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(program)],
-        env=os.environ | {"PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
-    pids = [int(pid) for pid in done.stdout.split()]
-    assert len(pids) == 2 and done.returncode == -signal.SIGKILL
-    for pid in pids:
-        processes.wait_until(lambda pid=pid: processes.ended(pid))
-
-
-@pytest.mark.extensive
-def test_processes_import_neither_torch_nor_loco_mujoco_nor_gymnasium(run_python):
+def test_stepping_needs_neither_torch_nor_loco_mujoco_nor_gymnasium(run_python):
     done = run_python(
-        "import sys, qi_ext.sampling.env_processes\n"
+        "import sys, qi_ext.sampling.live_envs\n"
         "assert not {'torch', 'loco_mujoco', 'mushroom_rl', 'gymnasium'} & set(sys.modules)"
     )
     assert done.returncode == 0, done.stderr
