@@ -35,7 +35,8 @@ made_of="$("$python" --version), MuJoCo $mujoco"
 echo "make setup: installing into $venv: $made_of (about 3 GB, 6 GB with CUDA)"
 if command -v uv >/dev/null; then
     [ -d "$venv" ] || uv venv -q --python "$python" "$venv"
-    install() { uv pip install -q --python "$venv/bin/python" "$@"; }
+    # Compiled here, because where PYTHONDONTWRITEBYTECODE is set each start would compile for 10 s.
+    install() { uv pip install -q --compile-bytecode --python "$venv/bin/python" "$@"; }
     # PyTorch's own index has builds for machines without a GPU.
     torch() { install --torch-backend auto "$@" 2>/dev/null || install "$@"; }
 else
