@@ -19,7 +19,7 @@ def main(arguments=None):
     parser.add_argument("--output", type=str, default="report.html", help="the page [report.html]", metavar="FILE")
     text = "episodes per direction, where a run has no evaluation of its own, and of --robustness [4]"
     parser.add_argument("--episodes", type=int, default=4, help=text, metavar="X")
-    starts = "where episodes start: trot, loco-mujoco, or an npz [each agent's own]"
+    starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [each agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     text = "also show pushes, action noise and other commands"
     parser.add_argument("--robustness", action="store_true", help=text)

@@ -117,7 +117,7 @@ class QuadrupedDirection(UnitreeA1):
         """Build the environment for `LocoEnv.make("QuadrupedDirection.simple", ...)`. Raises ValueError for a data type."""
         if data_type is not None:
             raise ValueError(
-                f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco or a path"
+                f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco, minari:ID or path"
             )
         return QuadrupedDirection(task, **kwargs)
 
