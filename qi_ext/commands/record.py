@@ -86,9 +86,9 @@ def _check(options):
 def _film(agents, environment, commands, seed, options):
     """Simulate the episodes of all agents, then draw them."""
     from qi_ext.evaluation import record_episodes
-    from qi_ext.report.rendering import rendering_backend
     from qi_ext.report.video import beside, grid, one, write_picture, write_video
     from qi_ext.utils.display import Display, say
+    from qi_ext.utils.drawing import rendering_backend
 
     backend = rendering_backend()
     first = agents[0]
