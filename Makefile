@@ -49,8 +49,8 @@ $(VENV)/installed-%: requirements.txt setup.cfg pyproject.toml
 
 # Needs uv. PyTorch brings its own libraries for GPUs.
 lock:
-	uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dask --extra dev --extra onnx \
-		--extra sweep setup.cfg requirements.in --override requirements-override.txt -o requirements.txt
+	uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dask --extra dev --extra minari \
+		--extra onnx --extra sweep setup.cfg requirements.in --override requirements-override.txt -o requirements.txt
 	sed -i -E '/^(nvidia|cuda|triton)\b/d' requirements.txt
 
 # As root where that is needed.

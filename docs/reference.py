@@ -41,12 +41,19 @@ def documentation(member):
 
 
 def signature(member, name):
-    """Return a function's or class's signature in one line, or a parameter a line where it is long."""
-    line = member.signature(name=name)
+    """Return a signature in one line, or a parameter a line where it is long; of a class without a constructor, its name."""
+    line = member.signature(name=name) or name
     if len(line) <= WIDTH:
         return line
-    shown = [str(griffe.Function("f", parameters=griffe.Parameters(p)).signature())[2:-1] for p in member.parameters]
-    shown = [parameter for parameter in shown if parameter != "self"]
+    shown = []
+    for parameter in member.parameters:
+        alone = griffe.Function("f", parameters=griffe.Parameters(parameter)).signature()[2:-1]
+        if parameter.kind is griffe.ParameterKind.keyword_only:
+            alone = alone.removeprefix("*, ")
+            if not any(each.startswith("*") for each in shown):
+                shown.append("*")
+        if alone != "self":
+            shown.append(alone)
     return f"{name}(\n    " + ",\n    ".join(shown) + ",\n)" + line[line.rindex(")") + 1 :]
 
 
@@ -61,7 +68,7 @@ def entry(member, path):
         lines += [""] if methods else []
         for method in methods:
             shown = method.signature() if method.is_function else f"{method.name}: {method.annotation}"
-            lines += [f"- `{shown}`", ""] + [f"  {line}".rstrip() for line in documentation(method).splitlines()] + [""]
+            lines += [f"- `{shown}`:"] + [f"  {line}".rstrip() for line in documentation(method).splitlines()]
     return "\n".join(lines).rstrip() + "\n"
 
 

@@ -35,7 +35,7 @@ def lacking():
 @pytest.fixture(scope="session")
 def drawing(lacking):
     """What draws pictures here; lacking where nothing does."""
-    from qi_ext.report.rendering import rendering_backend
+    from qi_ext.utils.drawing import rendering_backend
     from qi_ext.utils.errors import UserError
 
     try:

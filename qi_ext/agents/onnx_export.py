@@ -38,7 +38,7 @@ def export_onnx(actor, path):
     shape = (len(actor.observation_mean), len(actor.std))
     if shape != (a1.N_OBSERVATIONS, a1.N_ACTIONS):
         raise UserError(
-            f"export: the agent has {shape[0]} observations and {shape[1]} actions, but the A1 has "
+            f"the agent has {shape[0]} observations and {shape[1]} actions, but the A1 has "
             f"{a1.N_OBSERVATIONS} and {a1.N_ACTIONS}"
         )
     content = _model(actor).SerializeToString()
@@ -54,7 +54,7 @@ def _model(actor):
         import onnx
         from onnx import TensorProto, helper, numpy_helper
     except ImportError:
-        raise UserError("export: onnx is not installed; pip install onnx onnxruntime") from None
+        raise UserError("onnx is not installed; pip install onnx onnxruntime") from None
 
     constants = {"observation_mean": actor.observation_mean, "observation_inverse_std": actor.observation_inverse_std}
     for i, (weight, bias) in enumerate(actor.layers):

@@ -1,12 +1,11 @@
 """Record the trot expert in every direction of a task, write the demonstrations, and print a table of their figures.
 
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
+    qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
 
 Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
 torque noise, the undisturbed action being the label). The same options make the same file.
 """
-
-from pathlib import Path
 
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.command_line import Parser
@@ -15,7 +14,7 @@ from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_choice
 
-FORMATS = ("qi_ext", "real", "perfect")
+FORMATS = ("qi_ext", "real", "perfect", "minari")
 
 
 def main(arguments=None):
@@ -27,17 +26,18 @@ def main(arguments=None):
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
-        ("format", str, "qi_ext", "qi_ext (ours), or for stock loco-mujoco real (500 Hz) or perfect (100 Hz, with actions)"),
+        ("format", str, "qi_ext", "qi_ext (ours), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
-    parser.add_argument("--output", type=str, required=True, help="the npz to write", metavar="FILE")
+    parser.add_argument("--output", type=str, required=True, help="the npz to write, or a Minari dataset's id", metavar="FILE")
     options = parser.parse_args(arguments)
-    output = Path(options.output)
-    _check(options, output)
+    output = options.output
+    _check(options)
 
+    import gymnasium
     from rich.table import Table
 
-    from qi_ext.demonstrations import formats, recording
+    from qi_ext.demonstrations import formats, minari, recording
     from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
@@ -58,8 +58,13 @@ def main(arguments=None):
         formats.write(output, demonstrations, made_by)
     elif options.format == "real":
         formats.write_loco_mujoco_real(output, demonstrations)
-    else:
+    elif options.format == "perfect":
         formats.write_loco_mujoco_perfect(output, demonstrations)
+    else:
+        settings = {name: getattr(options, name) for name in ("task", "n_directions", "speed")}
+        env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", **settings)
+        minari.write(output, demonstrations, env, made_by)
+        output = minari.PREFIX + output
 
     table = Table(title=f"nominal segments, of {len(kinds)} segments of {rows * a1.CONTROL_DT:g} s in each direction")
     for heading in ("direction", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
@@ -78,7 +83,7 @@ def main(arguments=None):
     display.say(f"{len(demonstrations.states):,} states of the synthetic trot expert written to {output}")
 
 
-def _check(options, output):
+def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
     if not 1.0 <= options.seconds <= 3600.0:
@@ -91,4 +96,9 @@ def _check(options, output):
         task_commands(options.task, options.n_directions, options.speed)
     except ValueError as error:
         raise UserError(f"--{error}") from None
-    require_output(output, "--output")
+    if options.format != "minari":
+        require_output(options.output, "--output")
+        return
+    from qi_ext.demonstrations import minari
+
+    minari.require_new(options.output, "--output")

@@ -54,7 +54,7 @@ def _parse(arguments):
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
     parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
     parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")
-    starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
+    starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     text = "another agent to evaluate, deterministic, such as one that was only cloned"
     parser.add_argument("--beside", type=str, default="", help=text, metavar="FILE")

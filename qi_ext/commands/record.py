@@ -36,7 +36,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, help="seed of the start and of action noise [that of the agent's run]", metavar="X")
     parser.add_argument("--stochastic", action="store_true", help="act as it was trained, with noise")
     parser.add_argument("--task", type=str, default="hard", help="of expert: simple or hard [hard]", metavar="X")
-    starts = "where episodes start: trot, loco-mujoco, or an npz [the agent's own]"
+    starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     options = parser.parse_args(arguments)
     _check(options)
@@ -86,9 +86,9 @@ def _check(options):
 def _film(agents, environment, commands, seed, options):
     """Simulate the episodes of all agents, then draw them."""
     from qi_ext.evaluation import record_episodes
-    from qi_ext.report.rendering import rendering_backend
     from qi_ext.report.video import beside, grid, one, write_picture, write_video
     from qi_ext.utils.display import Display, say
+    from qi_ext.utils.drawing import rendering_backend
 
     backend = rendering_backend()
     first = agents[0]

@@ -6,6 +6,9 @@ shows learning curves, how the agent walks beside the trot controller, and films
 are drawn together. --robustness adds pushes, action noise and other commands.
 """
 
+from pathlib import Path
+
+from qi_ext.report.runs import find_run
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
@@ -19,7 +22,7 @@ def main(arguments=None):
     parser.add_argument("--output", type=str, default="report.html", help="the page [report.html]", metavar="FILE")
     text = "episodes per direction, where a run has no evaluation of its own, and of --robustness [4]"
     parser.add_argument("--episodes", type=int, default=4, help=text, metavar="X")
-    starts = "where episodes start: trot, loco-mujoco, or an npz [each agent's own]"
+    starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [each agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
     text = "also show pushes, action noise and other commands"
     parser.add_argument("--robustness", action="store_true", help=text)
@@ -29,8 +32,12 @@ def main(arguments=None):
     if options.episodes < 1:
         raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
     require_output(options.output, "--output")
+    if len({Path(run).resolve() for run in options.runs}) < len(options.runs):
+        raise UserError("RUN_DIR: one of them is named twice; leave it out")
+    for run in options.runs:
+        find_run(run)
 
-    from qi_ext.report.page import write_report
+    from qi_ext.report.page import write_report  # loco_mujoco, which takes a second
     from qi_ext.utils.display import say
 
     size = write_report(options.runs, options.output, options.episodes, options.robustness, options.demonstrations)

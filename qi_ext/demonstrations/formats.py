@@ -27,7 +27,14 @@ REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINT
 
 def read(path):
     """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from."""
-    arrays = read_npz(path)
+    return from_arrays(read_npz(path), path)
+
+
+def from_arrays(arrays, path):
+    """Return `Demonstrations` of {key: array} in any of the three formats, checked. path: where they are from, for messages.
+
+    Raises UserError where they cannot be learned from.
+    """
     ours = "segment_bounds" in arrays
     if ours:
         demonstrations = _from_ours(arrays, path)
@@ -51,9 +58,7 @@ def write(path, demonstrations, made_by=""):
     made_by: the command line that recorded them, kept in the file. Recorded actions have few enough digits for float32.
     Raises UserError where one of the arrays is None or the file cannot be written.
     """
-    for name in ("actions", "executed_actions", "external_force", "initial_state"):
-        if getattr(demonstrations, name) is None:
-            raise UserError(f"demonstrations: {path}: our format needs {name}, and these have none")
+    require_ours(demonstrations, path)
     write_npz(
         path,
         format_version=np.array(FORMAT_VERSION),
@@ -69,6 +74,13 @@ def write(path, demonstrations, made_by=""):
         source=np.array(demonstrations.source),
         made_by=np.array(made_by),
     )
+
+
+def require_ours(demonstrations, path):
+    """Raise UserError, naming `path`, where one of the arrays that our format needs is None."""
+    for name in ("actions", "executed_actions", "external_force", "initial_state"):
+        if getattr(demonstrations, name) is None:
+            raise UserError(f"demonstrations: {path}: our format needs {name}, and these have none")
 
 
 def write_loco_mujoco_real(path, demonstrations):

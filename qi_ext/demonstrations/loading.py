@@ -9,6 +9,7 @@ from typing import Any, overload
 
 import numpy as np
 
+from qi_ext.demonstrations import minari
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
@@ -40,8 +41,9 @@ def load_demonstrations(
     """Return `Demonstrations` for a task that draws from `commands`.
 
     name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
-    perfect one; or the path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories;
-    perfect: 100 Hz observations). `Demonstrations` are checked and fitted to the commands; None gives None.
+    perfect one; `minari:` and the id of a local Minari dataset, of `make_demonstrations.py` or recorded in the task; or the
+    path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories; perfect: 100 Hz
+    observations). `Demonstrations` are checked and fitted to the commands; None gives None.
     compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
     beside a commanded 0.50 would give the expert away to a discriminator, and leaves out segments of directions that the task
     never commands. `upstream` keeps the recorded goals and all segments.
@@ -54,6 +56,8 @@ def load_demonstrations(
     if isinstance(name, Demonstrations):
         demonstrations = name
         check(demonstrations)
+    elif str(name).startswith(minari.PREFIX):
+        demonstrations = minari.read(str(name).removeprefix(minari.PREFIX))
     else:
         demonstrations = read(_path(str(name), len(commands) == 1))
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
@@ -61,7 +65,8 @@ def load_demonstrations(
 
 def resolved_name(name: str) -> str:
     """Return `name` for use from any working directory: a path is made absolute."""
-    return name if name in ("trot", "loco-mujoco") else str(Path(name).resolve())
+    known = name in ("trot", "loco-mujoco") or name.startswith(minari.PREFIX)
+    return name if known else str(Path(name).resolve())
 
 
 def embedded_path(task: str) -> Path:

@@ -55,7 +55,7 @@ def read_npz(path):
     except MemoryError:
         raise UserError(f"demonstrations: {path}: an array is said to be larger than memory; download it again") from None
     except FileNotFoundError:
-        raise UserError(f"demonstrations: no such file: {path}; give the path of an npz, trot or loco-mujoco") from None
+        raise UserError(f"demonstrations: no such file: {path}; give an npz's path, trot, loco-mujoco or minari:ID") from None
     except OSError as error:
         raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError, SyntaxError):

@@ -25,8 +25,6 @@ def write_report(paths, output, episodes, robustness=False, demonstrations=""):
     shown together. robustness: show pushes, noise and other commands too. demonstrations: where episodes start; each agent's
     own where it is empty. Raises UserError, SamplingError, OSError.
     """
-    if len({Path(path).resolve() for path in paths}) < len(paths):
-        raise UserError("RUN_DIR: one of them is named twice; leave it out")
     experiments = by_experiment([read_run(path) for path in paths])
     contents = {title: gather_content(runs, episodes, robustness, demonstrations) for title, runs in experiments.items()}
     named = "; ".join(experiments) if len(experiments) < 3 else f"{len(experiments)} experiments"

@@ -1,22 +1,13 @@
 """Pictures of the robot, drawn by MuJoCo without a screen."""
 
 import copy
-import functools
-import importlib
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
 from qi_ext.robot.addresses import addresses
-from qi_ext.utils.errors import UserError
-
-# Tried in this order: egl draws on a GPU where there is one, osmesa in software.
-BACKENDS = ("egl", "osmesa")
-PROBE = "import mujoco; context = mujoco.GLContext(16, 16); context.make_current()"
+from qi_ext.utils.drawing import drawing_context
 
 ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
 ARROW_ABOVE = 0.15  # m, over the middle of the trunk
@@ -27,28 +18,6 @@ TRUNK_HEIGHT = 0.25  # m, at which cameras look
 MESH_CELL = 0.004  # m, side of the cubes whose vertices are merged
 MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
 SUN = (-0.7, -0.9, 3.0)  # m, from the point that the camera looks at
-
-
-@functools.cache
-def rendering_backend():
-    """Return the library that draws without a screen, egl or osmesa; the environment variable MUJOCO_GL chooses another.
-
-    Each is tried in a process of its own, because one that fails stays loaded. Raises UserError where none works.
-    """
-    asked = os.environ.get("MUJOCO_GL", "").lower()
-    tried = [asked] if asked else BACKENDS
-    reasons = []
-    for name in tried:
-        command = [sys.executable, "-c", PROBE]
-        environment = os.environ | {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
-        probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if probe.returncode == 0:
-            return name
-        reasons.append(f"{name}: {(probe.stderr.strip().splitlines() or ['no reason given'])[-1]}")
-    raise UserError(
-        f"rendering: nothing here draws without a screen ({'; '.join(reasons)}); on Debian or Ubuntu `make setup-video`, or "
-        "`sudo apt-get install libegl1 libgl1-mesa-dri`, installs what it needs"
-    )
 
 
 @dataclass(frozen=True)
@@ -82,8 +51,6 @@ class Renderer:
 
         Raises UserError where nothing draws.
         """
-        backend = backend or rendering_backend()
-        os.environ.setdefault("PYOPENGL_PLATFORM", backend)
         self.model = _simplified(model)
         self.model.vis.global_.offwidth, self.model.vis.global_.offheight = width, height
         self.model.geom("floor").rgba[:] = 1.0
@@ -98,8 +65,7 @@ class Renderer:
         _entries(self._options.sitegroup)[:] = 0  # upstream's own arrow
         self._nothing = mujoco.MjvPerturb()
         self._scene = mujoco.MjvScene(self.model, maxgeom=MAX_GEOMS)
-        # Not mujoco.GLContext, which was chosen when mujoco was first imported.
-        self._gl = importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+        self._gl = drawing_context(width, height, backend)
         self._gl.make_current()
         self._context = mujoco.MjrContext(self.model, mujoco.mjtFontScale.mjFONTSCALE_100)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)

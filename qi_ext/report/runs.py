@@ -3,15 +3,19 @@
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
 from qi_ext.training.config import make_config, makes_the_experiment
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.programs import command, program
 from qi_ext.utils.settings import shown
+
+if TYPE_CHECKING:
+    from qi_ext.evaluation import EvaluatedAgent  # loco_mujoco, which takes a second
 
 # Settings that name the run and its place; they are not part of its title.
 IDENTITY = ("task", "algorithm", "backend", "seed", "results_dir")
@@ -27,7 +31,7 @@ class Run:
     config: dict
     curves: dict
     result: dict | None
-    agent: EvaluatedAgent
+    agent: "EvaluatedAgent"
 
     @property
     def changed(self):
@@ -49,13 +53,13 @@ class Run:
 
     @property
     def command(self):
-        """The command that repeats the run."""
-        words = ["python", "launchers/run_gail.py", "--task", self.config["task"], "--algorithm", self.config["algorithm"]]
+        """The command that repeats the run, for a shell."""
+        words = ["--task", self.config["task"], "--algorithm", self.config["algorithm"]]
         if self.config["backend"] != "native":
             words += ["--backend", self.config["backend"]]
         for name, value in {"seed": self.config["seed"], **self.changed, "results_dir": self.config["results_dir"]}.items():
             words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
-        return shlex.join(words)
+        return f"{command('train')} {shlex.join(words)}"
 
 
 def by_experiment(runs):
@@ -66,18 +70,25 @@ def by_experiment(runs):
     return experiments
 
 
-def read_run(path):
-    """Read the `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
+def find_run(path):
+    """Return the `RunDirectory` at a path. Raises UserError where there is no run, or no agent in it yet."""
     directory = RunDirectory(path, "RUN_DIR", to_write=False)
     config = directory.config()
     if not all(name in config for name in IDENTITY):
-        raise UserError(
-            f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of run_gail.py; name RESULTS_DIR/SEED"
-        )
+        lacks = f"has no config.yaml of {program('train')}" if directory.path.exists() else "is not there"
+        raise UserError(f"RUN_DIR: {path} is not the directory of a run: it {lacks}; name RESULTS_DIR/SEED")
     if not directory.agent.exists():
         raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")
+    return directory
+
+
+def read_run(path):
+    """Read the `Run` in a run directory. Raises UserError where there is none, or no agent in it yet."""
+    from qi_ext.evaluation import load_evaluated_agent  # loco_mujoco, which takes a second
+
+    directory = find_run(path)
     curves = read_curves(directory.path / "progress.csv")
-    return Run(directory.path, config, curves, directory.read_result(), load_evaluated_agent(str(directory.agent)))
+    return Run(directory.path, directory.config(), curves, directory.read_result(), load_evaluated_agent(str(directory.agent)))
 
 
 def read_curves(path):

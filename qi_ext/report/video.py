@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import uniform_filter1d
 
-from qi_ext.report.rendering import TRUNK_HEIGHT, Renderer, Robot, View, rendering_backend
+from qi_ext.report.rendering import TRUNK_HEIGHT, Renderer, Robot, View
 from qi_ext.robot import a1
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 

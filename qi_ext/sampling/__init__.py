@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from qi_ext.sampling.pool_source import PoolSource as PoolSource
     from qi_ext.sampling.rollouts import Rollouts as Rollouts
     from qi_ext.sampling.source import RolloutSource as RolloutSource
+    from qi_ext.sampling.vector_env import QuadrupedDirectionVectorEnv as QuadrupedDirectionVectorEnv
 
 _MODULES = {
     "EpisodeSource": "episode_source",

@@ -10,6 +10,7 @@ from wrapt import register_post_import_hook
 from qi_ext.utils.references import lazy_attributes
 
 if TYPE_CHECKING:
+    from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv as QuadrupedDirectionEnv
     from qi_ext.tasks.quadruped import QuadrupedDirection as QuadrupedDirection
 
 register_post_import_hook("qi_ext.tasks.registration:register_with_loco_mujoco", "loco_mujoco")

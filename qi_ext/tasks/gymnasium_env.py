@@ -11,6 +11,7 @@ from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.quadruped import QuadrupedDirection
 from qi_ext.tasks.task import Task
+from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 
 __all__ = ["QuadrupedDirectionEnv"]
@@ -32,13 +33,15 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         """task, kwargs: as `QuadrupedDirection` takes them. render_mode: None, "human" or "rgb_array".
 
         horizon: steps of an episode, at most 1000; None is the time limit of `gymnasium.make`, or 1000 without one.
-        Raises TypeError for an unknown keyword, UserError for "human" without a screen.
+        Raises TypeError for an unknown keyword, UserError for "human" without a screen and "rgb_array" where nothing draws.
         """
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode: unknown mode {render_mode!r}; choose one of {self.metadata['render_modes']}")
         check_horizon(horizon)
         if render_mode == "human":
             _need_screen()
+        if render_mode == "rgb_array":
+            rendering_backend()  # here, where its error is seen first
         self.render_mode = render_mode
         self._horizon = horizon
         kwargs["headless"] = render_mode != "human"
@@ -72,9 +75,9 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         return observation, float(reward), bool(absorbing), truncated, self._info()
 
     def render(self) -> np.ndarray | None:
-        """An RGB picture, (height, width, 3), with render_mode "rgb_array"; draws to the window with "human"."""
+        """An RGB picture, uint8 (height, width, 3), with render_mode "rgb_array"; draws to the window with "human"."""
         if self.render_mode == "rgb_array":
-            return np.swapaxes(np.asarray(self._env.render(record=True)), 0, 1)
+            return np.ascontiguousarray(self._env.render(record=True))  # upstream's rows run backwards in memory
         if self.render_mode == "human":
             self._env.render()
         return None

@@ -17,6 +17,7 @@ from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
+from qi_ext.utils.drawing import drawing_context
 from qi_ext.utils.simulation_context import warnings_ignored
 from qi_ext.utils.words import did_you_mean
 
@@ -32,6 +33,13 @@ class _IndexedObservationHelper(ObservationHelper):
     def _build_obs(self, data: mujoco.MjData) -> np.ndarray:
         parts = data.qpos[self.addresses.qpos], data.qvel[self.addresses.qvel], data.site_xmat[self._arrow]
         return np.concatenate(parts)
+
+
+class _Viewer(MujocoViewer):
+    """Upstream's viewer, drawing without a screen by what works there; upstream takes GLFW, whose failure it does not see."""
+
+    def setup_opengl_backend_headless(self, width: int, height: int) -> Any:
+        return drawing_context(width, height)
 
 
 # Keywords of the constructors below that are set here, or on the way to them.
@@ -70,6 +78,7 @@ class QuadrupedDirection(UnitreeA1):
     demonstrations: Any  # `Demonstrations`, or None
     obs_helper: Any
     _obs: np.ndarray | None
+    _viewer: MujocoViewer | None
     valid_task_confs = ValidTaskConf(tasks=list(TASKS))
 
     def __init__(
@@ -117,7 +126,7 @@ class QuadrupedDirection(UnitreeA1):
         """Build the environment for `LocoEnv.make("QuadrupedDirection.simple", ...)`. Raises ValueError for a data type."""
         if data_type is not None:
             raise ValueError(
-                f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco or a path"
+                f"QuadrupedDirection has no data type {data_type!r}; pass demonstrations= trot, loco-mujoco, minari:ID or path"
             )
         return QuadrupedDirection(task, **kwargs)
 
@@ -194,11 +203,13 @@ class QuadrupedDirection(UnitreeA1):
         return self._modify_observation(previous), self.reward(previous, action, previous, True), True, {}
 
     def render(self, record: bool = False) -> np.ndarray | None:
-        """Draw the scene, the arrow showing the command."""
+        """Draw the scene, the arrow showing the command. Raises UserError where `headless` was given and nothing draws."""
         # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         super()._set_goal_arrow()
+        if self._viewer is None:
+            self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params)
         return super().render(record)
 
     def create_dataset(self, ignore_keys: None = None) -> dict[str, np.ndarray]:

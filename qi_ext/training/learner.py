@@ -30,14 +30,12 @@ def require_backend(config):
     """Raise UserError where the config's backend cannot be had."""
     if config.run.backend == "native":
         return
-    from patches.imitation_lib.library import COMMIT, found_commit
+    from patches.imitation_lib.library import COMMIT, REPOSITORY, found_commit
 
     found = found_commit()
     if found != COMMIT:
         what = "is not installed" if found is None else f"is {found}, and the patches are for {COMMIT}"
-        raise UserError(
-            f"--backend: imitation-lib {what}; install it: python -m pip install --no-deps -r requirements-upstream.txt"
-        )
+        raise UserError(f"--backend: imitation-lib {what}; pip install --no-deps git+{REPOSITORY}@{COMMIT} installs it")
 
 
 def warm_start(config, policy, demonstrations, seed, progress=lambda epoch, loss: None):

@@ -5,6 +5,7 @@ import csv
 import numpy as np
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.programs import program
 
 MAX_ROWS = 200  # of a curve that is shown or published
 
@@ -22,7 +23,7 @@ def read_progress(path):
     except FileNotFoundError:
         return {}
     except (TypeError, ValueError, csv.Error):
-        raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
+        raise UserError(f"{path}: is not a progress.csv of {program('train')}: a value is not a number") from None
 
 
 def neighbours(n_updates):

@@ -20,7 +20,7 @@ class Task(Settings):
         "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
     )
     demonstrations: str = option(
-        "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), or the path of an npz"
+        "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
     n_directions: Whole = option(8, "directions of the hard task", 1, 360)

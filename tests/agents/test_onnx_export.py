@@ -136,12 +136,12 @@ def test_a_file_that_would_not_act_as_the_agent_is_not_written(make_actor, tmp_p
 
 def test_without_onnx_it_says_what_to_install_and_writes_nothing(make_actor, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)  # makes an import fail
-    with pytest.raises(UserError, match="pip install onnx"):
+    with pytest.raises(UserError, match="^onnx is not installed; pip install onnx"):
         export_onnx(make_actor(16), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_an_agent_of_another_robot_is_refused(make_actor, tmp_path):
-    with pytest.raises(UserError, match="36 observations and 12 actions"):
+    with pytest.raises(UserError, match="^the agent has 36 observations and 12 actions"):
         export_onnx(make_actor(16, n_observations=36), tmp_path / "walk.onnx")
     assert list(tmp_path.iterdir()) == []

@@ -48,6 +48,18 @@ def test_writes_the_formats_of_loco_mujoco(main, tmp_path, form):
     assert set(demonstrations.commands) == set(task_commands("simple"))
 
 
+def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    options, name = ["--task", "simple", "--seconds", "1"], "quadruped/test-v0"
+    main([*options, "--output", str(tmp_path / "file.npz")])
+    main([*options, "--format", "minari", "--output", name])
+    assert f"written to minari:{name}" in capsys.readouterr().out
+    file, dataset = (load_demonstrations(of, task_commands("simple")) for of in (tmp_path / "file.npz", f"minari:{name}"))
+    assert file.content_hash() == dataset.content_hash()
+    with pytest.raises(UserError, match="--output: .* is there already"):
+        main([*options, "--format", "minari", "--output", name])
+
+
 @pytest.mark.parametrize(
     "options",
     [

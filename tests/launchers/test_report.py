@@ -1,7 +1,10 @@
 """The report launcher on a run that was really trained, and its page in a real browser."""
 
 import re
+import shlex
 import shutil
+import subprocess
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -11,10 +14,11 @@ from safetensors.numpy import save_file
 from qi_ext.evaluation import load_evaluated_agent
 from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
-from qi_ext.report.rendering import rendering_backend
 from qi_ext.report.runs import read_run
+from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 
+ROOT = Path(__file__).parents[2]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -68,6 +72,17 @@ def test_a_page_needs_no_other_file_and_its_names_are_no_markup(main, trained_ru
     assert made_with == load_evaluated_agent(str(trained_run / "agent.safetensors")).metadata["versions"]
 
 
+@pytest.mark.parametrize("started", [ROOT / "launchers" / "report.py", "qi-ext"], ids=["script", "package"])
+def test_the_command_of_a_page_repeats_the_run_however_the_page_was_made(trained_run, started, monkeypatch):
+    monkeypatch.setattr("sys.argv", [str(started)])
+    monkeypatch.setattr("shutil.which", lambda name: None)  # what PATH has may be of another checkout
+    words = shlex.split(read_run(trained_run).command)
+    assert ("run_gail.py" in words[1]) == (started != "qi-ext")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    printed = subprocess.run([*words, "--print_config"], capture_output=True, text=True, check=True).stdout
+    assert printed == (trained_run / "config.yaml").read_text()
+
+
 def test_runs_from_other_demonstrations_or_for_other_minutes_are_other_experiments(trained_run, copied):
     settings = {"demonstrations: trot": "demonstrations: mine.npz", "minutes: 0": "minutes: 1"}
     titles = [read_run(copied(f"other {new}".replace(":", ""), old, new)).title for old, new in settings.items()]
@@ -77,7 +92,8 @@ def test_runs_from_other_demonstrations_or_for_other_minutes_are_other_experimen
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["missing"], "missing is not the directory of a run"),
+        (["missing"], "missing is not the directory of a run: it is not there"),
+        (["."], "it has no config.yaml"),
         ([], "RUN_DIR"),
         (["missing", "--episodes", "0"], "--episodes: must be at least 1"),
         (["missing", "--output", "nowhere/report.html"], "--output: nowhere cannot be written to"),
@@ -93,6 +109,13 @@ def test_a_mistake_is_one_line_and_nothing_is_written(main, tmp_path, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
+def test_a_run_that_is_not_there_is_told_before_libraries_that_are_not(run_python):
+    program = "import sys; sys.modules['loco_mujoco'] = None; from qi_ext.__main__ import main; main(['report', 'missing'])"
+    done = run_python(program)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "missing is not the directory of a run: it is not there" in done.stderr
+
+
 @pytest.mark.extensive
 def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(experiment, copied, drawing, monkeypatch, capsys):
     stopped = copied("stopped", "evaluation_episodes: 0", "evaluation_episodes: 1")
@@ -105,7 +128,7 @@ def test_a_run_that_was_stopped_before_its_report_gets_it_when_it_goes_on(experi
         patch.setattr("qi_ext.report.page.gather_content", interrupted)
         with pytest.raises(KeyboardInterrupt):
             experiment(resume=str(stopped))
-    assert "stopped before its page was written; --resume" in capsys.readouterr().out
+    assert re.search(r"stopped before its page was written; .* train --resume .* writes it\n", capsys.readouterr().out)
     assert (stopped / "result.json").exists() and not (stopped / "report.html").exists()
     experiment(resume=str(stopped))
     assert "finished already" in capsys.readouterr().out

@@ -51,7 +51,7 @@ def refusal(small_config):
 def test_without_imitation_lib_one_line_says_how_to_install_it(small_config):
     line = refusal(small_config)
     assert "imitation-lib is not installed" in line
-    assert "pip install --no-deps -r requirements-upstream.txt" in line
+    assert f"pip install --no-deps git+{REPOSITORY}@{COMMIT} " in line
 
 
 def test_another_imitation_lib_is_refused_by_name(small_config, tmp_path, monkeypatch):

@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from qi_ext.report import rendering
-from qi_ext.report.rendering import Renderer, Robot, View, rendering_backend
+from qi_ext.report.rendering import Renderer, Robot, View
 from qi_ext.robot.commands import Command
-from qi_ext.utils.errors import UserError
 
 VIEW = View((0.0, 0.0, 0.25), 1.4)
 FAR_AWAY = 50.0  # m
@@ -95,18 +94,3 @@ def test_meshes_are_simplified_to_within_a_cell(model):
             vertices = each.mesh_vert[each.mesh_vertadr[mesh] + corners]
             boxes.append([vertices.min(axis=0), vertices.max(axis=0)])
         np.testing.assert_allclose(*boxes, atol=rendering.MESH_CELL)
-
-
-def test_where_nothing_draws_it_says_what_to_install(monkeypatch):
-    rendering_backend.cache_clear()
-    monkeypatch.setattr("qi_ext.report.rendering.PROBE", "raise ImportError('no library')")
-    monkeypatch.delenv("MUJOCO_GL", raising=False)
-    try:
-        with pytest.raises(UserError) as caught:
-            rendering_backend()
-    finally:
-        rendering_backend.cache_clear()
-    text = str(caught.value)
-    assert "\n" not in text
-    for words in ("egl: ImportError: no library", "osmesa: ImportError: no library", "make setup-video"):
-        assert words in text

@@ -9,6 +9,7 @@ from qi_ext.demonstrations.trot import TrotController
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv
+from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 
 NAME = "qi_ext.tasks:QuadrupedDirection-v0"
@@ -133,6 +134,27 @@ def test_a_seed_reproduces_an_episode_exactly_and_without_one_the_generator_goes
     assert not np.array_equal(episode(environment, 3)[0], episode(environment, 4)[0])
     first, _ = environment.reset(seed=3)
     assert not np.array_equal(first, environment.reset()[0])
+
+
+@pytest.mark.extensive
+def test_pictures_are_drawn_without_a_screen_by_what_works_here(drawing, monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "MUJOCO_GL"):
+        monkeypatch.delenv(name, raising=False)
+    environment = gymnasium.make(NAME, render_mode="rgb_array", width=160, height=120)
+    environment.reset(seed=0)
+    picture = environment.render()
+    assert picture.shape == (120, 160, 3) and picture.dtype == np.uint8 and picture.std() > 1.0
+    environment.close()
+
+
+def test_pictures_are_refused_in_one_line_where_nothing_draws(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "off")
+    rendering_backend.cache_clear()
+    try:
+        with pytest.raises(UserError, match="nothing here draws without a screen .off: .*setup-video"):
+            gymnasium.make(NAME, render_mode="rgb_array")
+    finally:
+        rendering_backend.cache_clear()
 
 
 def test_unknown_render_mode_is_refused():
