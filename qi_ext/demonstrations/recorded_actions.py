@@ -1,4 +1,4 @@
-"""Check that recorded actions explain the motion: in simulation, a step with each leads to the next state's joint velocities."""
+"""Check that recorded actions explain the motion: a simulated step with them leads to the next state's joint velocities."""
 
 import mujoco
 import numpy as np
@@ -16,6 +16,7 @@ SCALE = (0.85, 1.15)  # right 1.000 to 1.002; four fifths of the torque 1.26
 BETTER = 0.5  # of the miss, at most, under another convention that then explains the actions
 CLEAR_MISS = 0.1  # at least, before other conventions are tried
 TARGETS = 0.6  # correlation with the next joint positions; position targets 0.7 and more, torques 0.3 and less
+SMALLEST_SCALE = 0.02  # of what is still torque in another unit
 SAMPLE = 80  # rows at most that are simulated
 
 
@@ -26,7 +27,7 @@ def check_actions_meaning(demonstrations, model, where):
     """
     _, fault = examine_actions(demonstrations, model)
     if fault is not None:
-        raise UserError(f"demonstrations: {where}: {fault}")
+        raise UserError(f"demonstrations: {where}: {fault} --warm_start_actions inferred needs none")
 
 
 def examine_actions(demonstrations, model):
@@ -38,19 +39,24 @@ def examine_actions(demonstrations, model):
         return [], None
     rows = _Rows(demonstrations, model)
     miss, scale = rows.miss(demonstrations.actions), rows.scale
-    measures = [Measure("miss of a simulated step, over that without torque", miss, MISS), Measure("torques needed over recorded", scale, SCALE)]
-    if miss > CLEAR_MISS or not measures[1].right:
-        words, best = _best_convention(rows, demonstrations)
-        if best < BETTER * miss and best < MISS[1]:
-            return measures, f"a simulated step with the recorded actions misses the next state: are they {words}?"
-    if not measures[1].right and scale is not None and rows.miss(demonstrations.actions * scale) < BETTER * miss:
+    measures = [
+        Measure("miss of a step with the actions, over that of one without torque", miss, MISS),
+        Measure("torques that the motion needs, over the recorded ones", scale, SCALE),
+    ]
+    if miss <= CLEAR_MISS and measures[1].right:
+        return measures, None
+    said = f"with the recorded actions the next state is missed by {miss:.0%} of what no torque misses it by"
+    words, best = _best_convention(rows, demonstrations)
+    if best < BETTER * miss and best < MISS[1]:
+        return measures, f"{said}: are they {words}?"
+    in_another_unit = not measures[1].right and scale is not None and scale > SMALLEST_SCALE
+    if in_another_unit and rows.miss(demonstrations.actions * scale) < BETTER * miss:
         return measures, f"the motion needs {scale:.2f} times the recorded actions: are they in units of {a1.MAX_TORQUE:g} Nm?"
-    if not measures[0].right:
-        targets = _correlation_with_next_positions(demonstrations)
-        said = "a simulated step with the recorded actions misses the next state by {:.0%} of what no torque does".format(miss)
-        likely = "position targets in place of torques" if targets > TARGETS else "torques of this motion, in our order"
-        return measures, f"{said}: are they {likely}? --warm_start_actions inferred needs none"
-    return measures, None
+    if all(measure.right for measure in measures):
+        return measures, None
+    if _correlation_with_next_positions(demonstrations) > TARGETS:
+        return measures, f"{said}: are they position targets in place of torques?"
+    return measures, f"{said}: are they this motion's torques, in units of {a1.MAX_TORQUE:g} Nm?"
 
 
 class _Rows:

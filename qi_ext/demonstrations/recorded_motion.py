@@ -1,0 +1,114 @@
+"""A recording's motion as numbers that tell what it means: movement against velocities, and how feet rest on the ground."""
+
+from functools import cached_property
+
+import numpy as np
+
+from qi_ext.demonstrations.conventions import conventions
+from qi_ext.robot import a1
+from qi_ext.robot.kinematics import feet, feet_velocities
+
+LEGS = slice(6, 18)  # of `a1.JOINTS`
+TRUNK = {"trunk_tz": 2, "trunk_list": 3, "trunk_tilt": 4, "trunk_rotation": 5}
+TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.11; gyroscope at a yaw of 90 degrees -0.9 to 0.2; velocity in the trunk's frame 0.4
+MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is taken not to move
+LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
+SAMPLE = 300  # pairs of rows at most that are looked at by kinematics
+SLIP_TIME = 0.05  # s, that puts slip beside the spread of height: 0.1 m/s counts as 5 mm
+GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recording; right 0.005 and less
+
+
+class RecordedMotion:
+    """Changes of position from row to row, those that velocities say, and the feet in a sample of rows."""
+
+    def __init__(self, demonstrations):
+        states, bounds = demonstrations.states, demonstrations.bounds
+        self.rows = len(states)
+        # x and y are not recorded; feet are looked at relative to the trunk's.
+        positions = np.concatenate([np.zeros((self.rows, 2)), states[:, a1.POSITION]], axis=1)
+        velocities = states[:, a1.VELOCITY]
+        first = np.delete(np.arange(self.rows), bounds[1:] - 1)
+        self.change = _wrapped_angles(positions[first + 1] - positions[first])
+        self.said = 0.5 * a1.CONTROL_DT * (velocities[first] + velocities[first + 1])
+        ends = bounds - np.arange(len(bounds))
+        self.segments = [slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
+        self.travels = bool(velocities[:, :2].any())
+        sample = first[np.linspace(0, len(first) - 1, min(SAMPLE, len(first))).astype(int)]
+        self._positions = np.stack([positions[sample], positions[sample + 1]])
+        self._velocities = np.stack([velocities[sample], velocities[sample + 1]])
+
+    def slope(self, joints, rows=slice(None)):
+        """Slope of the changes of `joints` on those that velocities say; inf without velocities; None if nothing moves."""
+        moving = LEG_MOVING if joints is LEGS or joints >= LEGS.start else MOVING
+        return _slope(self.change[rows, joints], self.said[rows, joints], moving)
+
+    def explained(self, order=slice(None)):
+        """Share of the legs' changes, as a sum of squares, that a multiple of their velocities explains, in [0, 1].
+
+        order: of the velocities, (12,).
+        """
+        change, said = self.change[:, LEGS], self.said[:, LEGS][:, order]
+        squares = np.sum(change**2) * np.sum(said**2)
+        return float(np.sum(change * said) ** 2 / squares) if squares > 0.0 else 0.0
+
+    @cached_property
+    def contact(self):
+        """Height of the lowest foot, m, its unrest, m, and its slip, m/s; see `_contact`."""
+        return _contact(self._positions, self._velocities)
+
+    @cached_property
+    def best_convention(self):
+        """The simplest convention under which feet rest best, of those under which they rest well: words, height, unrest.
+
+        (None, nan, inf) where there is none.
+        """
+        found = []
+        for words, convert in conventions().items():
+            positions, velocities = convert(self._positions, self._velocities)
+            height, unrest, _ = _contact(positions, velocities)
+            if unrest < GOOD_CONTACT and _trunk_fits(positions, velocities):
+                found.append((words, height, unrest))
+        best = min((unrest for *_, unrest in found), default=np.inf)
+        return next((convention for convention in found if convention[2] <= 1.1 * best), (None, np.nan, np.inf))
+
+    @property
+    def unrest_over_best(self):
+        """Unrest of the lowest foot over that under the best other convention; 0 where there is none."""
+        return self.contact[1] / self.best_convention[2]
+
+
+def _contact(positions, velocities):
+    """Median height of the lowest foot, m; its unrest, m: spread of its height and, times 0.05 s, slip; median slip, m/s.
+
+    positions, velocities: (..., 18). The spread is from the 5th to the 95th percentile.
+    """
+    heights = feet(positions)[..., 2]
+    lowest = heights.argmin(axis=-1)[..., None]
+    height = np.take_along_axis(heights, lowest, axis=-1)
+    motion = np.take_along_axis(feet_velocities(positions, velocities), lowest[..., None], axis=-2)
+    slip = float(np.median(np.linalg.norm(motion[..., :2], axis=-1)))
+    low, middle, high = (float(value) for value in np.percentile(height, [5.0, 50.0, 95.0]))
+    return middle, high - low + SLIP_TIME * slip, slip
+
+
+def _trunk_fits(positions, velocities):
+    change = _wrapped_angles(positions[1] - positions[0])
+    said = 0.5 * a1.CONTROL_DT * (velocities[0] + velocities[1])
+    slopes = [_slope(change[:, joint], said[:, joint], MOVING) for joint in TRUNK.values()]
+    return all(slope is None or TRUNK_SLOPE[0] <= slope <= TRUNK_SLOPE[1] for slope in slopes)
+
+
+def _slope(change, said, moving):
+    if max(_rms(change), _rms(said)) < moving * a1.CONTROL_DT:
+        return None
+    square = np.sum(said**2)
+    return float(np.sum(change * said) / square) if square > 0.0 else np.inf
+
+
+def _rms(values):
+    return float(np.sqrt(np.mean(np.square(values))))
+
+
+def _wrapped_angles(change):
+    change[..., 3:6] = (change[..., 3:6] + np.pi) % (2.0 * np.pi) - np.pi
+    return change
