@@ -98,8 +98,8 @@ def _check_continuity(demonstrations, where):
         )
         # Where the other rows are at odds with their velocities as well, the rate or a unit is the cause.
         rows = np.flatnonzero(np.abs(jump).max(axis=1) > JUMP_TOLERANCE)
-        without = replace(demonstrations, bounds=np.union1d(demonstrations.bounds, rows + 1))
-        _fail(where, (fault_of_velocities(without) if len(rows) < len(jump) / 2 else None) or jumps)
+        bounds = np.union1d(demonstrations.bounds, rows + 1) if len(rows) < len(jump) / 2 else demonstrations.bounds
+        _fail(where, fault_of_velocities(replace(demonstrations, bounds=bounds)) or jumps)
 
 
 def _fail(where, problem):

@@ -17,7 +17,7 @@ BETTER = 0.5  # of the miss, at most, under another convention that then explain
 CLEAR_MISS = 0.1  # at least, before other conventions are tried
 TARGETS = 0.6  # correlation with the next joint positions; position targets 0.7 and more, torques 0.3 and less
 SMALLEST_SCALE = 0.02  # of what is still torque in another unit
-SAMPLE = 80  # rows at most that are simulated
+SAMPLE = 50  # rows at most that are simulated
 
 
 def check_actions_meaning(demonstrations, model, where):

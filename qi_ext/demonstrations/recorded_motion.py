@@ -65,8 +65,11 @@ class RecordedMotion:
         found = []
         for words, convert in conventions().items():
             positions, velocities = convert(self._positions, self._velocities)
+            # The cheap conditions first.
+            if not _trunk_fits(positions, velocities) or _lowest(positions)[2] > GOOD_CONTACT:
+                continue
             height, unrest, _ = _contact(positions, velocities)
-            if unrest < GOOD_CONTACT and _trunk_fits(positions, velocities):
+            if unrest < GOOD_CONTACT:
                 found.append((words, height, unrest))
         best = min((unrest for *_, unrest in found), default=np.inf)
         return next((convention for convention in found if convention[2] <= 1.1 * best), (None, np.nan, np.inf))
@@ -77,18 +80,23 @@ class RecordedMotion:
         return self.contact[1] / self.best_convention[2]
 
 
-def _contact(positions, velocities):
-    """Median height of the lowest foot, m; its unrest, m: spread of its height and, times 0.05 s, slip; median slip, m/s.
-
-    positions, velocities: (..., 18). The spread is from the 5th to the 95th percentile.
-    """
+def _lowest(positions):
+    """Index of the lowest foot, (..., 1); median of its height, m, and its spread from the 5th to the 95th percentile, m."""
     heights = feet(positions)[..., 2]
     lowest = heights.argmin(axis=-1)[..., None]
-    height = np.take_along_axis(heights, lowest, axis=-1)
+    low, middle, high = (float(x) for x in np.percentile(np.take_along_axis(heights, lowest, axis=-1), [5.0, 50.0, 95.0]))
+    return lowest, middle, high - low
+
+
+def _contact(positions, velocities):
+    """Height of the lowest foot, m; its unrest, m: spread of its height and, times 0.05 s, slip; median slip, m/s.
+
+    positions, velocities: (..., 18).
+    """
+    lowest, height, spread = _lowest(positions)
     motion = np.take_along_axis(feet_velocities(positions, velocities), lowest[..., None], axis=-2)
     slip = float(np.median(np.linalg.norm(motion[..., :2], axis=-1)))
-    low, middle, high = (float(value) for value in np.percentile(height, [5.0, 50.0, 95.0]))
-    return middle, high - low + SLIP_TIME * slip, slip
+    return height, spread + SLIP_TIME * slip, slip
 
 
 def _trunk_fits(positions, velocities):

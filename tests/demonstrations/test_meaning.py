@@ -40,9 +40,9 @@ def recordings(embedded, tmp_path_factory):
     """
     path = Path(os.environ.get("WALK_STRAIGHT", tmp_path_factory.mktemp("real") / "walk.npz"))
     if not path.exists():
-        formats.write_loco_mujoco_real(path, embedded["hard"].of(Command(45.0)))
-    sideways = embedded["hard"].of(Command(90.0))
-    return {"forwards": embedded["simple"], "sideways": sideways, "real": formats.read(path)}
+        formats.write_loco_mujoco_real(path, embedded["hard"].of(Command(45.0), "nominal").select(range(4)))
+    sideways = embedded["hard"].of(Command(90.0), "nominal").select(range(4))
+    return {"forwards": embedded["simple"].select(range(0, 22, 4)), "sideways": sideways, "real": formats.read(path)}
 
 
 def changed(change):
@@ -153,38 +153,38 @@ def quaternion_in_another_order(states):
     with_angles(states, lambda rotation: Rotation.from_quat(np.roll(rotation.as_quat(), -1, axis=1)).as_euler("XYZ"))
 
 
-ALL = ("forwards", "sideways", "real")
+ONE, ALL = ("forwards",), ("forwards", "sideways", "real")
 WAYS = [
-    ("every second row", resampled(2), ALL, "2.0. times as far a row as its velocities say: (50|250) Hz"),
-    ("rows between", resampled(1, between=5), ALL, "0.20 times as far a row as its velocities say: (500|25..) Hz"),
-    ("velocities scaled", scaled(slice(22, 34), 0.05), ALL, "joint velocities say: are they scaled by 0.05"),
-    ("velocities zero", scaled(VELOCITIES, 0.0), ALL, "joint velocities are all zero"),
-    ("velocities a row", scaled(VELOCITIES, 0.01), ALL, "are they given per row"),
-    ("velocities in degrees", scaled(slice(22, 34), 180.0 / np.pi), ALL, "degrees a second"),
-    ("velocities' sign", scaled(slice(22, 34), -1.0), ALL, "-1.00 times.*is their sign reversed"),
-    ("backwards", in_each_segment(lambda n: np.arange(n)[::-1]), ALL, "run backwards"),
+    ("every second row", resampled(2), ALL, "2.0. times as far a row as its velocities say: (50|240|250) Hz"),
+    ("rows between", resampled(1, between=5), ONE, "0.20 times as far a row as its velocities say: (500|25..) Hz"),
+    ("velocities scaled", scaled(slice(22, 34), 0.05), ONE, "joint velocities say: are they scaled by 0.05"),
+    ("velocities zero", scaled(VELOCITIES, 0.0), ONE, "joint velocities are all zero"),
+    ("velocities a row", scaled(VELOCITIES, 0.01), ONE, "are they given per row"),
+    ("velocities in degrees", scaled(slice(22, 34), 180.0 / np.pi), ONE, "degrees a second"),
+    ("velocities' sign", scaled(slice(22, 34), -1.0), ONE, "-1.00 times.*is their sign reversed"),
+    ("backwards", in_each_segment(lambda n: np.arange(n)[::-1]), ONE, "run backwards"),
     ("FL-first", legs(1, 0, 3, 2), ALL, "legs in the order FL, FR, RL, RR; joint_names"),
-    ("rear-first", legs(2, 3, 0, 1), ALL, "legs in the order RR, RL, FR, FL; joint_names"),
+    ("rear-first", legs(2, 3, 0, 1), ONE, "legs in the order RR, RL, FR, FL; joint_names"),
     ("right legs first", legs(0, 2, 1, 3), ALL, "legs in the order FR, RR, FL, RL; joint_names"),
-    ("FL-first velocities", legs(1, 0, 3, 2, columns=(22,)), ALL, "joint velocities .* of legs in the order FL, FR, RL, RR"),
+    ("FL-first velocities", legs(1, 0, 3, 2, columns=(22,)), ONE, "joint velocities .* of legs in the order FL, FR, RL, RR"),
     ("hips' sign", scaled(HIPS, -1.0), ALL, "the hips' sign reversed"),
     ("right hips' sign", scaled(RIGHT_HIPS, -1.0), ("sideways", "real"), "the right hips' sign reversed"),
     ("thighs' zero", added([5, 8, 11, 14], 0.4), ALL, "thigh angles that count 0.4 rad more"),
     ("roll's sign", scaled([1, 19], -1.0), ALL, "roll's sign reversed"),
     ("absolute height", added(0, 0.43), ALL, "height absolute"),
-    ("height above standing", added(0, 0.13), ALL, "not on the ground: lower trunk_tz by 0.1"),
+    ("height above standing", added(0, 0.13), ONE, "not on the ground: lower trunk_tz by 0.1"),
     ("velocity in the trunk's frame", changed(velocity_in_the_trunks_frame), ALL, "the trunk's velocity in the trunk's frame"),
     ("gyroscope", changed(gyroscope), ALL, "the gyroscope's rates"),
     ("yaw-pitch-roll", changed(yaw_pitch_roll), ALL, "yaw-pitch-roll in place of intrinsic x-y-z"),
     ("quaternion", changed(quaternion_in_another_order), ALL, "a quaternion taken as w, x, y, z that is x, y, z, w"),
     ("treadmill", scaled([16, 17], 0.0), ALL, "treadmill"),
-    ("held", in_each_segment(lambda n: np.arange(n) // 2 * 2), ALL, "50% of the rows repeat|51% of the rows repeat"),
-    ("frozen", in_each_segment(lambda n: np.minimum(np.arange(n), n // 2)), ALL, "rows repeat the one before: is it frozen"),
+    ("held", in_each_segment(lambda n: np.arange(n) // 2 * 2), ONE, "50% of the rows repeat|51% of the rows repeat"),
+    ("frozen", in_each_segment(lambda n: np.minimum(np.arange(n), n // 2)), ONE, "rows repeat the one before: is it frozen"),
 ]
 SEEN_BEFORE = [
-    ("angles in degrees", scaled(ANGLES, 180.0 / np.pi), ALL, "is the angle in degrees|angles in degrees"),
-    ("joints in degrees", scaled(slice(4, 16), 180.0 / np.pi), ALL, "units .rad., joint order"),
-    ("every fourth row", resampled(4), ("forwards", "sideways"), "4.. times as far a row as its velocities say: 25 Hz"),
+    ("angles in degrees", scaled(ANGLES, 180.0 / np.pi), ONE, "is the angle in degrees|angles in degrees"),
+    ("joints in degrees", scaled(slice(4, 16), 180.0 / np.pi), ONE, "units .rad., joint order"),
+    ("every fourth row", resampled(4), ("forwards",), r"4\.\d\d times as far a row as its velocities say: 25 Hz"),
 ]
 
 
@@ -211,13 +211,13 @@ def test_right_ones_are_accepted_with_a_margin_turned_ones_too(recordings, where
         assert fault is None
         for measure in measures:
             low, high = measure.expected
-            margin = 0.2 * (high - low) if np.isfinite(high) else low
-            assert measure.value is None or measure.value <= high - margin or high == 1.0, measure
+            margin = 0.1 * (high - low) if np.isfinite(high) and high != 1.0 else 0.0
+            assert measure.value is None or low <= measure.value <= high - margin, measure
 
 
 def test_every_embedded_segment_is_right_by_itself(embedded):
     for demonstrations in embedded.values():
-        faults = [examine(demonstrations.select([i]))[1] for i in range(0, demonstrations.n_segments, 5)]
+        faults = [examine(demonstrations.select([i]))[1] for i in range(0, demonstrations.n_segments, 20)]
         assert not any(faults)
 
 
@@ -241,6 +241,12 @@ def test_a_segment_of_another_rate_is_found_among_others(walking):
 )
 def test_what_cannot_be_told_is_accepted(recordings, make):
     assert examine(make(recordings["forwards"]))[1] is None
+
+
+@pytest.mark.parametrize("order", [(1, 0, 3, 2), (2, 3, 0, 1)], ids=["FL-first", "rear-first"])
+def test_the_order_of_legs_cannot_be_told_of_an_undisturbed_trot_forwards(embedded, order):
+    nominal = embedded["simple"].of(Command(0.0), "nominal").select(range(4))
+    assert examine(legs(*order)(nominal))[1] is None
 
 
 def test_too_few_rows_are_refused(walking):
@@ -303,14 +309,14 @@ ACTIONS = [
 
 @pytest.mark.parametrize(("change", "said"), [pytest.param(*way[1:], id=way[0]) for way in ACTIONS])
 def test_actions_that_do_not_explain_the_motion_are_refused(simple, walking, change, said):
-    right = walking((0.0,) * 4, rows=60)
+    right = walking((0.0,) * 2, rows=60)
     with pytest.raises(UserError, match=f"^demonstrations: here.npz: .*{said}.*--warm_start_actions inferred") as refused:
         check_actions_meaning(replace(right, actions=change(right.actions)), simple.model, "here.npz")
     assert "\n" not in str(refused.value)
 
 
 def test_position_targets_are_told_from_torques(simple, walking):
-    right = walking((0.0,) * 4, rows=60)
+    right = walking((0.0,) * 2, rows=60)
     targets = np.roll(right.states[:, a1.LEG_POSITION], -1, axis=0) + right.actions * a1.MAX_TORQUE / 60.0
     targets = np.clip(targets - np.tile([0.0, 0.9, -1.8], 4), -1.0, 1.0)
     assert "position targets in place of torques" in examine_actions(replace(right, actions=targets), simple.model)[1]
