@@ -109,7 +109,7 @@ def _print_check(name):
     for measure in measures:
         low, high = measure.expected
         expected = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        value = "does not move" if measure.value is None else f"{measure.value:.4g}"
+        value = "cannot be told" if measure.value is None else f"{measure.value:.4g}"
         table.add_row(measure.name, value, expected, "right" if measure.right else "WRONG")
     make_console().print(table)
     if fault is not None:

@@ -10,16 +10,18 @@ from qi_ext.robot.kinematics import feet, feet_velocities
 
 LEGS = slice(6, 18)  # of `a1.JOINTS`
 TRUNK = {"trunk_tz": 2, "trunk_list": 3, "trunk_tilt": 4, "trunk_rotation": 5}
-TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.11; gyroscope at a yaw of 90 degrees -0.9 to 0.2; velocity in the trunk's frame 0.4
+TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.13; degrees 57, the gyroscope at a yaw of 90 degrees -0.9 to 0.2
 MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is taken not to move
 LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
+LAG = 5  # rows over which movement is compared, because noise of velocities averages out
+TELLING = 0.3  # share of a coordinate's movement that its velocity must explain for their ratio to be more than noise
 SAMPLE = 300  # pairs of rows at most that are looked at by kinematics
 SLIP_TIME = 0.05  # s, that puts slip beside the spread of height: 0.1 m/s counts as 5 mm
 GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recording; right 0.005 and less
 
 
 class RecordedMotion:
-    """Changes of position from row to row, those that velocities say, and the feet in a sample of rows."""
+    """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows."""
 
     def __init__(self, demonstrations):
         states, bounds = demonstrations.states, demonstrations.bounds
@@ -27,29 +29,38 @@ class RecordedMotion:
         # x and y are not recorded; feet are looked at relative to the trunk's.
         positions = np.concatenate([np.zeros((self.rows, 2)), states[:, a1.POSITION]], axis=1)
         velocities = states[:, a1.VELOCITY]
-        first = np.delete(np.arange(self.rows), bounds[1:] - 1)
-        self.change = _wrapped_angles(positions[first + 1] - positions[first])
-        self.said = 0.5 * a1.CONTROL_DT * (velocities[first] + velocities[first + 1])
-        ends = bounds - np.arange(len(bounds))
+        parts = list(zip(bounds[:-1], bounds[1:], strict=True))
+        lag = min(LAG, max(end - begin for begin, end in parts) - 1)
+        first = np.concatenate([np.arange(begin, end - lag) for begin, end in parts])
+        self.change = _wrapped_angles(positions[first + lag] - positions[first])
+        way = np.concatenate([np.zeros((1, 18)), np.cumsum(velocities[:-1] + velocities[1:], axis=0)])
+        self.said = 0.5 * a1.CONTROL_DT * (way[first + lag] - way[first])
+        # Segments that are too short have no rows here.
+        ends = np.cumsum([0, *(max(0, end - begin - lag) for begin, end in parts)])
         self.segments = [slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
         self.travels = bool(velocities[:, :2].any())
+        first = np.delete(np.arange(self.rows), bounds[1:] - 1)
+        self.repeated = float(np.mean(np.all(positions[first + 1] == positions[first], axis=1)))
         sample = first[np.linspace(0, len(first) - 1, min(SAMPLE, len(first))).astype(int)]
         self._positions = np.stack([positions[sample], positions[sample + 1]])
         self._velocities = np.stack([velocities[sample], velocities[sample + 1]])
 
     def slope(self, joints, rows=slice(None)):
-        """Slope of the changes of `joints` on those that velocities say; inf without velocities; None if nothing moves."""
-        moving = LEG_MOVING if joints is LEGS or joints >= LEGS.start else MOVING
-        return _slope(self.change[rows, joints], self.said[rows, joints], moving)
+        """Slope of the changes of `joints` on those that velocities say, None where it cannot be told; inf without velocities.
+
+        joints: `LEGS`, or the index of one, whose slope cannot be told from noise where velocity explains little.
+        """
+        change, said = self.change[rows, joints], self.said[rows, joints]
+        if joints is LEGS:
+            return _slope(change, said, LEG_MOVING)
+        return _telling_slope(change, said, LEG_MOVING if joints >= LEGS.start else MOVING)
 
     def explained(self, order=slice(None)):
         """Share of the legs' changes, as a sum of squares, that a multiple of their velocities explains, in [0, 1].
 
         order: of the velocities, (12,).
         """
-        change, said = self.change[:, LEGS], self.said[:, LEGS][:, order]
-        squares = np.sum(change**2) * np.sum(said**2)
-        return float(np.sum(change * said) ** 2 / squares) if squares > 0.0 else 0.0
+        return _explained(self.change[:, LEGS], self.said[:, LEGS][:, order])
 
     @cached_property
     def contact(self):
@@ -102,12 +113,22 @@ def _contact(positions, velocities):
 def _trunk_fits(positions, velocities):
     change = _wrapped_angles(positions[1] - positions[0])
     said = 0.5 * a1.CONTROL_DT * (velocities[0] + velocities[1])
-    slopes = [_slope(change[:, joint], said[:, joint], MOVING) for joint in TRUNK.values()]
+    slopes = [_telling_slope(change[:, joint], said[:, joint], MOVING) for joint in TRUNK.values()]
     return all(slope is None or TRUNK_SLOPE[0] <= slope <= TRUNK_SLOPE[1] for slope in slopes)
 
 
+def _explained(change, said):
+    squares = np.sum(change**2) * np.sum(said**2)
+    return float(np.sum(change * said) ** 2 / squares) if squares > 0.0 else 0.0
+
+
+def _telling_slope(change, said, moving):
+    slope = _slope(change, said, moving)
+    return slope if slope is None or np.isinf(slope) or _explained(change, said) > TELLING else None
+
+
 def _slope(change, said, moving):
-    if max(_rms(change), _rms(said)) < moving * a1.CONTROL_DT:
+    if change.size == 0 or max(_rms(change), _rms(said)) < moving * a1.CONTROL_DT:
         return None
     square = np.sum(said**2)
     return float(np.sum(change * said) / square) if square > 0.0 else np.inf
