@@ -19,13 +19,14 @@ from qi_ext.utils.errors import UserError
 ROWS = (50, np.inf)  # half a second, about a stride
 REPEATED = (0.0, 0.05)  # right 0; every second row held 0.5
 LEG_SLOPE = (0.85, 1.15)  # right 0.99 to 1.01, with noise of 1.2 rad/s 0.93; 200 Hz 0.50, 50 Hz 2.0
-EXPLAINED = (0.75, 1.0)  # right 0.99 to 1.00, with noise of 1.2 rad/s 0.93; half frozen 0.47, other legs' velocities 0.3
+EXPLAINED = (0.75, 1.0)  # right 0.99 to 1.00, with noise of 1.2 rad/s 0.93; half frozen 0.47, FL-first velocities 0.0
 SEGMENT_SLOPE = JOINT_SLOPE = (0.6, 1.6)  # right 0.95 to 1.03, with noise of 0.6 rad/s 0.68
 HEIGHT = (-0.015, 0.04)  # m; right 0.000 to 0.021; clips that float 0.08, absolute height 0.44
 SLIP = (0.0, 0.35)  # m/s; right 0.004 to 0.26; quaternions in another order 0.41 to 1.0
 UNREST = (0.0, 2.0)  # right 0.93 to 1.05, single segments up to 1.6; wrong 2.2 and more
 
 COMMON_RATES = (25, 30, 50, 60, 100, 120, 200, 240, 250, 400, 500, 1000)  # Hz
+STANDS = 1e-3  # slope below which joints do not move
 PER_DEGREE = np.pi / 180.0
 
 
@@ -100,6 +101,8 @@ def _find_rate(motion, hz):
     share = Measure("share of it that velocities explain", motion.explained(), EXPLAINED)
     if np.isinf(slope):
         return [moved, share], "joint velocities are all zero; differentiate the positions"
+    if abs(slope) < STANDS:
+        return [moved, share], "joints stand still, but their velocities are not zero: are positions recorded?"
     if not share.right:
         order = _order_of_velocities(motion)
         if order is not None:

@@ -15,6 +15,7 @@ MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is tak
 LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
 LAG = 5  # rows over which movement is compared, because noise of velocities averages out
 TELLING = 0.3  # share of a coordinate's movement that its velocity must explain for their ratio to be more than noise
+LIMIT = 1e9
 SAMPLE = 300  # pairs of rows at most that are looked at by kinematics
 SLIP_TIME = 0.05  # s, that puts slip beside the spread of height: 0.1 m/s counts as 5 mm
 GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recording; right 0.005 and less
@@ -24,7 +25,8 @@ class RecordedMotion:
     """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows."""
 
     def __init__(self, demonstrations):
-        states, bounds = demonstrations.states, demonstrations.bounds
+        # No robot reaches the limit, within which squares are finite.
+        states, bounds = np.clip(demonstrations.states, -LIMIT, LIMIT), demonstrations.bounds
         self.rows = len(states)
         # x and y are not recorded; feet are looked at relative to the trunk's.
         positions = np.concatenate([np.zeros((self.rows, 2)), states[:, a1.POSITION]], axis=1)
@@ -88,7 +90,7 @@ class RecordedMotion:
     @property
     def unrest_over_best(self):
         """Unrest of the lowest foot over that under the best other convention; 0 where there is none."""
-        return self.contact[1] / self.best_convention[2]
+        return self.contact[1] / max(self.best_convention[2], 1e-6)
 
 
 def _lowest(positions):
