@@ -44,7 +44,9 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
         "progressed": False,
     }
     before = newest_step(directory)
-    words = [sys.executable, "-m", "qi_ext", "train", "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
+    # -P, because the working directory may have a folder of that name.
+    words = [sys.executable, "-P", "-m", "qi_ext", "train", "--resume=auto"]
+    words += [f"--results_dir={results_dir}", f"--seed={seed}"]
     # With =, because a value may begin with -.
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
