@@ -41,16 +41,16 @@ class Pool:
         """Make the pool; `loky` starts its processes with the first tasks.
 
         n_workers: a number, or "auto" for `available_cpus`; of no use with Dask, except for "slurm".
-        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to run a scheduler here and n_workers in jobs of
-        Slurm. initializer(*initargs): called once in each worker process when it starts. in_process(): returns a context
-        manager, entered around each task that runs in this process, where the initializer is not called.
+        scheduler: address of a Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or "slurm" to run a scheduler here and
+        n_workers in jobs of Slurm. initializer(*initargs): called once in each worker process when it starts. in_process():
+        returns a context manager, entered around each task that runs in this process, where the initializer is not called.
         Raises UserError where the pool cannot be had.
         """
         if kind not in KINDS:
             raise UserError(f"--pool: unknown pool {kind!r}; choose one of {', '.join(KINDS)}")
         if (kind == "dask") != bool(scheduler):
             raise UserError(
-                "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
+                "--scheduler: the address of a Dask scheduler, such as tls://host:8786, or slurm, goes with --pool dask"
             )
         self.kind = kind
         self.n_workers = worker_count(n_workers)
@@ -137,7 +137,8 @@ def _dask_workers(scheduler, n_workers, initializer, initargs):
             return SlurmWorkers(worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
         from qi_ext.sampling.dask_backend import DaskWorkers
     except ImportError as error:
-        raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
+        install = "pip install distributed dask-jobqueue cryptography"
+        raise UserError(f"--pool dask: {error.name} is not installed; {install}") from None
     return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 
