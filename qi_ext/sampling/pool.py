@@ -15,6 +15,7 @@ from qi_ext.utils.errors import SamplingError, UserError
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s
+PROCESSES = os.name == "posix"  # what keeps the pool's processes alive and ends them is not to be had on Windows
 
 _log = logging.getLogger("qi_ext.sampling")
 
@@ -38,7 +39,7 @@ class Pool:
     """
 
     def __init__(self, kind="loky", n_workers="auto", scheduler="", initializer=None, initargs=(), in_process=None):
-        """Make the pool; `loky` starts its processes with the first tasks.
+        """Make the pool; `loky` starts its processes with the first tasks, and runs tasks in this process on Windows.
 
         n_workers: a number, or "auto" for `available_cpus`; of no use with Dask, except for "slurm".
         scheduler: address of a Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or "slurm" to run a scheduler here and
@@ -59,7 +60,7 @@ class Pool:
         if kind == "dask":
             self._workers = _dask_workers(scheduler, n_workers, initializer, initargs)
         # A daemonic process may not start processes.
-        elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
+        elif kind == "loky" and self.n_workers > 1 and PROCESSES and not multiprocessing.current_process().daemon:
             from qi_ext.sampling.loky_backend import LokyWorkers
 
             self._workers = LokyWorkers(self.n_workers, initializer, initargs)

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import qi_ext
+from qi_ext.sampling import pool as pools
 from qi_ext.sampling.envs import EnvError
 from qi_ext.sampling.joblib_dispatch import dispatch
 from qi_ext.sampling.loky_backend import LokyWorkers
@@ -111,6 +112,13 @@ def run_python(*arguments):
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def test_without_processes_tasks_run_in_this_one(monkeypatch):
+    monkeypatch.setattr(pools, "PROCESSES", False)
+    pool = Pool("loky", 2)
+    assert pool.place == "this process"
+    assert dict(pool.run(os.getpid, [()], str)) == {0: os.getpid()}
 
 
 def test_without_dask_it_says_how_to_install_it(monkeypatch):
