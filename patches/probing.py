@@ -64,8 +64,9 @@ def _server(imports):
     """Start a server, the process that forks; it ends when its stdin is closed, as leaving its context does."""
     command = [sys.executable, "-m", "patches.probing", *sorted(imports)]
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "MUJOCO_GL": "disabled"}  # no probe draws
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdin=pipe, stdout=pipe, text=True)
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
 def _answer(servers, patch, patched):

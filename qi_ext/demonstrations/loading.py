@@ -53,6 +53,8 @@ def load_demonstrations(
         raise UserError(f"demonstrations: unknown compat {compat!r}; choose one of {', '.join(COMPAT)}")
     if name is None:
         return None
+    if not len(commands):
+        raise UserError("demonstrations: there are no commands to fit them to; a task draws from one command at least")
     if isinstance(name, Demonstrations):
         demonstrations = name
         check(demonstrations)

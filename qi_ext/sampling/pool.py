@@ -15,6 +15,7 @@ from qi_ext.utils.errors import SamplingError, UserError
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s
+PROCESSES = os.name == "posix"  # what keeps the pool's processes alive and ends them is not to be had on Windows
 
 _log = logging.getLogger("qi_ext.sampling")
 
@@ -38,19 +39,19 @@ class Pool:
     """
 
     def __init__(self, kind="loky", n_workers="auto", scheduler="", initializer=None, initargs=(), in_process=None):
-        """Make the pool; `loky` starts its processes with the first tasks.
+        """Make the pool; `loky` starts its processes with the first tasks, and runs tasks in this process on Windows.
 
         n_workers: a number, or "auto" for `available_cpus`; of no use with Dask, except for "slurm".
-        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to run a scheduler here and n_workers in jobs of
-        Slurm. initializer(*initargs): called once in each worker process when it starts. in_process(): returns a context
-        manager, entered around each task that runs in this process, where the initializer is not called.
+        scheduler: address of a Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or "slurm" to run a scheduler here and
+        n_workers in jobs of Slurm. initializer(*initargs): called once in each worker process when it starts. in_process():
+        returns a context manager, entered around each task that runs in this process, where the initializer is not called.
         Raises UserError where the pool cannot be had.
         """
         if kind not in KINDS:
             raise UserError(f"--pool: unknown pool {kind!r}; choose one of {', '.join(KINDS)}")
         if (kind == "dask") != bool(scheduler):
             raise UserError(
-                "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
+                "--scheduler: the address of a Dask scheduler, such as tls://host:8786, or slurm, goes with --pool dask"
             )
         self.kind = kind
         self.n_workers = worker_count(n_workers)
@@ -59,7 +60,7 @@ class Pool:
         if kind == "dask":
             self._workers = _dask_workers(scheduler, n_workers, initializer, initargs)
         # A daemonic process may not start processes.
-        elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
+        elif kind == "loky" and self.n_workers > 1 and PROCESSES and not multiprocessing.current_process().daemon:
             from qi_ext.sampling.loky_backend import LokyWorkers
 
             self._workers = LokyWorkers(self.n_workers, initializer, initargs)
@@ -137,7 +138,8 @@ def _dask_workers(scheduler, n_workers, initializer, initargs):
             return SlurmWorkers(worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
         from qi_ext.sampling.dask_backend import DaskWorkers
     except ImportError as error:
-        raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
+        install = "pip install distributed dask-jobqueue cryptography"
+        raise UserError(f"--pool dask: {error.name} is not installed; {install}") from None
     return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 

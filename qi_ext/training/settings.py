@@ -60,7 +60,7 @@ class Sampling(Settings):
     )
     scheduler: str = option(
         "",
-        "with --pool dask: address of the Dask scheduler, tcp://HOST:PORT, or slurm, for n_workers in jobs of their own",
+        "with --pool dask: address of the Dask scheduler, tls:// or tcp://HOST:PORT, or slurm, for n_workers in jobs of it",
     )
 
 

@@ -5,6 +5,7 @@ import importlib
 import os
 import subprocess
 import sys
+import warnings
 
 from qi_ext.utils.errors import UserError
 
@@ -48,3 +49,19 @@ def drawing_context(width, height, backend=""):
     os.environ.setdefault("PYOPENGL_PLATFORM", backend)
     # Not mujoco.GLContext, which was chosen when mujoco was first imported.
     return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+
+
+def has_screen():
+    """Return whether a window can be opened; where GLFW is told to all the same, it ends the process."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        window = None
+        if glfw.init():
+            glfw.window_hint(glfw.VISIBLE, False)
+            window = glfw.create_window(1, 1, "", None, None)
+            glfw.default_window_hints()
+    if window:
+        glfw.destroy_window(window)
+    return bool(window)

@@ -269,3 +269,18 @@ def test_print_config_prints_what_config_yaml_would_hold(launcher, tmp_path, mon
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed == make_config("hard", gamma=0.9).settings()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.extensive
+def test_a_machine_that_cannot_draw_as_asked_trains_and_evaluates(tmp_path):
+    no_device = {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, LAUNCHER, *TINY, "--n_steps", "32", "--evaluation_episodes", "1", "--results_dir", tmp_path],
+        env=os.environ | no_device,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "0" / "result.json").is_file()
