@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qi_ext.evaluation.evaluated_agent import EvaluatedAgent, load_evaluated_agent
-from qi_ext.training.config import make_config, makes_the_experiment
+from qi_ext.training.config import make_config, makes_the_experiment, require_sound
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
@@ -74,6 +74,7 @@ def read_run(path):
         raise UserError(
             f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of run_gail.py; name RESULTS_DIR/SEED"
         )
+    require_sound(config, f"RUN_DIR: {directory.path / 'config.yaml'}")
     if not directory.agent.exists():
         raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")
     curves = read_curves(directory.path / "progress.csv")

@@ -1,7 +1,6 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
 import errno
-import fcntl
 import os
 import tempfile
 from contextlib import contextmanager
@@ -32,6 +31,8 @@ def require_output(path, option):
 @contextmanager
 def locked(path, message):
     """Keep other processes from an existing file or directory for the block. Raises UserError(message) where one has it."""
+    import fcntl  # which Windows lacks, where agents act and are evaluated, and nothing is trained
+
     try:
         descriptor = os.open(path, os.O_RDWR)  # which NFS asks for
     except OSError:  # a directory, or somebody else's
