@@ -146,7 +146,7 @@ def open_zip(path: Any, limit: int, member_limit: int | None = None) -> Iterator
         try:
             archive = zipfile.ZipFile(io.BufferedReader(guarded))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError) as error:
-            raise UserError(f"{path}: is no zip file, or damaged or cut short ({_short(error)})") from None
+            raise UserError(f"{path}: the file is damaged or cut short, or no zip file ({_short(error)})") from None
         guarded.limit = None
         with archive:
             _require_small_members(archive, path, limit, limit if member_limit is None else member_limit)
