@@ -84,7 +84,7 @@ class _Unpickler(pickle._Unpickler):
         raise Refused(f"{self._where}: asks for extension {code} of copyreg")
 
     def demand_call(self, found, arguments, new=False):
-        """Raise `Refused` unless `found` may be called. new: made by its `__new__` alone, which any class on the list may be."""
+        """Raise `Refused` unless `found` may be called. new: made by its `__new__` alone."""
         try:
             self._left -= sum(len(each) for each in arguments if isinstance(each, _SIZED))
         except (OverflowError, TypeError):
@@ -195,7 +195,9 @@ class _Rehearsal(_Unpickler):
         self._sizes = sizes
 
     def find_class(self, module, name):
-        module, name = _compat_pickle.NAME_MAPPING.get((module, name), (_compat_pickle.IMPORT_MAPPING.get(module, module), name))
+        module, name = _compat_pickle.NAME_MAPPING.get(
+            (module, name), (_compat_pickle.IMPORT_MAPPING.get(module, module), name)
+        )
         return _Global(f"{module}.{name}")
 
     def demand_call(self, found, arguments, new=False):

@@ -56,7 +56,9 @@ def _check_arrays(demonstrations, where):
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
         if np.abs(array).max(initial=0.0) > LARGEST:
             row, column = np.argwhere(np.abs(array) > LARGEST)[0]
-            _fail(where, f"{name} reach {array[row, column]:.3g} at row {row}, column {column}, which cannot be; check the units")
+            _fail(
+                where, f"{name} reach {array[row, column]:.3g} at row {row}, column {column}, which cannot be; check the units"
+            )
 
 
 def _check_joint_ranges(states, where):

@@ -11,18 +11,23 @@ Figure = Count | Annotated[float, Field(ge=-1e12, le=1e12)]
 Name = Annotated[str, Field(max_length=200)]
 
 
-class Row(TypedDict):
-    """One direction in a result of `qi_ext.evaluation.evaluate`; measures of the gait are beside these."""
+class Totals(TypedDict):
+    """What is published of one direction."""
 
     __pydantic_config__ = ConfigDict(extra="allow")
 
     direction_deg: Figure
     return_mean: Figure
+    falls: Count
+    episodes: Count
+
+
+class Row(Totals):
+    """One direction in a result of `qi_ext.evaluation.evaluate`; measures of the gait are beside these."""
+
     return_std: Figure
     length_mean: Figure
     velocity_error_mean: Figure
-    falls: Count
-    episodes: Count
 
 
 class PolicyResult(TypedDict):

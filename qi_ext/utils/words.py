@@ -22,3 +22,11 @@ def require_choice(option: str, value: str, choices: Collection[str]) -> None:
     """Raise UserError where `value` of an option, such as `--task`, is none of `choices`."""
     if value not in choices:
         raise UserError(f"{option}: must be {listed(choices)}, not {value!r}{did_you_mean(value, choices)}")
+
+
+def require_between(option: str, value: float, low: float, high: float) -> None:
+    """Raise UserError where the value of an option, such as `--episodes`, is below `low` or above `high`."""
+    if value < low:
+        raise UserError(f"{option}: must be at least {low}, not {value}")
+    if value > high:
+        raise UserError(f"{option}: must be at most {high}, not {value}")
