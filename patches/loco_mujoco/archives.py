@@ -130,7 +130,7 @@ def unpack(path, folder, staging):
             for member in archive.infolist():
                 _need_harmless(member, path)
             _need_space(staging, sum(member.file_size for member in archive.infolist()))
-            damaged = archive.testzip()
+            damaged = _damaged(archive)
             if damaged is not None:
                 raise zipfile.BadZipFile(f"{damaged} is damaged")
             archive.extractall(directory)
@@ -172,6 +172,14 @@ def _transfer(url, path, have, size, progress):
 def _need_success(answer, url):
     if not answer.ok:
         raise DownloadError(f"loco-mujoco: {url}: the server answered {answer.status_code} {answer.reason}; try again later")
+
+
+def _damaged(archive):
+    """Name of a member that cannot be read whole, or None."""
+    try:
+        return archive.testzip()
+    except OSError as error:  # of a place in the file that cannot be
+        raise zipfile.BadZipFile(str(error)) from None
 
 
 def _need_harmless(member, path):

@@ -181,7 +181,7 @@ def _read_result(path, trial):
     try:
         result = read_json(path, PUBLISHED)
     except UserError as error:
-        raise UserError(f"{error}; make it anew: python benchmarks/results.py run") from None
+        raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
     made = {"options": result["options"], "settings": ADDED | result["settings"], "commands": result["commands"]}
     now = {"options": options(trial), "settings": learning_settings(trial.config), "commands": recorded_commands(trial)}
     if made != now:

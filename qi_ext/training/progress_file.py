@@ -22,12 +22,14 @@ def read_progress(path):
         return {}
     if not rows:
         return {}
+    if "step" not in names:
+        raise UserError(f"{path}: is not a progress.csv of run_gail.py: it has no column step")
     try:
         table = np.array([[float(cell or "nan") for cell in row] for row in rows])
         columns = dict(zip(names, table.T, strict=True))
     except ValueError:
         raise UserError(f"{path}: is not a progress.csv of run_gail.py: a value is not a number") from None
-    steps = columns.get("step", np.zeros(1))
+    steps = columns["step"]
     if not ((steps >= 0.0) & (steps <= MOST_STEPS)).all() or (np.abs(table[np.isfinite(table)]) > LARGEST).any():
         raise UserError(f"{path}: is not a progress.csv of run_gail.py: it holds numbers that no run can have")
     return columns
