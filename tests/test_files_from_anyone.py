@@ -14,6 +14,7 @@ import time
 import zipfile
 from collections import Counter
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -44,11 +45,10 @@ from qi_ext.training.health import Health
 from qi_ext.training.resume import find_start, stored_choices
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.reading import read_json
+from qi_ext.utils.reading import read_bytes, read_json
 from qi_ext.utils.tensor_file import read_tensors, to_safetensors, write_tensors
 
 ROOT = Path(__file__).parents[1]
-PRETRAINED = ROOT / "qi_ext" / "agents" / "pretrained" / "hard.safetensors"
 PUBLISHED_RESULT = ROOT / "results" / "hard-gail" / "0" / "result.json"
 SECONDS, MEGABYTES = 10.0, 600  # that one file may take, and that all together may add
 
@@ -148,22 +148,17 @@ def as_yaml(value):
 class Kind:
     """One kind of file: valid content, mutations of its structure, and what reads it."""
 
-    def __init__(self, content, read, structure=None):
-        """content: bytes. read(path of a directory, bytes). structure: a strategy of bytes."""
-        self.read = read
+    def __init__(self, content, reader, structure=None):
+        """content: bytes. reader: name of the file, and read(directory, path). structure: a strategy of bytes."""
+        self.name, self._read = reader
         self.contents = damaged(content) if structure is None else damaged(content) | structure
 
-
-def into(name, read):
-    """A reader of bytes that first puts them into a file of this name; read(directory, path)."""
-
-    def reader(directory, content):
-        path = directory / name
+    def read(self, directory, make):
+        """Read the file that make(path) has made."""
+        path = directory / self.name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-        read(directory, path)
-
-    return reader
+        make(path)
+        self._read(directory, path)
 
 
 CONFIG = make_config(task="hard", n_steps=128).settings() | {"results_dir": "runs"}
@@ -188,7 +183,7 @@ PROGRESS += "".join(f"{32 * i},{i}.5,900.0,2,100,0.4,0.1,1\r\n" for i in range(1
 
 
 def read_config(directory, path):
-    (directory / "agent.safetensors").write_bytes(PRETRAINED.read_bytes())
+    (directory / "agent.safetensors").write_bytes(small_agent())
     stored_choices(str(directory))
     run = read_run(directory)
     assert run.title and run.command
@@ -221,7 +216,7 @@ def use_trial(directory, path):
 def use_checkpoint(directory, path):
     start = find_start({}, str(directory))
     start.checkpoint.require_demonstrations("trot", "abc")
-    start.checkpoint.load_into({"agent": Fits(), "lanes": Fits(), "episodes": EpisodeCounter()})
+    start.checkpoint.load_({"agent": Fits(), "lanes": Fits(), "episodes": EpisodeCounter()})
 
 
 class Fits:
@@ -256,10 +251,19 @@ def whole_checkpoints(draw, path):
     return changed.read_bytes()
 
 
+@cache
+def small_agent():
+    zeros = np.zeros(37, dtype=np.float32)
+    arrays = {"observation_mean": zeros, "observation_inverse_std": zeros, "log_std": zeros[:12]}
+    arrays |= {"layer0.weight": np.zeros((12, 37), dtype=np.float32), "layer0.bias": zeros[:12]}
+    about = {"format_version": "2", "layers": "37,12", "symmetry": "mirror", "task": "hard", "seed": "0", "step": "64"}
+    return to_safetensors(arrays, about | {"n_directions": "8", "speed": "0.5", "lanes_per_block": "4"})
+
+
 @st.composite
 def whole_agents(draw):
     """Agents whose tensors are whole, and whose metadata may be anything."""
-    content = PRETRAINED.read_bytes()
+    content = small_agent()
     header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
     name = draw(st.sampled_from(sorted(header)) | st.sampled_from(["lanes_per_block", "n_directions", "speed", "x"]))
     text = draw(st.sampled_from(NASTY_TEXT) | st.text(max_size=10) | st.integers().map(str) | st.floats().map(str))
@@ -310,9 +314,9 @@ def zipped(members):
     return buffer.getvalue()
 
 
-def read_pickle(directory, content):
+def read_pickle(directory, path):
     try:
-        load_pickle(content, _Things(), "here")
+        load_pickle(read_bytes(path, 10**6), _Things(), "here")
     except RecursionError:
         raise
     except Exception as error:  # as shrink does
@@ -343,23 +347,21 @@ def kinds(directory, gliding):
         formats.read(path)
 
     def json_of(value, read, name="file.json"):
-        return Kind(as_json(value), into(name, read), mutated(value).map(as_json))
+        return Kind(as_json(value), (name, read), mutated(value).map(as_json))
 
     def yaml_of(value, read, name):
-        return Kind(as_yaml(value), into(name, read), mutated(value).map(as_yaml))
+        return Kind(as_yaml(value), (name, read), mutated(value).map(as_yaml))
 
     pickled = pickle.dumps({"type": list, "a": [np.arange(3.0), np.float64(1)], "b": bytearray(9)}, protocol=5)
     return {
-        "agent": Kind(
-            PRETRAINED.read_bytes(), into("a.safetensors", lambda _, path: load_evaluated_agent(str(path))), whole_agents()
-        ),
+        "agent": Kind(small_agent(), ("a.safetensors", lambda _, path: load_evaluated_agent(str(path))), whole_agents()),
         "checkpoint": Kind(
-            content, into(f"checkpoints/64/{FILE}", use_checkpoint), whole_checkpoints(directory / "checkpoints" / "64" / FILE)
+            content, (f"checkpoints/64/{FILE}", use_checkpoint), whole_checkpoints(directory / "checkpoints" / "64" / FILE)
         ),
         "config": yaml_of(CONFIG, read_config, "config.yaml"),
         "result": json_of(RESULT, use_result, "result.json"),
-        "curves": Kind(PROGRESS.encode(), into("progress.csv", use_curves)),
-        "rows": Kind(PROGRESS.encode(), into("progress.csv", use_rows)),
+        "curves": Kind(PROGRESS.encode(), ("progress.csv", use_curves)),
+        "rows": Kind(PROGRESS.encode(), ("progress.csv", use_rows)),
         "trial": json_of(TRIAL, use_trial, "gamma___1/0/trial.json"),
         "trial of a seed": json_of(TRIAL, use_trial, "0/trial.json"),
         "sweep": yaml_of(SWEEP, lambda directory, path: read_sweep(path, directory), "s.yaml"),
@@ -367,11 +369,11 @@ def kinds(directory, gliding):
         "published": json_of(published, lambda _, path: read_json(path, PUBLISHED)),
         "evaluation": json_of(EVALUATION, lambda _, path: _summary(read_json(path, EVALUATED)["deterministic"])),
         "made with": json_of(machine, lambda _, path: read_json(path, MADE_WITH)),
-        "our npz": Kind((directory / "good.npz").read_bytes(), into("a.npz", npz_reader), whole_npz(arrays["good"])),
-        "perfect npz": Kind((directory / "perfect.npz").read_bytes(), into("a.npz", npz_reader), whole_npz(arrays["perfect"])),
-        "real npz": Kind((directory / "real.npz").read_bytes(), into("a.npz", npz_reader), whole_npz(arrays["real"])),
-        "pickle": Kind(pickled, read_pickle),
-        "archive": Kind(zipped({"a.npz": b"a" * 99, "b/c.npz": b"b"}), into("a.zip", read_archive)),
+        "our npz": Kind((directory / "good.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["good"])),
+        "perfect npz": Kind((directory / "perfect.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["perfect"])),
+        "real npz": Kind((directory / "real.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["real"])),
+        "pickle": Kind(pickled, ("a.pickle", read_pickle)),
+        "archive": Kind(zipped({"a.npz": b"a" * 99, "b/c.npz": b"b"}), ("a.zip", read_archive)),
     }
 
 
@@ -409,7 +411,7 @@ def drive(kind, name, directory, n, number=0):
         place = directory / f"{number}-{tried[name]}"
         place.mkdir()
         with bounded(name, content):
-            kind.read(place, content)
+            kind.read(place, lambda path: path.write_bytes(content))
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     one()
@@ -421,6 +423,15 @@ def drive(kind, name, directory, n, number=0):
 @pytest.mark.parametrize("name", NAMES)
 def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(made, name, tmp_path, capsys):
     drive(made[name], name, tmp_path, n=int(os.environ.get("FUZZ_FILES", "60")))
+
+
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "directory", "device"]
+)
+@pytest.mark.parametrize("name", NAMES)
+def test_nothing_waits_on_what_is_no_file(made, name, make, tmp_path, capsys):
+    with bounded(name, b""):
+        made[name].read(tmp_path, make)
 
 
 @pytest.mark.slow

@@ -65,6 +65,7 @@ def fetch(archive, directory):
 
     size, checksum = declared(archive)
     path = directory / archive.name
+    _need_regular(path)
     if _size(path) > size:
         path.unlink()
     best, fruitless = _size(path), 0
@@ -125,6 +126,7 @@ def declared(archive):
 
 def unpack(path, folder, staging):
     """Unpack a zip file into folder by way of the directory staging, so that each file appears complete or not at all."""
+    _need_regular(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=staging) as directory:
             for member in archive.infolist():
@@ -188,6 +190,12 @@ def _need_harmless(member, path):
     if outside or stat.S_ISLNK(member.external_attr >> 16):
         kind = "would be written outside of its folder" if outside else "is a link"
         raise zipfile.BadZipFile(f"its member {member.filename} {kind}")
+
+
+def _need_regular(path):
+    """Raise DownloadError where something else than a file is there, which might be waited on for ever."""
+    if path.exists() and not path.is_file():
+        raise DownloadError(f"loco-mujoco: {path} is no file; remove it")
 
 
 def _need_space(directory, needed):

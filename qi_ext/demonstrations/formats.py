@@ -145,11 +145,15 @@ def _from_ours(arrays, path):
         raise UserError(f"demonstrations: {path}: format_version must be a whole number, not {version:g}")
     if version > FORMAT_VERSION:
         raise UserError(f"demonstrations: {path}: format version {version:g} is newer than this program; update it")
+    if arrays["kind"].ndim > 1:
+        raise UserError(f"demonstrations: {path}: kind must be a row of names, not of shape {arrays['kind'].shape}")
     _require_few_segments(arrays["kind"].size, path)
     kind = tuple(str(kind) for kind in np.atleast_1d(arrays["kind"]))
     unknown = sorted(set(kind) - set(KINDS))
     if unknown:
-        raise UserError(f"demonstrations: {path}: unknown kind {', '.join(unknown)[:200]}; known are {', '.join(KINDS)}")
+        raise UserError(
+            f"demonstrations: {path}: unknown kind {' '.join(', '.join(unknown).split())[:200]}; known are {', '.join(KINDS)}"
+        )
     states = floats(arrays, "states", path)
     table = floats(arrays, "command", path)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or table.ndim != 2 or table.shape[1] != 2:
