@@ -62,7 +62,7 @@ class Names:
             self._refuse_call(found, where)
 
     def _refuse_call(self, found, where):
-        name = f"{getattr(found, '__module__', '?')}.{getattr(found, '__qualname__', repr(found))}"
+        name = f"{getattr(found, '__module__', '?')}.{getattr(found, '__qualname__', type(found).__name__)}"
         raise Refused(f"{where}: calls {name}, which a file may name but not call")
 
 
@@ -254,7 +254,9 @@ def _is_bounded(found, arguments):
         return isinstance(arguments[0], str) and len(arguments[0]) <= 20
     if getattr(found, "full_name", "") == "_codecs.encode":
         return arguments[1:] in (("latin1",), ("utf-8",))
-    if found in (set, frozenset, dict) or getattr(found, "full_name", "").startswith(("builtins.set", "collections.")):
+    if any(found is each for each in (set, frozenset, dict)) or getattr(found, "full_name", "").startswith(
+        ("builtins.set", "collections.")
+    ):
         return all(isinstance(each, _Inert | dict) or all(map(_is_cheap, each)) for each in arguments)
     return True
 

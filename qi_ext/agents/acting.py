@@ -84,6 +84,8 @@ class Actor:
             raise ValueError(
                 f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
             )
+        with np.errstate(over="ignore"):
+            observation = np.asarray(observation, dtype=np.float32)
         if not np.all(np.isfinite(observation)):
             raise ValueError("act: an observation holds a NaN or an infinite number; end the episode before it is acted on")
         action = self.mean(observation)

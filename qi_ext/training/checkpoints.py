@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from qi_ext.training.episode_counter import COUNTS
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.reading import first_fault
 from qi_ext.utils.settings import StoredSettings
@@ -42,6 +43,15 @@ class Checkpoint(BaseModel):
     demonstrations_hash: Annotated[str, Field(max_length=200)]
     states: dict[str, dict[str, Any]]
     versions: Annotated[str, Field(max_length=1000)] = ""
+
+    @field_validator("states")
+    @classmethod
+    def _counts_are_whole_numbers(cls, states):
+        counts = {name: states.get("episodes", {}).get(name, 0) for name in COUNTS}
+        for name, count in counts.items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"{name} of episodes must be a whole number of at least 0")
+        return states
 
     @classmethod
     def of(cls, parts, **about):
