@@ -216,7 +216,7 @@ def use_trial(directory, path):
 def use_checkpoint(directory, path):
     start = find_start({}, str(directory))
     start.checkpoint.require_demonstrations("trot", "abc")
-    start.checkpoint.load_({"agent": Fits(), "lanes": Fits(), "episodes": EpisodeCounter()})
+    start.checkpoint.load_into({"agent": Fits(), "lanes": Fits(), "episodes": EpisodeCounter()})
 
 
 class Fits:

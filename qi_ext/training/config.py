@@ -24,7 +24,7 @@ from qi_ext.training.settings import (
     WarmStart,
 )
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.settings import Settings
+from qi_ext.utils.settings import Settings, brief
 from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["Config", "make_config"]
@@ -82,7 +82,7 @@ def config_groups(task: str, algorithm: str, backend: str) -> dict[str, type[Set
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
     if algorithm not in known:
         where = f" with --backend {backend}" if backend != "native" else ""
-        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {algorithm!r}{did_you_mean(algorithm, known)}")
+        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {brief(algorithm)}{did_you_mean(algorithm, known)}")
     own = ALGORITHMS[algorithm].settings
     return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 

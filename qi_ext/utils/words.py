@@ -14,7 +14,9 @@ def listed(names: Iterable[str]) -> str:
 
 def did_you_mean(word: object, names: Iterable[str], alike: float = 0.7) -> str:
     """Return `; did you mean NAME?` of the name that is most like `word`, at least `alike` (0 to 1), or "" where none is."""
-    found = difflib.get_close_matches(str(word), list(names), n=1, cutoff=alike)
+    if not isinstance(word, str):
+        return ""
+    found = difflib.get_close_matches(word[:200], list(names), n=1, cutoff=alike)
     return f"; did you mean {found[0]}?" if found else ""
 
 
