@@ -10,6 +10,7 @@ import json
 import os
 import pickle
 import resource
+import shutil
 import time
 import zipfile
 from collections import Counter
@@ -408,10 +409,11 @@ def drive(kind, name, directory, n, number=0):
     @given(kind.contents)
     def one(content):
         tried[name] += 1
-        place = directory / f"{number}-{tried[name]}"
+        place = directory / f"{number}-{name}-{tried[name]}"
         place.mkdir()
         with bounded(name, content):
             kind.read(place, lambda path: path.write_bytes(content))
+        shutil.rmtree(place)
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     one()
@@ -441,6 +443,6 @@ def test_ten_minutes_of_files_are_read_or_refused_in_one_line(made, tmp_path, ca
     while time.monotonic() < end:
         number += 1
         for name in NAMES:
-            tried[name] += drive(made[name], name, tmp_path, 40, number)
+            tried[name] += drive(made[name], name, tmp_path, 100, number)
     with capsys.disabled():
         print(f"\n{tried.total():,} files: {dict(tried)}")

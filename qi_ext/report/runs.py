@@ -71,9 +71,8 @@ def read_run(path):
     directory = RunDirectory(path, "RUN_DIR", to_write=False)
     config = directory.config()
     if not all(name in config for name in IDENTITY):
-        raise UserError(
-            f"RUN_DIR: {path} is not the directory of a run: it has no config.yaml of run_gail.py; name RESULTS_DIR/SEED"
-        )
+        fault = directory.config_fault() or "it has no config.yaml of run_gail.py"
+        raise UserError(f"RUN_DIR: {path} is not the directory of a run: {fault}; name RESULTS_DIR/SEED")
     require_sound(config, f"RUN_DIR: {directory.path / 'config.yaml'}")
     if not directory.agent.exists():
         raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")

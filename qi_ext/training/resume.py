@@ -104,6 +104,11 @@ def _existing(resume: str) -> Path:
 def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
     own = directory.config()
     require_sound(own, directory.path / "config.yaml")
+    fault = "" if own else directory.config_fault()
+    if fault and not directory.checkpoints.any_complete():
+        raise UserError(f"--resume: {fault}, and there is no checkpoint to go on from; start a new run")
+    if fault:
+        say(f"passed over: {fault}; the settings are those of the checkpoint")
     if own and not directory.checkpoints.any_complete():
         checkpoint, stored = None, dict(own)  # it ended before its first one
     else:

@@ -11,7 +11,7 @@ from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.result import Result
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import locked, require_writable, write_whole
-from qi_ext.utils.reading import read_json, read_yaml
+from qi_ext.utils.reading import NoSuchFile, read_json, read_yaml
 from qi_ext.utils.settings import StoredSettings
 
 # Files of a sweep in the directory of a run: what was printed, and how it ended.
@@ -70,6 +70,16 @@ class RunDirectory:
             return read_yaml(self.path / "config.yaml", _SETTINGS)
         except UserError:
             return {}
+
+    def config_fault(self):
+        """Why config.yaml cannot be read, in words; "" where it can, or there is none."""
+        try:
+            read_yaml(self.path / "config.yaml", _SETTINGS)
+        except NoSuchFile:
+            return ""
+        except UserError as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def lock(self):
