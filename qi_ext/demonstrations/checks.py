@@ -6,6 +6,7 @@ from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
+LARGEST = 1e6  # of any value, in SI units
 RANGE_TOLERANCE = 0.1  # rad, because MuJoCo's joint limits are soft; degrees or a wrong order of joints exceed it by far
 
 
@@ -53,6 +54,11 @@ def _check_arrays(demonstrations, where):
         if not np.all(np.isfinite(array)):
             row, column = np.argwhere(~np.isfinite(array))[0]
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
+        if np.abs(array).max(initial=0.0) > LARGEST:
+            row, column = np.argwhere(np.abs(array) > LARGEST)[0]
+            _fail(
+                where, f"{name} reach {array[row, column]:.3g} at row {row}, column {column}, which cannot be; check the units"
+            )
 
 
 def _check_joint_ranges(states, where):

@@ -19,6 +19,8 @@ from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 
 FORMAT_VERSION = 1
+MAX_SEGMENTS = 100_000
+MAX_SPEED = 100.0  # m/s of a goal
 REAL_FACTOR = 5  # samples of the real format (500 Hz) for each control step (100 Hz)
 
 OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
@@ -150,13 +152,20 @@ def _from_ours(arrays, path):
     for key in ("format_version", "synthetic", "source"):
         if key in arrays and arrays[key].ndim:
             raise UserError(f"demonstrations: {path}: {key} must be a single value, not of shape {arrays[key].shape}")
-    version = int(floats(arrays, "format_version", path)) if "format_version" in arrays else FORMAT_VERSION
+    version = float(floats(arrays, "format_version", path)) if "format_version" in arrays else FORMAT_VERSION
+    if not version >= 0.0:
+        raise UserError(f"demonstrations: {path}: format_version must be a whole number, not {version:g}")
     if version > FORMAT_VERSION:
-        raise UserError(f"demonstrations: {path}: format version {version} is newer than this program; update it")
+        raise UserError(f"demonstrations: {path}: format version {version:g} is newer than this program; update it")
+    if arrays["kind"].ndim > 1:
+        raise UserError(f"demonstrations: {path}: kind must be a row of names, not of shape {arrays['kind'].shape}")
+    _require_few_segments(arrays["kind"].size, path)
     kind = tuple(str(kind) for kind in np.atleast_1d(arrays["kind"]))
     unknown = sorted(set(kind) - set(KINDS))
     if unknown:
-        raise UserError(f"demonstrations: {path}: unknown kind {', '.join(unknown)}; known are {', '.join(KINDS)}")
+        raise UserError(
+            f"demonstrations: {path}: unknown kind {' '.join(', '.join(unknown).split())[:200]}; known are {', '.join(KINDS)}"
+        )
     states = floats(arrays, "states", path)
     table = floats(arrays, "command", path)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or table.ndim != 2 or table.shape[1] != 2:
@@ -164,12 +173,13 @@ def _from_ours(arrays, path):
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and command (S, 2), "
             f"not {states.shape} and {table.shape}"
         )
+    _require_few_segments(len(table), path)
     return Demonstrations(
         states=states,
         bounds=whole_numbers(arrays, "segment_bounds", path),
         commands=tuple(_command(direction, speed, path) for direction, speed in table),
         kind=kind,
-        source=str(arrays.get("source", f"recorded: {Path(path).name}")),
+        source=str(arrays.get("source", f"recorded: {Path(path).name}"))[:1000],
         synthetic=bool(arrays.get("synthetic", False)),
         actions=floats(arrays, "actions", path),
         executed_actions=floats(arrays, "executed_actions", path),
@@ -220,6 +230,7 @@ def _from_real(arrays, path):
 
 def _recorded(states, bounds, path, form, actions=None, notes=()):
     """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
+    _require_few_segments(len(bounds) - 1, path)
     commands = []
     for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
         cosine, sine, speed = states[begin:end, a1.GOAL].T
@@ -241,7 +252,21 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
     )
 
 
+def _require_few_segments(n_segments, path):
+    """Raise UserError where there are more segments than can be worth their time, one after the other."""
+    if n_segments > MAX_SEGMENTS:
+        raise UserError(
+            f"demonstrations: {path}: has {n_segments:,} segments, and may have {MAX_SEGMENTS:,}; "
+            "give longer ones (last, split_points or segment_bounds)"
+        )
+
+
 def _command(direction_deg, speed, path):
+    if abs(direction_deg) > 1e6 or abs(speed) > MAX_SPEED:
+        raise UserError(
+            f"demonstrations: {path}: a goal of {direction_deg:.4g} degrees at {speed:.4g} m/s cannot be; "
+            f"speeds are at most {MAX_SPEED:g} m/s"
+        )
     try:
         # Arrow matrices give degrees with rounding errors, which would pass for another direction.
         return Command(round(float(direction_deg), 6), round(float(speed), 6))

@@ -89,7 +89,8 @@ def how_it_ended(record):
     if code in STOPPED:
         return f"stopped by {STOPPED[code]}" + (", and saved" if record["progressed"] else " before it came any further")
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
     return f"ended with exit code {code}" if code else "ended without a result"
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
-from qi_ext.training.config import CHOICES, Config, make_config, may_change
+from qi_ext.training.config import CHOICES, Config, make_config, may_change, require_sound
+from qi_ext.training.episode_counter import EpisodeCounter
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
@@ -52,6 +53,7 @@ def find_start(settings: Mapping[str, Any], resume: str = "") -> Start:
 def stored_choices(resume: str) -> dict[str, str]:
     """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
     settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
+    require_sound(settings, Path(resume, "config.yaml"))
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
 
@@ -101,10 +103,16 @@ def _existing(resume: str) -> Path:
 
 def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
     own = directory.config()
+    require_sound(own, directory.path / "config.yaml")
+    fault = "" if own else directory.config_fault()
+    if fault and not directory.checkpoints.any_complete():
+        raise UserError(f"--resume: {fault}, and there is no checkpoint to go on from; start a new run")
+    if fault:
+        say(f"passed over: {fault}; the settings are those of the checkpoint")
     if own and not directory.checkpoints.any_complete():
         checkpoint, stored = None, dict(own)  # it ended before its first one
     else:
-        checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say)
+        checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say, _require_sound)
         # Settings that may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in CHOICES:
@@ -121,6 +129,19 @@ def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
         raise UserError(f"--results_dir: --resume {directory.path} says already which run to go on with; leave it out")
     # The directory may have been moved.
     return Start(config.replace(results_dir=str(directory.path.parent)), directory, checkpoint)
+
+
+def _require_sound(checkpoint: Checkpoint) -> None:
+    """Raise UserError where the config or the counters of a checkpoint are none that a run can have."""
+    where = f"checkpoint of step {checkpoint.step}"
+    require_sound(checkpoint.config, where)
+    counter = EpisodeCounter()
+    try:
+        counter.load_state(checkpoint.states["episodes"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{where}: episodes: {error}") from None
+    if counter.steps != checkpoint.step:
+        raise UserError(f"{where}: has counted {counter.steps} steps")
 
 
 def _require_same(name: str, value: Any, stored: Mapping[str, Any], directory: RunDirectory) -> None:

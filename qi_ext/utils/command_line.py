@@ -55,7 +55,7 @@ def _whole_number(text):
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text}") from None
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text:.100}") from None
 
 
 def _finite_number(text):
@@ -64,7 +64,7 @@ def _finite_number(text):
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"must be a finite number, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text:.100}")
     return number
 
 

@@ -193,7 +193,13 @@ FAULTS = [
     ("ours", "actions", lambda actions: np.full(actions.shape, "word"), "actions must hold numbers"),
     ("real", "dq_FL_hip_joint", cut, "dq_FL_hip_joint has shape"),
     ("perfect", "last", cut, "last (N,)"),
+    ("ours", "states", lambda states: states.astype(complex), "states must hold numbers, not complex128"),
+    ("ours", "kind", lambda kind: np.zeros(10**5 + 1, dtype="U1"), "has 100,001 segments, and may have 100,000"),
+    ("ours", "kind", lambda kind: np.zeros((2, 2)), "kind must be a row of names"),
     # Values of one format
+    ("ours", "format_version", lambda version: np.array(np.nan), "format_version must be a whole number"),
+    ("ours", "command", put((1, 1), 1e300), "speeds are at most 100 m/s"),
+    ("ours", "states", put((7, 20), 1e300), "states reach 1e+300 at row 7, column 20"),
     ("ours", "format_version", lambda version: version + 1, "newer"),
     ("ours", "kind", put(1, "dance"), "unknown kind dance"),
     ("ours", "command", put((1, 0), np.nan), "direction"),
