@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from shlex import quote
 
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.ranking import by_task, rank
@@ -12,7 +11,7 @@ from qi_ext.utils import slurm
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import locked, require_writable, write_whole
-from qi_ext.utils.programs import command
+from qi_ext.utils.programs import command, shell_word
 
 SWEEP_FILE = "sweep.yaml"
 POLL_SECONDS = 5.0
@@ -93,7 +92,7 @@ def run(sweep, on_slurm=False, wait=False):
             say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
             stopped_by = launching.run_here(sweep, trials)
     if on_slurm and not wait:
-        say(f"{len(trials)} submitted; see {command('sweep')} --status {quote(str(sweep.directory))}")
+        say(f"{len(trials)} submitted; see {command('sweep')} --status {shell_word(sweep.directory)}")
         return 0
     code = _print_states(sweep, _wait(sweep) if on_slurm else statuses(sweep))
     return 128 + stopped_by if stopped_by else code
@@ -168,7 +167,7 @@ def _submit(sweep, trials):
     except RuntimeError as error:
         raise UserError(
             f"{error}. What was submitted before goes on; mend the resources in {sweep.directory / SWEEP_FILE}, "
-            f"then {command('sweep')} --retry {quote(str(sweep.directory))}"
+            f"then {command('sweep')} --retry {shell_word(sweep.directory)}"
         ) from None
 
 
@@ -185,7 +184,7 @@ def _print_states(sweep, found):
     failed = [each.trial for each in found if each.state == "failed"]
     if failed:
         local = slurm.is_there() and not any(script_file(sweep, trial).exists() for trial in failed)
-        say(f"{command('sweep')} --retry {quote(str(sweep.directory))}{' --local' if local else ''} goes on with them")
+        say(f"{command('sweep')} --retry {shell_word(sweep.directory)}{' --local' if local else ''} goes on with them")
     return 0 if all(each.state == "done" for each in found) else 1
 
 

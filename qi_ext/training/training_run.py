@@ -1,6 +1,5 @@
 """One run, from a config to a directory with an agent in it."""
 
-import shlex
 import time
 from contextlib import ExitStack, closing
 
@@ -26,14 +25,14 @@ from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
-from qi_ext.utils.programs import command
+from qi_ext.utils.programs import command, shell_word
 from qi_ext.utils.signals import Signals
 
 
 class TrainingRun:
     """A run's environment, source, learner, counters and directory, to be entered, trained and left.
 
-    Entered, it holds the directory, the pool and the signals: Ctrl-C and SIGTERM then wait for the end of an update.
+    Entered, it holds the directory, the pool and the signals: Ctrl-C, SIGTERM and SIGHUP then wait for the end of an update.
     """
 
     def __init__(self, start, make_source=PoolSource):
@@ -193,7 +192,7 @@ class TrainingRun:
     @property
     def resume_hint(self):
         """The command that goes on with the run."""
-        return f"{command('train')} --resume {shlex.quote(str(self.directory.path))}"
+        return f"{command('train')} --resume {shell_word(self.directory.path.absolute())}"
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances

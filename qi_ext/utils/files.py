@@ -1,15 +1,12 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
-import errno
 import fcntl
 import os
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
-from qi_ext.utils.errors import UserError
-
-_FAULTS_OF_THE_MACHINE = (errno.ENOSPC, errno.EDQUOT, errno.EIO)
+from qi_ext.utils.errors import UserError, is_users
 
 
 def require_writable(directory, option):
@@ -52,7 +49,7 @@ def locked(path, message):
 def write_atomically(path):
     """Open a binary file that appears at `path` when the block ends without an error, and not at all otherwise.
 
-    Raises UserError where `path` cannot be written, OSError, naming it, where the disk is full or broken.
+    Raises UserError where `path` cannot be written, OSError, naming it, where the machine is at fault, as by a full disk.
     """
     path = Path(path)
     try:
@@ -84,4 +81,4 @@ def write_whole(path, content):
 
 def _cannot_write(path, error):
     text = f"cannot write {path}: {error.strerror or error}"
-    return OSError(text) if error.errno in _FAULTS_OF_THE_MACHINE else UserError(text)
+    return UserError(text) if is_users(error) else OSError(text)
