@@ -28,6 +28,15 @@ def floats(arrays, key, path):
         raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {arrays[key].dtype}") from None
 
 
+def require_finite(array, key, path):
+    """Raise UserError, naming the first row, unless all numbers of an array, (n, ...), are finite."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(("row", "column"), bad[0], strict=False))
+        verb = "are" if key.endswith("s") else "is"
+        raise UserError(f"demonstrations: {path}: {key} {verb} not finite at {where}; cut that part out")
+
+
 def whole_numbers(arrays, key, path):
     """Return arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
     numbers = floats(arrays, key, path)
@@ -43,8 +52,9 @@ def read_npz(path):
         with open(path, "rb") as file:
             beginning = file.read(64)
         if not beginning.startswith(b"PK"):
-            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
-            raise UserError(f"demonstrations: {path}: this is {what}; download it again")
+            page = b"<" in beginning[:16]
+            what = "a web page; download the file itself" if page else "no npz file; save the recording as one"
+            raise UserError(f"demonstrations: {path}: this is {what}")
         with zipfile.ZipFile(path) as archive:
             size = sum(info.file_size for info in archive.infolist())
         if size > MAX_BYTES:
@@ -53,13 +63,17 @@ def read_npz(path):
             # numpy returns a member that is no array as bytes.
             return {key: np.asarray(archive[key]) for key in archive.files}
     except MemoryError:
-        raise UserError(f"demonstrations: {path}: an array is said to be larger than memory; download it again") from None
+        raise UserError(
+            f"demonstrations: {path}: an array is said to be larger than memory; record, copy or download it again"
+        ) from None
     except FileNotFoundError:
         raise UserError(f"demonstrations: no such file: {path}; give the path of an npz, trot or loco-mujoco") from None
     except OSError as error:
         raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError, SyntaxError):
-        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
+        raise UserError(
+            f"demonstrations: {path}: the file is damaged or cut short; record, copy or download it again"
+        ) from None
     except RuntimeError:
         raise UserError(f"demonstrations: {path}: the file is encrypted; save it without a password") from None
     except ValueError as error:

@@ -8,7 +8,7 @@ import yaml
 
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_whole
+from qi_ext.utils.files import locked, require_name, require_writable, write_whole
 
 # Files of a sweep in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
@@ -29,6 +29,7 @@ class RunDirectory:
 
         option: that it was named with, for messages. to_write: whether files will be written. Raises UserError.
         """
+        require_name(path, option)
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())

@@ -1,5 +1,6 @@
 """One run, from a config to a directory with an agent in it."""
 
+import os
 import time
 from contextlib import ExitStack, closing
 
@@ -43,6 +44,8 @@ class TrainingRun:
         # As it is found from anywhere, for whoever resumes it.
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
         self.directory = start.directory
+        if start.checkpoint is not None:
+            self._require_recording()
         require_wandb(config)
         require_backend(config)
         self.device, self._why_device = choose_device(config.run.device)
@@ -193,6 +196,15 @@ class TrainingRun:
     def resume_hint(self):
         """The command that goes on with the run."""
         return f"{command('train')} --resume {shell_word(self.directory.path.absolute())}"
+
+    def _require_recording(self):
+        """Raise UserError where the recording that the run began with is not where it was: no other can take its place."""
+        name = self.config.task.demonstrations
+        if name not in ("trot", "loco-mujoco") and not os.path.exists(name):
+            raise UserError(
+                f"--demonstrations: no such file: {name}, with which the run in {self.directory.path} began; where it has been "
+                "moved, say so: --demonstrations NEW_PATH; another recording needs a new run"
+            )
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances
