@@ -17,6 +17,7 @@ from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.output import printable
 
 FORMAT_VERSION = 1
 REAL_FACTOR = 5  # samples of the real format (500 Hz) for each control step (100 Hz)
@@ -157,7 +158,7 @@ def _from_ours(arrays, path):
         bounds=whole_numbers(arrays, "segment_bounds", path),
         commands=tuple(_command(direction, speed, path) for direction, speed in table),
         kind=kind,
-        source=str(arrays.get("source", f"recorded: {Path(path).name}")),
+        source=printable(str(arrays.get("source", f"recorded: {Path(path).name}"))),
         synthetic=bool(arrays.get("synthetic", False)),
         actions=floats(arrays, "actions", path),
         executed_actions=floats(arrays, "executed_actions", path),
@@ -228,7 +229,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=f"recorded ({form} format): {Path(path).name}",
+        source=printable(f"recorded ({form} format): {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),

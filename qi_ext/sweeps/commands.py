@@ -1,5 +1,6 @@
 """The commands on a sweep: begin it, show its state, run again what failed, and pick the best. Each returns an exit code."""
 
+import os
 import time
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from qi_ext.sweeps.status import count, statuses
 from qi_ext.utils import slurm
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_whole
+from qi_ext.utils.files import locked, require_name, require_writable, write_whole
 from qi_ext.utils.programs import command, shell_word
 
 SWEEP_FILE = "sweep.yaml"
@@ -22,6 +23,8 @@ STEPS_PER_CORE_SECOND = 1000  # simple-gail in results/README.md: 1.2 million st
 def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):
     """Run the sweep of a YAML file. directory: "" is runs/sweeps/ and the name of the file. on_slurm: None is where there is
     sbatch. Raises UserError."""
+    if directory:
+        require_name(directory, "--results_dir")
     sweep = read_sweep(path, directory or Path("runs", "sweeps", Path(path).stem))
     on_slurm = _choose_slurm(on_slurm)
     if dry_run:
@@ -100,7 +103,7 @@ def run(sweep, on_slurm=False, wait=False):
 
 def _read(directory):
     path = Path(directory, SWEEP_FILE)
-    if not path.is_file():
+    if not os.path.isfile(path):  # not Path's own, which raises where a name is too long
         raise UserError(
             f"{directory}: is not the directory of a sweep: it has no {SWEEP_FILE}; name one, such as runs/sweeps/hard"
         )

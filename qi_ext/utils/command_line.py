@@ -6,7 +6,7 @@ import signal
 import sys
 
 from qi_ext.utils.errors import SamplingError, Terminated, UserError, fault_of_the_machine
-from qi_ext.utils.output import lasting_output
+from qi_ext.utils.output import lasting_output, printable
 from qi_ext.utils.upstream import how_to_install
 from qi_ext.utils.words import did_you_mean
 
@@ -94,6 +94,8 @@ def _told(error):
         return 2, str(error)
     if isinstance(error, ModuleNotFoundError):
         return 2, how_to_install(error)
-    if isinstance(error, SamplingError | FloatingPointError):
-        return 1, str(error)
+    if isinstance(error, SamplingError):
+        return 1, str(error)  # with the traceback of the worker
+    if isinstance(error, FloatingPointError):
+        return 1, printable(str(error))
     return 1, fault_of_the_machine(error)

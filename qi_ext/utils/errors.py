@@ -14,7 +14,7 @@ _USERS = (
     *(errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL, errno.ENXIO, errno.EBUSY),
 )
 # Of memory, or a thread, that is refused, by torch, MuJoCo, numpy, C++ and Python.
-_MEMORY = re.compile("out of memory|allocate memory|bad_alloc|start new thread|not enough memory", re.IGNORECASE)
+_MEMORY = re.compile("out of memory|allocate memory|bad_alloc|start new thread|not enough memory|map segment", re.IGNORECASE)
 
 
 class UserError(Exception):
@@ -47,9 +47,9 @@ def fault_of_the_machine(error: BaseException) -> str:
 
     Faults of the machine are what the system refuses (OSError) and memory, for which each library has an error of its own.
     """
-    text = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
     if isinstance(error, OSError):
-        return text
+        return printable(str(error).strip())
+    text = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
     if not isinstance(error, MemoryError) and not _MEMORY.search(text):
         return ""
     hint = "try --device cpu" if "CUDA" in text else "a smaller --batch_size, --n_envs or --n_workers needs less"

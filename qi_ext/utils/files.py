@@ -1,5 +1,6 @@
 """Files that are whole or not there: written beside their place, flushed, then renamed."""
 
+import errno
 import fcntl
 import os
 import tempfile
@@ -36,12 +37,18 @@ def require_name(path, option):
 
 
 def require_writable(directory, option):
-    """Raise UserError, naming `option`, unless files can be made in `directory`; leaves nothing there."""
+    """Raise UserError, naming `option`, unless files can be made in `directory`; leaves nothing there.
+
+    Raises OSError where the machine is at fault, as by a full disk.
+    """
     try:
         # Permission bits do not tell (root, read-only mounts), so a file is made; it is gone when closed.
         tempfile.TemporaryFile(dir=directory).close()
     except OSError as error:
-        raise UserError(f"{option}: {directory} cannot be written to ({error.strerror}); choose another") from None
+        text = f"{option}: {directory} cannot be written to ({error.strerror})"
+        if is_users(error) or error.errno == errno.EROFS:
+            raise UserError(f"{text}; choose another") from None
+        raise OSError(text) from None
 
 
 def require_output(path, option):
