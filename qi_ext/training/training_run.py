@@ -26,6 +26,7 @@ from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.files import require_name
 from qi_ext.utils.programs import command, shell_word
 from qi_ext.utils.signals import Signals
 
@@ -41,11 +42,10 @@ class TrainingRun:
 
         start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource`.
         """
+        self.directory = start.directory
+        _require_recording(start)
         # As it is found from anywhere, for whoever resumes it.
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
-        self.directory = start.directory
-        if start.checkpoint is not None:
-            self._require_recording()
         require_wandb(config)
         require_backend(config)
         self.device, self._why_device = choose_device(config.run.device)
@@ -197,15 +197,6 @@ class TrainingRun:
         """The command that goes on with the run."""
         return f"{command('train')} --resume {shell_word(self.directory.path.absolute())}"
 
-    def _require_recording(self):
-        """Raise UserError where the recording that the run began with is not where it was: no other can take its place."""
-        name = self.config.task.demonstrations
-        if name not in ("trot", "loco-mujoco") and not os.path.exists(name):
-            raise UserError(
-                f"--demonstrations: no such file: {name}, with which the run in {self.directory.path} began; where it has been "
-                "moved, say so: --demonstrations NEW_PATH; another recording needs a new run"
-            )
-
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances
         algorithm = config.run.algorithm.upper() + ("" if config.run.backend == "native" else f" of {config.run.backend}")
@@ -273,3 +264,16 @@ class TrainingRun:
             "device": str(self.device),
             "mujoco": mujoco.__version__,
         }
+
+
+def _require_recording(start):
+    """Raise UserError where the recording cannot be, or is not where it was when the run began: no other takes its place."""
+    name = start.config.task.demonstrations
+    if name in ("trot", "loco-mujoco"):
+        return
+    if start.checkpoint is not None and not os.path.exists(name):
+        raise UserError(
+            f"--demonstrations: no such file: {name}, with which the run in {start.directory.path} began; if it was moved, say "
+            "where it is: --demonstrations NEW_PATH; another recording needs a new run"
+        )
+    require_name(name, "demonstrations")
