@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -74,7 +75,12 @@ def _answer(servers, patch, patched):
     server = servers.get()
     try:
         print(json.dumps([patch.full_name, patched, _TIMEOUT]), file=server.stdin, flush=True)
-        return json.loads(server.stdout.readline())
+        # The server has to start, and answers after twice the timeout at the latest.
+        ready, _, _ = select.select([server.stdout], [], [], 3.0 * _TIMEOUT)
+        line = server.stdout.readline() if ready else ""
+        return json.loads(line) if line else (None, "the process that runs probes has ended, or does not answer")
+    except BrokenPipeError:
+        return None, "the process that runs probes has ended"
     finally:
         servers.put(server)
 

@@ -15,10 +15,11 @@ def check(demonstrations, where=None):
 
     where: the file's path, for messages; None for the demonstrations' own `source`.
     """
+    in_file = where is not None
     states, where = demonstrations.states, where or demonstrations.source
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(states) == 0:
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
-    _check_bounds(demonstrations, where)
+    _check_bounds(demonstrations, where, in_file)
     _check_arrays(demonstrations, where)
     _check_joint_ranges(states, where)
     _check_continuity(demonstrations, where)
@@ -31,13 +32,13 @@ def check(demonstrations, where=None):
             _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
 
 
-def _check_bounds(demonstrations, where):
-    bounds = demonstrations.bounds
+def _check_bounds(demonstrations, where, in_file):
+    bounds, name = demonstrations.bounds, "segment_bounds" if in_file else "bounds"
     n_segments = demonstrations.n_segments
     if len(bounds) != n_segments + 1 or len(demonstrations.kind) != n_segments:
-        _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} segment bounds, not {len(bounds)}")
+        _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} {name}, not {len(bounds)}")
     if bounds[0] != 0 or bounds[-1] != len(demonstrations.states) or np.any(np.diff(bounds) < 2):
-        _fail(where, f"segment bounds must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
+        _fail(where, f"{name} must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
 
 
 def _check_arrays(demonstrations, where):

@@ -13,10 +13,11 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import KINDS, Demonstrations
-from qi_ext.demonstrations.npz import floats, read_npz, require_keys, whole_numbers, write_npz
+from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.output import printable
 
 FORMAT_VERSION = 1
 MAX_SEGMENTS = 100_000
@@ -179,7 +180,7 @@ def _from_ours(arrays, path):
         bounds=whole_numbers(arrays, "segment_bounds", path),
         commands=tuple(_command(direction, speed, path) for direction, speed in table),
         kind=kind,
-        source=str(arrays.get("source", f"recorded: {Path(path).name}"))[:1000],
+        source=printable(str(arrays.get("source", f"recorded: {Path(path).name}"))[:1000]),
         synthetic=bool(arrays.get("synthetic", False)),
         actions=floats(arrays, "actions", path),
         executed_actions=floats(arrays, "executed_actions", path),
@@ -197,7 +198,11 @@ def _from_perfect(arrays, path):
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and last (N,), "
             f"not {states.shape} and {last.shape}"
         )
+    require_finite(last, "last", path)
     bounds = np.unique(np.concatenate([[0], np.flatnonzero(last) + 1, [len(states)]]))
+    if np.any(np.diff(bounds) < 2):
+        row = bounds[np.argmax(np.diff(bounds) < 2)]
+        raise UserError(f"demonstrations: {path}: last makes an episode of row {row} alone; an episode needs 2 rows at least")
     return _recorded(states, bounds, path, "perfect", actions=floats(arrays, "actions", path) if "actions" in arrays else None)
 
 
@@ -208,11 +213,12 @@ def _from_real(arrays, path):
     for key, column in columns.items():
         if len(column) != length or column.size != length * (9 if key == "dir_arrow" else 1):
             raise UserError(f"demonstrations: {path}: {key} has shape {column.shape}, but q_trunk_tx has {length} rows")
+        require_finite(column, key, path)
     bounds = whole_numbers(arrays, "split_points", path) if "split_points" in arrays else np.array([0, length])
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
         raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length} by at least 10 rows a segment")
     arrows = columns["dir_arrow"].reshape(-1, 3, 3)
-    if not np.all(np.isfinite(arrows)) or np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
+    if np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
         raise UserError(f"demonstrations: {path}: dir_arrow must hold rotation matrices, 9 numbers a row")
     direction = Rotation.from_matrix(arrows).as_euler("xyz")[:, 2] - np.pi / 2
     goal = np.stack([np.cos(direction), np.sin(direction), columns["goal_speed"].reshape(-1)], axis=1)
@@ -231,6 +237,7 @@ def _from_real(arrays, path):
 def _recorded(states, bounds, path, form, actions=None, notes=()):
     """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
     _require_few_segments(len(bounds) - 1, path)
+    require_finite(states, "states", path)
     commands = []
     for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
         cosine, sine, speed = states[begin:end, a1.GOAL].T
@@ -245,7 +252,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=f"recorded ({form} format): {Path(path).name}",
+        source=printable(f"recorded ({form} format): {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),

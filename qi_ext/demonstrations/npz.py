@@ -29,6 +29,15 @@ def floats(arrays, key, path):
     return array.astype(np.float64)
 
 
+def require_finite(array, key, path):
+    """Raise UserError, naming the first row, unless all numbers of an array, (n, ...), are finite."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(("row", "column"), bad[0], strict=False))
+        verb = "are" if key.endswith("s") else "is"
+        raise UserError(f"demonstrations: {path}: {key} {verb} not finite at {where}; cut that part out")
+
+
 def whole_numbers(arrays, key, path):
     """Return arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
     numbers = floats(arrays, key, path)
@@ -46,8 +55,9 @@ def read_npz(path):
         with open_regular(path) as file:
             beginning = file.read(64)
         if not beginning.startswith(b"PK"):
-            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
-            raise UserError(f"{path}: this is {what}; download it again")
+            page = b"<" in beginning[:16]
+            what = "a web page; download the file itself" if page else "no npz file; save the recording as one"
+            raise UserError(f"{path}: this is {what}")
         with open_zip(path, MAX_BYTES) as archive:
             left, arrays = MAX_BYTES // 4, {}
             for member in archive.infolist():
@@ -62,11 +72,15 @@ def read_npz(path):
     except UserError as error:
         raise UserError(f"demonstrations: {error}") from None
     except MemoryError:
-        raise UserError(f"demonstrations: {path}: an array is said to be larger than memory; download it again") from None
+        raise UserError(
+            f"demonstrations: {path}: an array is said to be larger than memory; record, copy or download it again"
+        ) from None
     except OSError as error:
         raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RecursionError, SyntaxError, tokenize.TokenError):
-        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
+        raise UserError(
+            f"demonstrations: {path}: the file is damaged or cut short; record, copy or download it again"
+        ) from None
     except RuntimeError:
         raise UserError(f"demonstrations: {path}: the file is encrypted; save it without a password") from None
     # Of numpy, for headers that are none.

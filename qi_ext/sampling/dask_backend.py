@@ -40,6 +40,7 @@ class DaskWorkers:
     death = KilledWorker
     deaths_together = 1
     deaths_alone = 1
+    fault = ""
 
     def __init__(self, address, timeout, initializer, initargs, security=None):
         """timeout: s, that the scheduler may take to answer. Raises UserError where it does not, or initializer raises.

@@ -11,7 +11,7 @@ from collections import Counter
 import joblib
 
 from qi_ext.sampling.joblib_dispatch import dispatch
-from qi_ext.utils.errors import SamplingError, UserError
+from qi_ext.utils.errors import SamplingError, UserError, fault_of_the_machine
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s
@@ -106,6 +106,8 @@ class Pool:
             except SamplingError:
                 raise
             except self._workers.death as error:
+                if self._workers.fault:
+                    raise SamplingError(f"{_names(pending.keys() & chosen, name)}: {self._workers.fault}") from None
                 deaths += 1
                 if alone:
                     deaths_alone[chosen[0]] += 1
@@ -158,15 +160,18 @@ def _attempt(index, function, task):
     try:
         return index, function(*task), None
     except Exception as error:
-        return index, None, (_one_line(error), traceback.format_exc(), getattr(error, "env", None))
+        # Where memory is refused, a traceback tells nothing.
+        refused = fault_of_the_machine(error) and not isinstance(error, OSError)
+        where = "" if refused else f"\n\nin the worker:\n{traceback.format_exc()}"
+        return index, None, (_one_line(error), where, getattr(error, "env", None))
 
 
 def _unwrap(outcome, name):
     index, result, failure = outcome
     if failure is None:
         return index, result
-    summary, text, env = failure
-    raise SamplingError(f"{name(index, env)}: {summary}\n\nin the worker:\n{text}")
+    summary, where, env = failure
+    raise SamplingError(f"{name(index, env)}: {summary}{where}")
 
 
 def _names(indices, name):

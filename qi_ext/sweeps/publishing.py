@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -20,10 +19,10 @@ from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED
 from qi_ext.training.run_directory import MAX_RESULT, RunDirectory, write_json
 from qi_ext.utils.display import say
-from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 from qi_ext.utils.reading import read_json
-from qi_ext.utils.signals import Signals
+from qi_ext.utils.signals import STOPS, Signals, stopped_by
 
 FILE = "experiments.yaml"
 
@@ -80,10 +79,8 @@ def run_and_publish(sweep, trial, folder):
 
 def _train(sweep, trial):
     code = commands.run(sweep.only([trial]))
-    if code == 128 + signal.SIGINT:
-        raise KeyboardInterrupt
-    if code == 128 + signal.SIGTERM:
-        raise Terminated
+    if code - 128 in STOPS:
+        raise stopped_by(code - 128)
     if code:
         refused = (read_record(trial) or {}).get("exit_code") == REFUSED
         raise (UserError if refused else OSError)(f"{trial.directory}: is not trained; what was said of it is above")

@@ -13,8 +13,10 @@ from pathlib import Path
 import patches
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory, write_json
 from qi_ext.utils.display import say
+from qi_ext.utils.programs import environment
+from qi_ext.utils.signals import STOPS, heeded
 
-STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
+STOPPED = {128 + number: number.name for number in STOPS}  # by exit code
 REFUSED = 2  # exit code of qi-ext train where the directory holds another run
 ATTEMPT = "== "  # how the line begins that an attempt writes first into the log
 
@@ -96,7 +98,7 @@ def how_it_ended(record):
 
 @contextmanager
 def stopped_together():
-    """Let SIGINT and SIGTERM stop all trials that this process runs, which save, and let no other begin.
+    """Let SIGINT, SIGTERM and SIGHUP stop all trials that this process runs, which save, and let no other begin.
 
     Yields a list of the signals that have come.
     """
@@ -110,7 +112,7 @@ def stopped_together():
         for process in list(_running):
             process.terminate()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in heeded()}
     try:
         yield signals
     finally:
@@ -127,7 +129,7 @@ def _slurm_job():
 def _environment():
     """Environment of qi-ext train: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
     given = any(os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"))
-    return os.environ | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
+    return environment() | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def main():

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from qi_ext.training.checkpoints import Checkpoints
 from qi_ext.training.result import Result
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_whole
+from qi_ext.utils.files import locked, require_name, require_writable, write_whole
 from qi_ext.utils.reading import NoSuchFile, read_json, read_yaml
 from qi_ext.utils.settings import StoredSettings
 
@@ -36,6 +36,7 @@ class RunDirectory:
 
         option: that it was named with, for messages. to_write: whether files will be written. Raises UserError.
         """
+        require_name(path, option)
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())

@@ -11,6 +11,7 @@ from qi_ext.utils.errors import UserError
 
 # Tried in this order: egl draws on a GPU where there is one, osmesa in software.
 BACKENDS = ("egl", "osmesa")
+PROBE_SECONDS = 60.0
 # GLFW's context only fails once it is used.
 PROBE = (
     "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); "
@@ -30,7 +31,11 @@ def rendering_backend():
     for name in tried:
         command = [sys.executable, "-c", PROBE]
         environment = os.environ | {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
-        probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            reasons.append(f"{name}: no answer within {PROBE_SECONDS:.0f} s")
+            continue
         if probe.returncode == 0:
             return name
         reasons.append(f"{name}: {(probe.stderr.strip().splitlines() or ['no reason given'])[-1]}")

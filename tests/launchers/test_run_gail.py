@@ -44,7 +44,7 @@ def start(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)],
         start_new_session=True,
     )
 
@@ -144,6 +144,7 @@ def test_the_agent_and_its_checkpoint_can_be_loaded(finished):
     [
         pytest.param(signal.SIGTERM, os.kill, 143, id="kill", marks=pytest.mark.extensive),
         pytest.param(signal.SIGTERM, os.killpg, 143, id="kill of all processes, as Slurm does"),
+        pytest.param(signal.SIGHUP, os.killpg, 129, id="hang-up of all processes", marks=pytest.mark.extensive),
         pytest.param(signal.SIGINT, os.killpg, 130, id="Ctrl-C, which a terminal sends to all processes"),
     ],
 )
