@@ -6,6 +6,13 @@ set -eu
 venv=$1 mujoco=$2
 shift 2
 
+content=$(cat requirements.txt setup.cfg pyproject.toml | cksum)
+# The files of a copied checkout are newer than the venv, and say the same.
+if [ -f "$venv/installed-$mujoco" ] && [ "$(cat "$venv/content" 2>/dev/null)" = "$content" ] && "$venv/bin/python" -c ""; then
+    touch "$venv/installed-$mujoco"
+    exit
+fi
+
 fail() {
     echo "make setup: $1" >&2
     exit 2
@@ -56,4 +63,5 @@ torch -c "$lock" "$(grep '^torch==' "$lock")"
 install --no-deps -r "$lock"
 install --no-deps -e .
 echo "$made_of" >"$venv/made_of"
+echo "$content" >"$venv/content"
 touch "$venv/installed-$mujoco"

@@ -6,9 +6,13 @@ Each walks the same trot (actions recorded by the expert), so that contacts cost
 """
 
 import statistics
+import sys
 import time
+from pathlib import Path
 
 import mujoco
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code beside this file, whatever is installed
 
 from qi_ext.demonstrations.recording import record
 from qi_ext.robot import a1

@@ -6,6 +6,9 @@ import platform
 import statistics
 import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code beside this file, whatever is installed
 
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.sweeps.made_with import processor

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from patches.probing import probe_all
 from patches.registry import MODULES, states
+from qi_ext.utils.command_line import run_command
 
 
 def main(arguments=None):
@@ -60,4 +61,4 @@ def _verdict(seen):
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run_command("python -m patches", main)

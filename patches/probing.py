@@ -9,6 +9,7 @@ import json
 import multiprocessing
 import os
 import queue
+import select
 import signal
 import subprocess
 import sys
@@ -64,8 +65,9 @@ def _server(imports):
     """Start a server, the process that forks; it ends when its stdin is closed, as leaving its context does."""
     command = [sys.executable, "-m", "patches.probing", *sorted(imports)]
     path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path, "MUJOCO_GL": "disabled"}  # no probe draws
     pipe = subprocess.PIPE
-    return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": path}, stdin=pipe, stdout=pipe, text=True)
+    return subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
 
 
 def _answer(servers, patch, patched):
@@ -73,7 +75,12 @@ def _answer(servers, patch, patched):
     server = servers.get()
     try:
         print(json.dumps([patch.full_name, patched, _TIMEOUT]), file=server.stdin, flush=True)
-        return json.loads(server.stdout.readline())
+        # The server has to start, and answers after twice the timeout at the latest.
+        ready, _, _ = select.select([server.stdout], [], [], 3.0 * _TIMEOUT)
+        line = server.stdout.readline() if ready else ""
+        return json.loads(line) if line else (None, "the process that runs probes has ended, or does not answer")
+    except BrokenPipeError:
+        return None, "the process that runs probes has ended"
     finally:
         servers.put(server)
 

@@ -7,8 +7,6 @@ a GAIL_TRPO or VAIL_TRPO of the Unitree A1 (37 observations, 12 actions) with a 
 may come from a stranger: no code in it is run, and its demonstrations are not read.
 """
 
-import io
-import zipfile
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -22,6 +20,7 @@ from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
+from qi_ext.utils.reading import NoSuchFile, open_regular, open_zip
 
 ALGORITHMS = {"imitation_lib.imitation.gail_TRPO.GAIL": "gail", "imitation_lib.imitation.vail_TRPO.VAIL": "vail"}
 POLICY = "mushroom_rl.policy.torch_policy.GaussianTorchPolicy"
@@ -31,7 +30,7 @@ LAYERS, LAYER = "torch.nn.modules.container.ModuleList", "torch.nn.modules.linea
 RELU, IDENTITY = "torch.nn.modules.activation.ReLU", "torch.nn.modules.linear.Identity"
 PLACE_OF_NETWORK = "policy.mushroom/_mu.mushroom/_impl.mushroom/model.mushroom/network.torch"
 
-_MAX_CONFIG, _MAX_NETWORK = 2**18, 2**26  # bytes
+_MAX_CONFIG, _MAX_NETWORK, _MAX_AGENT = 2**18, 2**26, 2**34  # bytes; the last of all, demonstrations included
 _STD_FLOOR = 0.1  # of imitation-lib's Standardizer
 _PRIOR = 1e-2  # its first count and sum of squares
 
@@ -71,9 +70,14 @@ def shrink(path, task=""):
     for a file that is missing, damaged, or not such an agent.
     """
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"agent: no such file: {path}; give an .msh file that mushroom-rl's Agent.save wrote")
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    try:
+        with open_regular(path):
+            pass
+    except NoSuchFile:
+        raise UserError(f"agent: no such file: {path}; give an .msh file that mushroom-rl's Agent.save wrote") from None
+    except UserError as error:
+        raise UserError(f"agent: {error}; give an .msh file that mushroom-rl's Agent.save wrote") from None
+    with _reading(path), open_zip(path, _MAX_AGENT) as archive:
         algorithm = ALGORITHMS.get(_type_of(archive, path, "config"))
         if algorithm is None:
             raise UserError(f"agent: {path}: is no agent of imitation-lib's GAIL_TRPO or VAIL_TRPO")
@@ -110,13 +114,8 @@ def _demand_plain_observations(archive, path):
 
 
 def _tensor(archive, path, member):
-    """Read a member that torch.save wrote: an archive itself, refused where it is compressed, as it could be a zip bomb."""
-    data = _read(archive, member, _MAX_NETWORK)
-    with zipfile.ZipFile(io.BytesIO(data)) as inner:
-        entries = inner.infolist()
-    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries) or sum(e.file_size for e in entries) > len(data):
-        raise UserError(f"agent: {path}: {member} is compressed, which torch.save never does")
-    return load_torch(data, _Things(), f"{path}: {member}", map_location="cpu")
+    """Read a member that torch.save wrote, refused where it is compressed, as it could be a zip bomb."""
+    return load_torch(_read(archive, member, _MAX_NETWORK), _Things(), f"{path}: {member}", map_location="cpu")
 
 
 def _read(archive, member, limit):
@@ -212,8 +211,8 @@ def _reading(path):
     """Turn any exception in reading a file, which may hold anything, into a UserError of one line."""
     try:
         yield
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(str(error) if str(error).startswith("agent: ") else f"agent: {error}") from None
     except Refused as error:
         raise UserError(f"agent: {error}") from None
     except Exception as error:

@@ -6,8 +6,11 @@ Importing this package imports neither torch nor loco_mujoco.
 import warnings
 
 from qi_ext.agents.acting import load_agent
+from qi_ext.utils import drawing_on_demand
 
-# mushroom-rl starts its window library on import, which complains on every machine without a screen.
+drawing_on_demand.install()
+
+# The window library complains on every machine without a screen.
 warnings.filterwarnings("ignore", message=".*DISPLAY environment variable is missing", module="glfw")
 
 __version__ = "0.2.0"

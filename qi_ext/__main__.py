@@ -25,9 +25,9 @@ def main(arguments=None):
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     name = arguments[0] if arguments else "--help"
     if name in ("-h", "--help"):
-        print(_help())
+        run_command("qi-ext", lambda: print(_help()))
     elif name == "--version":
-        print(f"qi-ext {qi_ext.__version__}")
+        run_command("qi-ext", lambda: print(f"qi-ext {qi_ext.__version__}"))
     elif name in COMMANDS:
         module = importlib.import_module("patches.__main__" if name == "patches" else f"qi_ext.commands.{name}")
         run_command(f"qi-ext {name}", lambda: module.main(arguments[1:]))

@@ -39,7 +39,7 @@ def run_experiment(start: Start, make_source: Callable[..., RolloutSource] = Poo
 
 
 def _show(result: dict) -> None:
-    make_console().print(table(result["evaluation"], result["demonstrations"]))
+    make_console().print(table(result["evaluation"], result.get("demonstrations", "")))
 
 
 def _evaluated(training: TrainingRun) -> dict:

@@ -95,7 +95,7 @@ def _json(value):
 def _is_json(text):
     try:
         json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
     return True
 

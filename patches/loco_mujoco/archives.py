@@ -1,6 +1,7 @@
 """Fetch published zip archives: resumed where they broke off, checked against the declared checksum, unpacked as a whole."""
 
 import hashlib
+import json
 import os
 import shutil
 import stat
@@ -17,6 +18,8 @@ _HEADERS = {"User-Agent": "loco-mujoco-data-sets/1", "Accept-Encoding": "identit
 _TIMEOUT = (10.0, 60.0)  # s, to connect, and between two pieces
 _ATTEMPTS = 5  # fruitless ones in a row, after which it gives up
 _WAIT = 2.0  # s, longer with every fruitless attempt
+_MAX_RECORD = 1 << 22  # bytes of what the site says of a record
+_CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
 _PIECE = 1 << 14  # bytes; an incomplete one is lost when a connection ends
 
 
@@ -62,13 +65,14 @@ def fetch(archive, directory):
 
     size, checksum = declared(archive)
     path = directory / archive.name
+    _need_regular(path)
     if _size(path) > size:
         path.unlink()
     best, fruitless = _size(path), 0
     _need_space(directory, size - best)
     with tqdm(desc=archive.name, total=size, initial=best, unit="B", unit_scale=True) as progress:
         while (have := _size(path)) < size:
-            problem = _transfer(archive.url, path, have, progress) or "the connection ended"
+            problem = _transfer(archive.url, path, have, size, progress) or "the connection ended"
             fruitless = 0 if _size(path) > best else fruitless + 1
             best = max(best, _size(path))
             if fruitless == _ATTEMPTS:
@@ -93,18 +97,26 @@ def declared(archive):
 
     url = f"{SITE}/api/records/{archive.record}"
     try:
-        answer = requests.get(url, headers=_HEADERS, timeout=_TIMEOUT)
+        with requests.get(url, headers=_HEADERS, stream=True, timeout=_TIMEOUT) as answer:
+            _need_success(answer, url)
+            text = b""
+            for piece in answer.iter_content(_PIECE):
+                text += piece
+                if len(text) > _MAX_RECORD:
+                    break
     except requests.RequestException as error:
         raise DownloadError(
             f"loco-mujoco: {archive.name} cannot be downloaded, {SITE} does not answer ({type(error).__name__}); "
             "check the network, and the proxy in HTTPS_PROXY if there is one"
         ) from error
-    _need_success(answer, url)
     try:
-        entry = next(entry for entry in answer.json()["files"] if entry["key"] == archive.name)
+        if len(text) > _MAX_RECORD:
+            raise ValueError("too long")
+        entry = next(entry for entry in json.loads(text)["files"] if entry["key"] == archive.name)
         size, checksum = int(entry["size"]), entry["checksum"].lower()
-        hashlib.new(checksum.split(":")[0])
-    except (ValueError, LookupError, TypeError, AttributeError, StopIteration) as error:
+        if not 0 < size < 2**50 or checksum.split(":")[0] not in _CHECKSUMS:
+            raise ValueError("of another kind")
+    except (ArithmeticError, AttributeError, LookupError, RecursionError, StopIteration, TypeError, ValueError) as error:
         raise DownloadError(
             f"loco-mujoco: {url} does not say the size and checksum of {archive.name}, so that it could not be checked; "
             f"download it by hand from {archive.url} and unpack it into {archive.folder} of loco_mujoco's datasets folder"
@@ -114,12 +126,13 @@ def declared(archive):
 
 def unpack(path, folder, staging):
     """Unpack a zip file into folder by way of the directory staging, so that each file appears complete or not at all."""
+    _need_regular(path)
     try:
         with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=staging) as directory:
             for member in archive.infolist():
                 _need_harmless(member, path)
             _need_space(staging, sum(member.file_size for member in archive.infolist()))
-            damaged = archive.testzip()
+            damaged = _damaged(archive)
             if damaged is not None:
                 raise zipfile.BadZipFile(f"{damaged} is damaged")
             archive.extractall(directory)
@@ -128,13 +141,14 @@ def unpack(path, folder, staging):
                     target = folder / source.relative_to(directory)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         path.unlink()
         raise DownloadError(f"loco-mujoco: {path.name} cannot be unpacked: {error}; it was deleted: run it again") from error
 
 
-def _transfer(url, path, have, progress):
-    """Append the missing bytes to the file; return the error that ended the transfer, "" for none that was noticed."""
+def _transfer(url, path, have, size, progress):
+    """Append what is missing of `size` bytes to the file, and no more but for a piece; return the error that ended the
+    transfer, "" for none that was noticed."""
     import requests
 
     try:
@@ -150,6 +164,8 @@ def _transfer(url, path, have, progress):
                 for piece in answer.iter_content(_PIECE):
                     file.write(piece)
                     progress.update(len(piece))
+                    if file.tell() > size:  # it is another file
+                        break
     except requests.RequestException as error:
         return type(error).__name__
     return ""
@@ -160,12 +176,26 @@ def _need_success(answer, url):
         raise DownloadError(f"loco-mujoco: {url}: the server answered {answer.status_code} {answer.reason}; try again later")
 
 
+def _damaged(archive):
+    """Name of a member that cannot be read whole, or None."""
+    try:
+        return archive.testzip()
+    except OSError as error:  # of a place in the file that cannot be
+        raise zipfile.BadZipFile(str(error)) from None
+
+
 def _need_harmless(member, path):
     name = PurePosixPath(member.filename.replace("\\", "/"))
     outside = name.is_absolute() or ".." in name.parts or ":" in member.filename
     if outside or stat.S_ISLNK(member.external_attr >> 16):
         kind = "would be written outside of its folder" if outside else "is a link"
         raise zipfile.BadZipFile(f"its member {member.filename} {kind}")
+
+
+def _need_regular(path):
+    """Raise DownloadError where something else than a file is there, which might be waited on for ever."""
+    if path.exists() and not path.is_file():
+        raise DownloadError(f"loco-mujoco: {path} is no file; remove it")
 
 
 def _need_space(directory, needed):

@@ -1,4 +1,6 @@
-"""Patches of loco-mujoco's Gymnasium wrapper: seeds, ends of episodes, `unwrapped`, and `spec`."""
+"""Patches of loco-mujoco's Gymnasium wrapper: seeds, ends of episodes, `unwrapped`, `spec`, and pictures."""
+
+from types import SimpleNamespace
 
 from patches.library import crash
 from patches.loco_mujoco.library import LIBRARY
@@ -32,6 +34,18 @@ def _probe_horizon():
     environment.reset()
     truncated = [environment.step(environment.action_space.sample())[3] for _ in range(5)]
     return "" if truncated == [False, False, False, False, True] else f"with a horizon of 5 steps, truncated was {truncated}"
+
+
+def _probe_pictures():
+    quiet()
+    import numpy as np
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    drawn = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)  # (height, width, 3), as a viewer returns it
+    wrapper = GymnasiumWrapper.__new__(GymnasiumWrapper)  # with a viewer's picture in place of a viewer: drawing needs OpenGL
+    wrapper.render_mode, wrapper._env = "rgb_array", SimpleNamespace(render=lambda record: drawn)
+    picture = wrapper.render()
+    return "" if np.array_equal(picture, drawn) else f"a picture of shape {drawn.shape} comes as {picture.shape}"
 
 
 @LIBRARY.patch(
@@ -92,3 +106,20 @@ def _install_horizon(edits):
         observation, reward, terminated, truncated, info = original(self, action)
         self._steps = vars(self).get("_steps", 0) + 1
         return observation, reward, bool(terminated), truncated or self._steps >= self._env.info.horizon, info
+
+
+@LIBRARY.patch(
+    "gymnasium-pictures",
+    target="loco_mujoco.environments.gymnasium:GymnasiumWrapper.render",
+    sees='with render_mode="rgb_array" pictures lie on their side: (width, height, 3), mirrored at the diagonal',
+    remedy="pictures are (height, width, 3), the sky above",
+    probe=_probe_pictures,
+)
+def _install_pictures(edits):
+    import numpy as np
+    from loco_mujoco.environments.gymnasium import GymnasiumWrapper
+
+    @edits.wrap(GymnasiumWrapper, "render")
+    def render(original, self):
+        picture = original(self)
+        return None if picture is None else np.ascontiguousarray(np.swapaxes(picture, 0, 1))

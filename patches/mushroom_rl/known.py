@@ -41,6 +41,13 @@ class SavedAgents(Names):
         ours = isinstance(found, type) and f"{found.__module__}.".startswith(_MODULES)
         return callable(found) and (not ours or issubclass(found, torch.nn.Module) or found in _added().values())
 
+    def may_call_with(self, found, arguments):
+        """Refuse arguments of torch's modules and optimizers, which are made empty and then filled."""
+        import torch
+
+        of_torch = isinstance(found, type) and issubclass(found, torch.nn.Module | torch.optim.Optimizer)
+        return not (of_torch and arguments) or found in _added().values()
+
 
 def _added():
     import torch

@@ -3,12 +3,13 @@
 import tempfile
 from collections import defaultdict
 from pathlib import Path
+from zipfile import ZIP_STORED
 
 from patches.library import crash
 from patches.mushroom_rl.known import SavedAgents
 from patches.mushroom_rl.library import LIBRARY
 from patches.mushroom_rl.samples import small_agent
-from patches.safe_pickle import load_pickle, load_torch
+from patches.safe_pickle import Refused, load_pickle, load_torch
 
 
 def _probe_safe_load():
@@ -42,17 +43,25 @@ def _safe_load(edits):
 
 
 def _read_pickle(zip_file, name):
-    return load_pickle(zip_file.read(name), SavedAgents(), _where(zip_file, name))
+    return load_pickle(read_stored(zip_file, name), SavedAgents(), _where(zip_file, name))
 
 
 def _read_torch(zip_file, name):
     import torch
 
-    value = load_torch(zip_file.read(name), SavedAgents(), _where(zip_file, name))
+    value = load_torch(read_stored(zip_file, name), SavedAgents(), _where(zip_file, name))
     if isinstance(value, torch.optim.Optimizer):
         # Optimizers rely on a defaultdict; see `_dictionary` in known.py.
         value.state = defaultdict(dict, value.state)
     return value
+
+
+def read_stored(zip_file, name):
+    """Return a member of the archive; one that is compressed, which `save` never does, could unpack to any size."""
+    member = zip_file.getinfo(name)
+    if member.compress_type != ZIP_STORED:
+        raise Refused(f"{_where(zip_file, name)}: is compressed, which Agent.save never does")
+    return zip_file.read(member)
 
 
 def _where(zip_file, name):

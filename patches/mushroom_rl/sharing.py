@@ -8,6 +8,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 from patches.mushroom_rl.library import LIBRARY
+from patches.mushroom_rl.loading import read_stored
 from patches.mushroom_rl.samples import small_agent
 
 ENTRY = "shared_modules.json"  # [[path, path, ...], ...]: the places of each module that has several
@@ -57,14 +58,22 @@ def _shared_modules(edits):
     def load(original, cls, path):
         loaded = original(cls, path)
         with ZipFile(path) as zip_file:
-            groups = json.loads(zip_file.read(ENTRY)) if ENTRY in zip_file.namelist() else []
+            groups = read_stored(zip_file, ENTRY) if ENTRY in zip_file.namelist() else b"[]"
         try:
-            _tie(loaded, groups)
-        except (TypeError, AttributeError) as error:
+            _tie(loaded, _list_of_lists(json.loads(groups)))
+        except (TypeError, AttributeError, ValueError, RecursionError) as error:
             raise ValueError(
                 f"{path}: {ENTRY} does not fit the agent ({error}); take the entry out to load without it"
             ) from None
         return loaded
+
+
+def _list_of_lists(groups):
+    if not isinstance(groups, list) or not all(isinstance(group, list) for group in groups):
+        raise TypeError("it is no list of lists")
+    if not all(isinstance(path, str) for group in groups for path in group):
+        raise TypeError("a place is no text")
+    return groups
 
 
 @dataclass(frozen=True)

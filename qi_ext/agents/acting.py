@@ -6,18 +6,22 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+from qi_ext.utils.reading import NoSuchFile
+from qi_ext.utils.tensor_file import read_safetensors, to_safetensors
 
 __all__ = ["PRETRAINED", "Actor", "load_agent", "save_agent"]
 
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
 ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}
+MAX_BYTES = 2**30  # of a file
+MAX_LAYERS, MAX_WIDTH = 65, 65536
+MAX_METADATA = 10_000  # characters of one
+LARGEST_LOG_STD = 50.0
 PRETRAINED = Path(__file__).with_name("pretrained")
 
 
@@ -73,12 +77,17 @@ class Actor:
     ) -> np.ndarray:
         """Return actions, (..., m), float32, not clipped, for observations, (..., n).
 
-        generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape.
+        generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape,
+        and where an observation is not finite.
         """
         if np.shape(observation)[-1:] != self.observation_mean.shape:
             raise ValueError(
                 f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
             )
+        with np.errstate(over="ignore"):
+            observation = np.asarray(observation, dtype=np.float32)
+        if not np.all(np.isfinite(observation)):
+            raise ValueError("act: an observation holds a NaN or an infinite number; end the episode before it is acted on")
         action = self.mean(observation)
         if deterministic:
             return action
@@ -100,7 +109,7 @@ def save_agent(path: str | Path, actor: Actor, metadata: dict[str, str]) -> None
         sizes.append(len(bias))
     own = {"format_version": FORMAT_VERSION, "layers": ",".join(map(str, sizes))}
     own |= {"symmetry": actor.symmetry, "activation": actor.activation}
-    write_whole(path, save(tensors, metadata=metadata | own))
+    write_whole(path, to_safetensors(tensors, metadata | own))
 
 
 def agent_path(name: str | Path) -> Path:
@@ -127,25 +136,25 @@ def load_agent(path: str | Path) -> Actor:
     """
     path = agent_path(path)
     try:
-        if not path.is_file():
-            raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory")
-        with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        tensors, metadata = read_safetensors(path, MAX_BYTES)
+    except NoSuchFile:
+        raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory") from None
+    except UserError as error:
         hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
-        raise UserError(f"agent: {path}: not a safetensors file, or damaged ({error}){hint}") from None
+        raise UserError(f"agent: {error}{hint}") from None
+    if any(len(text) > MAX_METADATA for item in metadata.items() for text in item):
+        raise UserError(f"agent: {path}: its metadata have a text of more than {MAX_METADATA:,} characters; it is damaged")
     if metadata.get("format_version") not in ("1", FORMAT_VERSION):
         raise UserError(
-            f"agent: {path}: format version {metadata.get('format_version')!r}, but this program reads {FORMAT_VERSION!r}"
+            f"agent: {path}: format version {metadata.get('format_version')!r:.100}, but this program reads {FORMAT_VERSION!r}"
         )
     return _actor(tensors, metadata, path)
 
 
 def _actor(tensors: dict[str, np.ndarray], metadata: dict[str, str], path: Path) -> Actor:
     try:
-        sizes = [int(size) for size in metadata["layers"].split(",")]
-        if len(sizes) < 2:
+        sizes = [int(size) for size in metadata["layers"].split(",", MAX_LAYERS)]
+        if len(sizes) < 2 or not all(1 <= size <= MAX_WIDTH for size in sizes):
             raise ValueError
         pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
         shapes: dict[str, tuple[int, ...]] = {
@@ -161,13 +170,19 @@ def _actor(tensors: dict[str, np.ndarray], metadata: dict[str, str], path: Path)
         tensor = tensors.get(name)
         if tensor is None or tensor.shape != shape or tensor.dtype != np.float32 or not np.all(np.isfinite(tensor)):
             raise UserError(f"agent: {path}: {name} must be finite float32 of shape {shape}; the file is damaged")
+    if tensors["log_std"].max() > LARGEST_LOG_STD:
+        raise UserError(
+            f"agent: {path}: log_std reaches {tensors['log_std'].max():g}, at most {LARGEST_LOG_STD:g}; it is damaged"
+        )
     symmetry, of_a1 = metadata.get("symmetry", "none"), (sizes[0], sizes[-1]) == (a1.N_OBSERVATIONS, a1.N_ACTIONS)
     if symmetry not in SYMMETRIES or (symmetry == "mirror" and not of_a1):
-        raise UserError(f"agent: {path}: the metadata say that its symmetry is {symmetry!r}, which it cannot be; it is damaged")
+        raise UserError(
+            f"agent: {path}: the metadata say that its symmetry is {symmetry!r:.100}, which it cannot be; it is damaged"
+        )
     activation = metadata.get("activation", "relu")  # the only one before it was written
     if activation not in ACTIVATIONS:
         raise UserError(
-            f"agent: {path}: the activation is {activation!r}, but this program knows {', '.join(ACTIVATIONS)}; "
+            f"agent: {path}: the activation is {activation!r:.100}, but this program knows {', '.join(ACTIVATIONS)}; "
             "a newer one may know it"
         )
     return Actor(

@@ -96,14 +96,16 @@ def main(arguments=None):
 def _print_check(name):
     """Print the measures of a recording, and raise UserError where it is refused."""
     from rich.table import Table
+    from rich.text import Text
 
     from qi_ext.demonstrations.loading import examine_recording
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import make_console, say
+    from qi_ext.utils.output import printable
 
     model = QuadrupedDirection("simple", demonstrations=None, seed=0).model
     measures, fault = examine_recording(name, model)
-    table = Table(title=name)
+    table = Table(title=Text(printable(name)))
     for heading, justify in (("measure", "left"), ("value", "right"), ("expected", "right"), ("", "left")):
         table.add_column(heading, justify=justify)
     for measure in measures:

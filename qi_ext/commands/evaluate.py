@@ -15,7 +15,7 @@ from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_choice
+from qi_ext.utils.words import require_between, require_choice
 
 POOL_SETTINGS = {name: Sampling.model_fields[name] for name in ("n_workers", "pool", "scheduler")}
 
@@ -68,10 +68,9 @@ def _parse(arguments):
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
     sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
-    if options.episodes < 1:
-        raise UserError(f"--episodes: must be at least 1, not {options.episodes}")
-    if options.seed is not None and options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    require_between("--episodes", options.episodes, 1, 1_000_000)
+    if options.seed is not None:
+        require_between("--seed", options.seed, 0, 2**63 - 1)
     require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]

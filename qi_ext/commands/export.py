@@ -12,6 +12,7 @@ from pathlib import Path
 from qi_ext.agents.acting import PRETRAINED, agent_path, load_agent
 from qi_ext.agents.onnx_export import export_onnx
 from qi_ext.utils.command_line import Parser
+from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
@@ -33,8 +34,8 @@ def main(arguments=None):
     if output.exists() and output.samefile(path):
         raise UserError(f"--output: {output} is the agent itself; choose another")
     difference = export_onnx(agent, output)
-    print(f"{output}: {output.stat().st_size / 1000:.0f} kB")
+    say(f"{output}: {output.stat().st_size / 1000:.0f} kB")
     if difference is None:
-        print("not verified: onnxruntime is not installed (pip install onnxruntime)")
+        say("not verified: onnxruntime is not installed (pip install onnxruntime)")
     else:
-        print(f"verified in onnxruntime: largest difference from the agent {difference:.1e}")
+        say(f"verified in onnxruntime: largest difference from the agent {difference:.1e}")

@@ -10,7 +10,6 @@ is finished, result.json and report.html. A run that was stopped or killed goes 
 """
 
 import inspect
-import shlex
 import sys
 from pathlib import Path
 
@@ -19,7 +18,9 @@ import yaml
 from qi_ext.training.arguments import parse_config
 from qi_ext.training.config import all_options, make_config
 from qi_ext.training.resume import find_start
-from qi_ext.utils.programs import command, program
+from qi_ext.utils.display import say
+from qi_ext.utils.output import lasting_output
+from qi_ext.utils.programs import command, program, shell_word
 from qi_ext.utils.settings import plain_type
 
 
@@ -28,11 +29,12 @@ def experiment(resume="", **settings):
 
     resume: "" for a new run, "auto" to start it or go on with it, or the run directory to go on with.
     """
-    start = find_start(settings, resume)
+    with lasting_output():
+        start = find_start(settings, resume)
 
-    from qi_ext.experiment import run_experiment  # after what can be refused at once, because it takes seconds
+        from qi_ext.experiment import run_experiment  # after what can be refused at once, because it takes seconds
 
-    return run_experiment(start)
+        return run_experiment(start)
 
 
 # experiment-launcher reads the settings off the signature: plain types, each with a default.
@@ -47,7 +49,10 @@ experiment.__signature__ = inspect.Signature(
 
 
 def main(arguments=None):
-    """Parse and run. Exit codes: 0 done, 1 a fault, 2 the user's mistake, 130 Ctrl-C, 143 SIGTERM (both after saving)."""
+    """Parse and run.
+
+    Exit codes: 0 done, 1 a fault, 2 the user's mistake, 129 SIGHUP, 130 Ctrl-C, 143 SIGTERM (these three after saving).
+    """
     settings = parse_config(program("train"), __doc__, arguments)
     if settings.pop("print_config", False):
         resume = settings.pop("resume")
@@ -56,11 +61,11 @@ def main(arguments=None):
         return
     result = experiment(**settings)
     directory = Path(result["directory"])
-    python, folder, agent = (shlex.quote(str(path)) for path in (sys.executable, directory, directory / "agent.safetensors"))
-    print(f"trained in {result['training_seconds']:.0f} s; everything is in {directory}:")
-    print(f"  agent   {directory / 'agent.safetensors'}")
-    print(f"  curves  {directory / 'progress.csv'}, or: {python} -m tensorboard.main --logdir {folder}")
-    print(f"  result  {directory / 'result.json'}")
+    tensorboard = f"{shell_word(sys.executable)} -m tensorboard.main --logdir {shell_word(directory.absolute())}"
+    say(f"trained in {result['training_seconds']:.0f} s; everything is in {directory}:")
+    say(f"  agent   {directory / 'agent.safetensors'}")
+    say(f"  curves  {directory / 'progress.csv'}, or: {tensorboard}")
+    say(f"  result  {directory / 'result.json'}")
     if (directory / "report.html").exists():
-        print(f"  report  {directory / 'report.html'}, for a browser")
-    print(f"evaluate it again: {command('evaluate')} --agent {agent}")
+        say(f"  report  {directory / 'report.html'}, for a browser")
+    say(f"evaluate it again: {command('evaluate')} --agent {shell_word((directory / 'agent.safetensors').absolute())}")

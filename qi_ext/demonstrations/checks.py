@@ -9,6 +9,7 @@ from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
+LARGEST = 1e6  # of any value, in SI units
 RANGE_TOLERANCE = 0.1  # rad, because MuJoCo's joint limits are soft; degrees or a wrong order of joints exceed it by far
 
 
@@ -17,10 +18,11 @@ def check(demonstrations, where=None):
 
     where: the file's path, for messages; None for the demonstrations' own `source`.
     """
+    in_file = where is not None
     states, where = demonstrations.states, where or demonstrations.source
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(states) == 0:
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
-    _check_bounds(demonstrations, where)
+    _check_bounds(demonstrations, where, in_file)
     _check_arrays(demonstrations, where)
     _check_joint_ranges(states, where)
     _check_continuity(demonstrations, where)
@@ -46,13 +48,13 @@ def _why_fallen(states):
     return f" ({', '.join(past)}); {advice}"
 
 
-def _check_bounds(demonstrations, where):
-    bounds = demonstrations.bounds
+def _check_bounds(demonstrations, where, in_file):
+    bounds, name = demonstrations.bounds, "segment_bounds" if in_file else "bounds"
     n_segments = demonstrations.n_segments
     if len(bounds) != n_segments + 1 or len(demonstrations.kind) != n_segments:
-        _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} segment bounds, not {len(bounds)}")
+        _fail(where, f"{n_segments} commands need as many kinds and {n_segments + 1} {name}, not {len(bounds)}")
     if bounds[0] != 0 or bounds[-1] != len(demonstrations.states) or np.any(np.diff(bounds) < 2):
-        _fail(where, f"segment bounds must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
+        _fail(where, f"{name} must rise from 0 to {len(demonstrations.states)} by at least 2 rows a segment")
 
 
 def _check_arrays(demonstrations, where):
@@ -69,6 +71,11 @@ def _check_arrays(demonstrations, where):
         if not np.all(np.isfinite(array)):
             row, column = np.argwhere(~np.isfinite(array))[0]
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")
+        if np.abs(array).max(initial=0.0) > LARGEST:
+            row, column = np.argwhere(np.abs(array) > LARGEST)[0]
+            _fail(
+                where, f"{name} reach {array[row, column]:.3g} at row {row}, column {column}, which cannot be; check the units"
+            )
 
 
 def _check_joint_ranges(states, where):

@@ -14,13 +14,16 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, REAL_SOURCE, Demonstrations
-from qi_ext.demonstrations.npz import floats, read_npz, require_keys, whole_numbers, write_npz
+from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
 from qi_ext.demonstrations.stated import honour_stated
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.output import printable
 
 FORMAT_VERSION = 1
+MAX_SEGMENTS = 100_000
+MAX_SPEED = 100.0  # m/s of a goal
 REAL_FACTOR = round(REAL_HZ / HZ)  # samples of the real format for each control step
 PERFECT_SOURCE = "recorded (perfect format)"
 
@@ -159,13 +162,20 @@ def _from_ours(arrays, path):
     for key in ("format_version", "synthetic", "source"):
         if key in arrays and arrays[key].ndim:
             raise UserError(f"demonstrations: {path}: {key} must be a single value, not of shape {arrays[key].shape}")
-    version = int(floats(arrays, "format_version", path)) if "format_version" in arrays else FORMAT_VERSION
+    version = float(floats(arrays, "format_version", path)) if "format_version" in arrays else FORMAT_VERSION
+    if not version >= 0.0:
+        raise UserError(f"demonstrations: {path}: format_version must be a whole number, not {version:g}")
     if version > FORMAT_VERSION:
-        raise UserError(f"demonstrations: {path}: format version {version} is newer than this program; update it")
+        raise UserError(f"demonstrations: {path}: format version {version:g} is newer than this program; update it")
+    if arrays["kind"].ndim > 1:
+        raise UserError(f"demonstrations: {path}: kind must be a row of names, not of shape {arrays['kind'].shape}")
+    _require_few_segments(arrays["kind"].size, path)
     kind = tuple(str(kind) for kind in np.atleast_1d(arrays["kind"]))
     unknown = sorted(set(kind) - set(KINDS))
     if unknown:
-        raise UserError(f"demonstrations: {path}: unknown kind {', '.join(unknown)}; known are {', '.join(KINDS)}")
+        raise UserError(
+            f"demonstrations: {path}: unknown kind {' '.join(', '.join(unknown).split())[:200]}; known are {', '.join(KINDS)}"
+        )
     states = floats(arrays, "states", path)
     table = floats(arrays, "command", path)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or table.ndim != 2 or table.shape[1] != 2:
@@ -173,12 +183,13 @@ def _from_ours(arrays, path):
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and command (S, 2), "
             f"not {states.shape} and {table.shape}"
         )
+    _require_few_segments(len(table), path)
     return Demonstrations(
         states=states,
         bounds=whole_numbers(arrays, "segment_bounds", path),
         commands=tuple(_command(direction, speed, path) for direction, speed in table),
         kind=kind,
-        source=str(arrays.get("source", f"recorded: {Path(path).name}")),
+        source=printable(str(arrays.get("source", f"recorded: {Path(path).name}"))[:1000]),
         synthetic=bool(arrays.get("synthetic", False)),
         actions=floats(arrays, "actions", path),
         executed_actions=floats(arrays, "executed_actions", path),
@@ -196,7 +207,11 @@ def _from_perfect(arrays, path):
             f"demonstrations: {path}: states must be (N, {a1.N_OBSERVATIONS}) and last (N,), "
             f"not {states.shape} and {last.shape}"
         )
+    require_finite(last, "last", path)
     bounds = np.unique(np.concatenate([[0], np.flatnonzero(last) + 1, [len(states)]]))
+    if np.any(np.diff(bounds) < 2):
+        row = bounds[np.argmax(np.diff(bounds) < 2)]
+        raise UserError(f"demonstrations: {path}: last makes an episode of row {row} alone; an episode needs 2 rows at least")
     return _recorded(
         states, bounds, path, PERFECT_SOURCE, actions=floats(arrays, "actions", path) if "actions" in arrays else None
     )
@@ -209,11 +224,12 @@ def _from_real(arrays, path):
     for key, column in columns.items():
         if len(column) != length or column.size != length * (9 if key == "dir_arrow" else 1):
             raise UserError(f"demonstrations: {path}: {key} has shape {column.shape}, but q_trunk_tx has {length} rows")
+        require_finite(column, key, path)
     bounds = whole_numbers(arrays, "split_points", path) if "split_points" in arrays else np.array([0, length])
     if len(bounds) < 2 or bounds[0] != 0 or bounds[-1] != length or np.any(np.diff(bounds) < 2 * REAL_FACTOR):
         raise UserError(f"demonstrations: {path}: split_points must rise from 0 to {length} by at least 10 rows a segment")
     arrows = columns["dir_arrow"].reshape(-1, 3, 3)
-    if not np.all(np.isfinite(arrows)) or np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
+    if np.abs(np.linalg.det(arrows) - 1.0).max() > 1e-3:
         raise UserError(f"demonstrations: {path}: dir_arrow must hold rotation matrices, 9 numbers a row")
     direction = Rotation.from_matrix(arrows).as_euler("xyz")[:, 2] - np.pi / 2
     goal = np.stack([np.cos(direction), np.sin(direction), columns["goal_speed"].reshape(-1)], axis=1)
@@ -231,6 +247,8 @@ def _from_real(arrays, path):
 
 def _recorded(states, bounds, path, source, actions=None, notes=()):
     """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
+    _require_few_segments(len(bounds) - 1, path)
+    require_finite(states, "states", path)
     commands = []
     for begin, end in zip(bounds[:-1], bounds[1:], strict=True):
         cosine, sine, speed = states[begin:end, a1.GOAL].T
@@ -245,14 +263,28 @@ def _recorded(states, bounds, path, source, actions=None, notes=()):
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=f"{source}: {Path(path).name}",
+        source=printable(f"{source}: {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),
     )
 
 
+def _require_few_segments(n_segments, path):
+    """Raise UserError where there are more segments than can be worth their time, one after the other."""
+    if n_segments > MAX_SEGMENTS:
+        raise UserError(
+            f"demonstrations: {path}: has {n_segments:,} segments, and may have {MAX_SEGMENTS:,}; "
+            "give longer ones (last, split_points or segment_bounds)"
+        )
+
+
 def _command(direction_deg, speed, path):
+    if abs(direction_deg) > 1e6 or abs(speed) > MAX_SPEED:
+        raise UserError(
+            f"demonstrations: {path}: a goal of {direction_deg:.4g} degrees at {speed:.4g} m/s cannot be; "
+            f"speeds are at most {MAX_SPEED:g} m/s"
+        )
     try:
         # Arrow matrices give degrees with rounding errors, which would pass for another direction.
         return Command(round(float(direction_deg), 6), round(float(speed), 6))

@@ -18,6 +18,7 @@ from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_name
 
 __all__ = ["load_demonstrations", "resolved_name"]
 
@@ -55,6 +56,8 @@ def load_demonstrations(
         raise UserError(f"demonstrations: unknown compat {compat!r}; choose one of {', '.join(COMPAT)}")
     if name is None:
         return None
+    if not len(commands):
+        raise UserError("demonstrations: there are no commands to fit them to; a task draws from one command at least")
     if isinstance(name, Demonstrations):
         demonstrations = name
         check(demonstrations)
@@ -119,6 +122,7 @@ def _path(name: str, simple: bool) -> Path:
             f"demonstrations: loco-mujoco's own sets are not installed (neither {real} nor {perfect} is there); "
             "run loco-mujoco-download-real, or use --demonstrations trot"
         )
+    require_name(name, "demonstrations")
     return Path(name)
 
 

@@ -1,14 +1,15 @@
 """npz files from anyone: arrays are read and written, nothing is ever unpickled, and every fault is a one-line UserError."""
 
+import math
 import tokenize
 import zipfile
 import zlib
-from pathlib import Path
 
 import numpy as np
 
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
+from qi_ext.utils.reading import NoSuchFile, open_regular, open_zip
 
 MAX_BYTES = 2**31  # unpacked, because a small file can unpack to more than memory holds
 
@@ -21,50 +22,88 @@ def require_keys(arrays, keys, path):
 
 
 def floats(arrays, key, path):
-    """Return arrays[key] as float64, of any shape. Raises UserError where it holds no numbers."""
-    try:
-        return np.asarray(arrays[key], dtype=np.float64)
-    except (TypeError, ValueError):
-        raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {arrays[key].dtype}") from None
+    """Return arrays[key] as float64, of any shape. Raises UserError where it holds no real numbers."""
+    array = np.asarray(arrays[key])
+    if array.dtype.kind not in "biuf":
+        raise UserError(f"demonstrations: {path}: {key} must hold numbers, not {array.dtype!s:.100}")
+    return array.astype(np.float64)
+
+
+def require_finite(array, key, path):
+    """Raise UserError, naming the first row, unless all numbers of an array, (n, ...), are finite."""
+    bad = np.argwhere(~np.isfinite(array))
+    if len(bad):
+        where = ", ".join(f"{axis} {index}" for axis, index in zip(("row", "column"), bad[0], strict=False))
+        verb = "are" if key.endswith("s") else "is"
+        raise UserError(f"demonstrations: {path}: {key} {verb} not finite at {where}; cut that part out")
 
 
 def whole_numbers(arrays, key, path):
     """Return arrays[key], (n,), as int64. Raises UserError where it is not one row of whole numbers."""
     numbers = floats(arrays, key, path)
-    if numbers.ndim != 1 or not np.all(np.isfinite(numbers)) or np.any(numbers != np.round(numbers)):
+    if numbers.ndim != 1 or not np.all(np.abs(numbers) <= 2.0**53) or np.any(numbers != np.round(numbers)):
         raise UserError(f"demonstrations: {path}: {key} must be a row of whole numbers")
     return numbers.astype(np.int64)
 
 
 def read_npz(path):
-    """Return all arrays of an npz, {key: array}. Raises UserError where it cannot be read; nothing is unpickled."""
-    path = Path(path)
+    """Return all arrays of an npz, {key: array}. Raises UserError where it cannot be read; nothing is unpickled.
+
+    Of the arrays, all values together are as many as MAX_BYTES hold in float32.
+    """
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             beginning = file.read(64)
         if not beginning.startswith(b"PK"):
-            what = "a web page" if b"<" in beginning[:16] else "no npz (zip) file"
-            raise UserError(f"demonstrations: {path}: this is {what}; download it again")
-        with zipfile.ZipFile(path) as archive:
-            size = sum(info.file_size for info in archive.infolist())
-        if size > MAX_BYTES:
-            raise UserError(f"demonstrations: {path}: unpacks to {size / 2**30:.1f} GiB, more than the 2 GiB allowed")
-        with np.load(path, allow_pickle=False) as archive:
-            # numpy returns a member that is no array as bytes.
-            return {key: np.asarray(archive[key]) for key in archive.files}
-    except MemoryError:
-        raise UserError(f"demonstrations: {path}: an array is said to be larger than memory; download it again") from None
-    except FileNotFoundError:
+            page = b"<" in beginning[:16]
+            what = "a web page; download the file itself" if page else "no npz file; save the recording as one"
+            raise UserError(f"{path}: this is {what}")
+        with open_zip(path, MAX_BYTES) as archive:
+            left, arrays = MAX_BYTES // 4, {}
+            for member in archive.infolist():
+                array = _array(archive, member)
+                left -= array.size
+                if left < 0:
+                    raise UserError(f"{path}: holds more than the {MAX_BYTES // 4:,} values allowed")
+                arrays[member.filename.removesuffix(".npy")] = array
+            return arrays
+    except NoSuchFile:
         raise UserError(f"demonstrations: no such file: {path}; give an npz's path, trot, loco-mujoco or minari:ID") from None
+    except UserError as error:
+        raise UserError(f"demonstrations: {error}") from None
+    except MemoryError:
+        raise UserError(
+            f"demonstrations: {path}: an array is said to be larger than memory; record, copy or download it again"
+        ) from None
     except OSError as error:
         raise UserError(f"demonstrations: {path}: cannot be read: {error.strerror or error}") from None
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, tokenize.TokenError, SyntaxError):
-        raise UserError(f"demonstrations: {path}: the file is damaged or cut short; download it again") from None
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RecursionError, SyntaxError, tokenize.TokenError):
+        raise UserError(
+            f"demonstrations: {path}: the file is damaged or cut short; record, copy or download it again"
+        ) from None
     except RuntimeError:
         raise UserError(f"demonstrations: {path}: the file is encrypted; save it without a password") from None
-    except ValueError as error:
-        reason = "holds pickled objects, which are never opened" if "pickle" in str(error) else f"cannot be read: {error}"
+    # Of numpy, for headers that are none.
+    except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+        told = " ".join(str(error).split())[:200]
+        reason = "holds pickled objects, which are never opened" if "pickle" in told else f"cannot be read: {told}"
         raise UserError(f"demonstrations: {path}: {reason}; save it as plain arrays") from None
+
+
+def _array(archive, member):
+    """The array in a member of an npz; one that is no array comes as bytes. Raises whatever numpy and zipfile do."""
+    with archive.open(member) as file:
+        if file.read(len(np.lib.format.MAGIC_PREFIX)) != np.lib.format.MAGIC_PREFIX:
+            return np.asarray(archive.read(member))
+    with archive.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        shape, _, dtype = read_header(file)
+        # Or numpy takes as much memory as the header says, and whoever uses an array of empty texts, all the time there is.
+        if min(shape, default=0) < 0 or math.prod(shape) * max(1, dtype.itemsize) > member.file_size:
+            raise EOFError
+    with archive.open(member) as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def write_npz(path, **arrays):

@@ -1,13 +1,15 @@
 """An agent that is evaluated, or the trot controller, with the environment that it belongs in."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qi_ext import load_agent
 from qi_ext.agents.acting import Actor
 from qi_ext.robot import a1
 from qi_ext.sampling.controllers import Controller, ExpertController, PolicyController
 from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.training.settings import Run, Sampling, Task
 from qi_ext.utils.errors import UserError
 
 if TYPE_CHECKING:
@@ -104,14 +106,20 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
             f"and {a1.N_ACTIONS}"
         )
     metadata = actor.metadata
+    if "task" not in metadata:
+        raise UserError(f"agent: {name}: its metadata do not say which task it was trained on")
     try:
-        settings = {
-            "task": metadata["task"],
-            "n_directions": int(metadata.get("n_directions", 8)),
-            "speed": float(metadata.get("speed", 0.5)),
-        }
+        task = Task(**_known(metadata, "task", "n_directions", "speed", "demonstrations"))
         # An agent saved by mushroom-rl's `save` belongs to no run.
-        numbers = {key: int(metadata[key]) for key in ("lanes_per_block", "seed", "step") if key in metadata}
-    except (KeyError, ValueError):
-        raise UserError(f"agent: {name}: its metadata do not say which task it was trained on") from None
-    return EvaluatedAgent(name, actor, settings, **numbers)
+        lanes = Sampling(**_known(metadata, "lanes_per_block")).lanes_per_block
+        seed = Run(**_known(metadata, "seed")).seed
+        steps: Any = metadata.get("step", 0)
+        step = Run(n_steps=steps).n_steps
+    except UserError as error:
+        raise UserError(f"agent: {name}: its metadata do not say which task it was trained on ({error})") from None
+    settings = {"task": task.task, "n_directions": task.n_directions, "speed": task.speed}
+    return EvaluatedAgent(name, actor, settings, lanes, seed, step)
+
+
+def _known(metadata: Mapping[str, str], *names: str) -> dict[str, Any]:
+    return {name: metadata[name] for name in names if name in metadata}

@@ -61,7 +61,8 @@ def _experiment(title, runs, content):
     metadata = run.agent.metadata
     made = [f"demonstrations: {metadata.get('demonstrations_source', run.config.get('demonstrations', '?'))}"]
     made += [
-        f"seed {each.config['seed']}: {each.result['steps']:,} steps in {each.result['training_seconds'] / 60.0:.1f} minutes"
+        f"seed {each.config['seed']}: {each.result['steps']:,} steps"
+        + (f" in {each.result['training_seconds'] / 60.0:.1f} minutes" if "training_seconds" in each.result else "")
         for each in runs
         if each.result
     ]

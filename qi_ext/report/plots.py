@@ -181,7 +181,7 @@ def by_value(values):
                 axes.plot(interval, [at + 0.15] * 2, color=EXPERT)
             if returns:
                 axes.plot(np.mean(returns), at + 0.15, "D", markersize=5, color=EXPERT)
-        axes.set_yticks(range(len(values)), [textwrap.fill(name, 28) for name in values], fontsize=7)
+        axes.set_yticks(range(len(values)), [textwrap.fill(name, 28) for name in values], fontsize=7, parse_math=False)
         axes.set_ylim(len(values) - 0.5, -0.5)
         axes.set_xlim(0, 1000)
         axes.set_xlabel("return")

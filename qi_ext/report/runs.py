@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qi_ext.training.config import make_config, makes_the_experiment
+from qi_ext.training.config import make_config, makes_the_experiment, require_sound
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
@@ -75,8 +75,12 @@ def find_run(path):
     directory = RunDirectory(path, "RUN_DIR", to_write=False)
     config = directory.config()
     if not all(name in config for name in IDENTITY):
-        lacks = f"has no config.yaml of {program('train')}" if directory.path.exists() else "is not there"
-        raise UserError(f"RUN_DIR: {path} is not the directory of a run: it {lacks}; name RESULTS_DIR/SEED")
+        if directory.path.exists():
+            fault = directory.config_fault() or f"it has no config.yaml of {program('train')}"
+        else:
+            fault = "it is not there"
+        raise UserError(f"RUN_DIR: {path} is not the directory of a run: {fault}; name RESULTS_DIR/SEED")
+    require_sound(config, f"RUN_DIR: {directory.path / 'config.yaml'}")
     if not directory.agent.exists():
         raise UserError(f"RUN_DIR: {path} has no agent.safetensors yet; wait for the first checkpoint")
     return directory

@@ -91,4 +91,5 @@ def _table(title, caption=""):
 
 def gait_cells(result):
     """Return the texts of `GAIT_COLUMNS`, a dash where there is no number."""
-    return ["-" if result[name] is None else format(result[name], form) for _, name, form in GAIT_COLUMNS]
+    found = [(result.get(name), form) for _, name, form in GAIT_COLUMNS]
+    return [format(value, form) if isinstance(value, int | float) else "-" for value, form in found]

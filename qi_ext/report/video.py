@@ -1,13 +1,9 @@
 """Films of recorded episodes: one, two beside each other, or all directions at once."""
 
+import functools
 import math
-import multiprocessing
 import shutil
-import signal
 import tempfile
-from collections import deque
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from qi_ext.report.rendering import TRUNK_HEIGHT, Renderer, Robot, View
 from qi_ext.robot import a1
+from qi_ext.sampling.loky_backend import LokyWorkers, in_order
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
@@ -129,22 +126,15 @@ def frames(model, layout, times, n_processes):
     Raises UserError where nothing draws.
     """
     backend = rendering_backend()  # in this process, once, where its error can be raised
-    context = multiprocessing.get_context("spawn")  # a forked process would inherit this one's threads and locks
-    with ProcessPoolExecutor(n_processes, context, _Painter.prepare, (model, layout, backend)) as executor:
-        waiting = deque()  # a few at a time, because the encoder may be slower
-        try:
-            for t in times:
-                waiting.append(executor.submit(_Painter.paint, t))
-                if len(waiting) > 2 * n_processes:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise UserError(
-                f"rendering: a process that draws with {backend} has died; another may do: MUJOCO_GL=osmesa"
-            ) from None
-        finally:
-            executor.shutdown(cancel_futures=True)
+    painters = LokyWorkers(n_processes, _Painter.prepare, (model, layout, backend))
+    try:
+        # A few at a time, because the encoder may be slower.
+        yield from in_order(painters, (functools.partial(_Painter.paint, t) for t in times), 2 * n_processes)
+    except RuntimeError as error:  # of one that died, or could not begin
+        fault = painters.fault or error
+        if isinstance(error, painters.death) and not painters.fault:
+            fault = f"a process that draws with {backend} has died"
+        raise UserError(f"rendering: {fault}; another may do: MUJOCO_GL=osmesa") from None
 
 
 class _Painter:
@@ -157,7 +147,6 @@ class _Painter:
 
     @classmethod
     def prepare(cls, model, layout, backend):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # on Ctrl-C the parent ends this process
         cls.instance = cls(model, layout, backend)
 
     @classmethod

@@ -3,12 +3,14 @@
 import contextlib
 import logging
 import socket
+import ssl
 import time
 import uuid
 import weakref
 from urllib.parse import urlsplit
 
 from distributed import CancelledError, Client, KilledWorker, WorkerPlugin
+from distributed.security import Security
 
 from qi_ext.utils.errors import UserError
 
@@ -38,15 +40,19 @@ class DaskWorkers:
     death = KilledWorker
     deaths_together = 1
     deaths_alone = 1
+    fault = ""
 
-    def __init__(self, address, timeout, initializer, initargs):
-        """timeout: s, that the scheduler may take to answer. Raises UserError where it does not, or initializer raises."""
+    def __init__(self, address, timeout, initializer, initargs, security=None):
+        """timeout: s, that the scheduler may take to answer. Raises UserError where it does not, or initializer raises.
+
+        security: a `distributed.Security`; None takes that of Dask's configuration, distributed.comm.tls.
+        """
         self._address = address
-        self._client = _connect(address, timeout)
-        self._plugin = f"qi_ext-{uuid.uuid4().hex}"
+        self._client = _connect(address, timeout, security or Security())
+        self._plugin = f"qi_ext-{uuid.uuid4().hex}" if initializer is not None else ""
         self._futures = weakref.WeakSet()
         self._lost = ""
-        if initializer is not None:
+        if self._plugin:
             try:
                 self._client.register_plugin(Initialize(initializer, initargs), name=self._plugin)
             except Exception as error:
@@ -110,28 +116,60 @@ class DaskWorkers:
         """Cancel all tasks, stop initializing new workers, and disconnect."""
         self.stop()
         with contextlib.suppress(Exception):
-            self._client.unregister_worker_plugin(self._plugin)
+            if self._plugin:
+                self._client.unregister_worker_plugin(self._plugin)
         self._client.close()
 
 
-def _connect(address, timeout):
+def _connect(address, timeout, security):
     try:
         url = urlsplit(address)
-        if url.scheme != "tcp" or not url.hostname or not url.port:
+        if url.scheme not in ("tcp", "tls") or not url.hostname or not url.port:
             raise ValueError
     except ValueError:
-        raise UserError(f"--scheduler: must be tcp://HOST:PORT, not {address!r}") from None
+        raise UserError(f"--scheduler: must be tls://HOST:PORT or tcp://HOST:PORT, not {address!r}") from None
+    context = None
+    if url.scheme == "tls":
+        context = _client_context(address, security)
+    else:
+        _log.warning(
+            "%s is not encrypted and asks for no certificate: whoever reaches it can run code as its user; tls:// does both",
+            address,
+        )
     try:
-        _require_greeting(url.hostname, url.port, timeout)
-        return Client(address, timeout=timeout, set_as_default=False)
+        _require_greeting(url.hostname, url.port, timeout, context)
+        return Client(address, timeout=timeout, set_as_default=False, security=security)
+    except ssl.SSLError as error:
+        raise UserError(
+            f"--scheduler: no TLS with {address} ({error.reason or type(error).__name__}); does the scheduler use it, and are "
+            "the certificates of Dask's configuration, distributed.comm.tls, those of its cluster?"
+        ) from None
     except Exception as error:
         raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__})") from None
 
 
-def _require_greeting(host, port, timeout):
+def _client_context(address, security):
+    """Return the `ssl.SSLContext` of a client. Raises UserError where there are no certificates, or none that can be read."""
+    try:
+        context = security.get_connection_args("client")["ssl_context"]
+        reason = "ca-file, client.cert and client.key are not set"
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        context, reason = None, f"{type(error).__name__}: {error}"
+    if context is None:
+        raise UserError(
+            f"--scheduler: {address} needs the certificates of Dask's configuration, distributed.comm.tls: {reason}"
+        )
+    return context
+
+
+def _require_greeting(host, port, timeout, context):
     """Raise TimeoutError where something other than a scheduler listens, for which Client would wait for ever.
 
-    A scheduler is the first to send something.
+    A scheduler is the first to send something. context: an `ssl.SSLContext`, or None. Raises ssl.SSLError where the scheduler's
+    certificate or ours is refused.
     """
-    with contextlib.suppress(ConnectionError), socket.create_connection((host, port), timeout) as connection:
+    with contextlib.suppress(ConnectionError), contextlib.ExitStack() as ending:
+        connection = ending.enter_context(socket.create_connection((host, port), timeout))
+        if context is not None:
+            connection = ending.enter_context(context.wrap_socket(connection))
         connection.recv(1)

@@ -9,6 +9,8 @@ from multiprocessing import resource_tracker
 import joblib
 from joblib.parallel import ParallelBackendBase
 
+from qi_ext.utils.signals import STOPS
+
 
 def dispatch(workers, calls):
     """Send `joblib.delayed` calls, each as a task of its own; yield None once all are sent, then the results as they come.
@@ -64,18 +66,19 @@ class _Backend(ParallelBackendBase):
 
 @contextlib.contextmanager
 def signals_held():
-    """Hold back Ctrl-C and SIGTERM, so that no process is left half started; processes started here ignore both.
+    """Hold back Ctrl-C, SIGTERM and SIGHUP, so that no process is left half started; processes started here ignore them.
 
     A terminal and Slurm send these signals to all processes, but only this process decides when the workers end.
     """
     resource_tracker.ensure_running()  # because before Python 3.14, starting it later would unblock the signals
-    numbers, held, handlers = (signal.SIGINT, signal.SIGTERM), [], {}
+    held, handlers = [], {}
     if threading.current_thread() is threading.main_thread():
-        for number in numbers:
-            if signal.getsignal(number) is not None:  # None is a handler that was not set by Python and cannot be put back
+        for number in STOPS:
+            # What is ignored stays so; None is a handler that was not set by Python and cannot be put back.
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
                 handlers[number] = signal.signal(number, lambda number, frame: held.append(number))
     # Processes started here inherit the mask. It is this thread's only, so another may still take a signal for this process.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
         yield
     finally:

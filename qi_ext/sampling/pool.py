@@ -11,10 +11,11 @@ from collections import Counter
 import joblib
 
 from qi_ext.sampling.joblib_dispatch import dispatch
-from qi_ext.utils.errors import SamplingError, UserError
+from qi_ext.utils.errors import SamplingError, UserError, fault_of_the_machine
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s
+PROCESSES = os.name == "posix"  # what keeps the pool's processes alive and ends them is not to be had on Windows
 
 _log = logging.getLogger("qi_ext.sampling")
 
@@ -38,19 +39,19 @@ class Pool:
     """
 
     def __init__(self, kind="loky", n_workers="auto", scheduler="", initializer=None, initargs=(), in_process=None):
-        """Make the pool; `loky` starts its processes with the first tasks.
+        """Make the pool; `loky` starts its processes with the first tasks, and runs tasks in this process on Windows.
 
         n_workers: a number, or "auto" for `available_cpus`; of no use with Dask, except for "slurm".
-        scheduler: address of a Dask scheduler, tcp://HOST:PORT, or "slurm" to run a scheduler here and n_workers in jobs of
-        Slurm. initializer(*initargs): called once in each worker process when it starts. in_process(): returns a context
-        manager, entered around each task that runs in this process, where the initializer is not called.
+        scheduler: address of a Dask scheduler, tls://HOST:PORT or tcp://HOST:PORT, or "slurm" to run a scheduler here and
+        n_workers in jobs of Slurm. initializer(*initargs): called once in each worker process when it starts. in_process():
+        returns a context manager, entered around each task that runs in this process, where the initializer is not called.
         Raises UserError where the pool cannot be had.
         """
         if kind not in KINDS:
             raise UserError(f"--pool: unknown pool {kind!r}; choose one of {', '.join(KINDS)}")
         if (kind == "dask") != bool(scheduler):
             raise UserError(
-                "--scheduler: the address of a Dask scheduler, such as tcp://host:8786, or slurm, goes with --pool dask"
+                "--scheduler: the address of a Dask scheduler, such as tls://host:8786, or slurm, goes with --pool dask"
             )
         self.kind = kind
         self.n_workers = worker_count(n_workers)
@@ -59,7 +60,7 @@ class Pool:
         if kind == "dask":
             self._workers = _dask_workers(scheduler, n_workers, initializer, initargs)
         # A daemonic process may not start processes.
-        elif kind == "loky" and self.n_workers > 1 and not multiprocessing.current_process().daemon:
+        elif kind == "loky" and self.n_workers > 1 and PROCESSES and not multiprocessing.current_process().daemon:
             from qi_ext.sampling.loky_backend import LokyWorkers
 
             self._workers = LokyWorkers(self.n_workers, initializer, initargs)
@@ -105,6 +106,8 @@ class Pool:
             except SamplingError:
                 raise
             except self._workers.death as error:
+                if self._workers.fault:
+                    raise SamplingError(f"{_names(pending.keys() & chosen, name)}: {self._workers.fault}") from None
                 deaths += 1
                 if alone:
                     deaths_alone[chosen[0]] += 1
@@ -137,7 +140,8 @@ def _dask_workers(scheduler, n_workers, initializer, initargs):
             return SlurmWorkers(worker_count(n_workers), SCHEDULER_TIMEOUT, initializer, initargs)
         from qi_ext.sampling.dask_backend import DaskWorkers
     except ImportError as error:
-        raise UserError(f"--pool dask: {error.name} is not installed; pip install distributed dask-jobqueue") from None
+        install = "pip install distributed dask-jobqueue cryptography"
+        raise UserError(f"--pool dask: {error.name} is not installed; {install}") from None
     return DaskWorkers(scheduler, SCHEDULER_TIMEOUT, initializer, initargs)
 
 
@@ -156,15 +160,18 @@ def _attempt(index, function, task):
     try:
         return index, function(*task), None
     except Exception as error:
-        return index, None, (_one_line(error), traceback.format_exc(), getattr(error, "env", None))
+        # Where memory is refused, a traceback tells nothing.
+        refused = fault_of_the_machine(error) and not isinstance(error, OSError)
+        where = "" if refused else f"\n\nin the worker:\n{traceback.format_exc()}"
+        return index, None, (_one_line(error), where, getattr(error, "env", None))
 
 
 def _unwrap(outcome, name):
     index, result, failure = outcome
     if failure is None:
         return index, result
-    summary, text, env = failure
-    raise SamplingError(f"{name(index, env)}: {summary}\n\nin the worker:\n{text}")
+    summary, where, env = failure
+    raise SamplingError(f"{name(index, env)}: {summary}{where}")
 
 
 def _names(indices, name):

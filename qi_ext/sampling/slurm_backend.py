@@ -1,4 +1,8 @@
-"""Dask workers in jobs of Slurm, by dask-jobqueue: started with the run, replaced when they are lost, ended with it."""
+"""Dask workers in jobs of Slurm, by dask-jobqueue: started with the run, replaced when they are lost, ended with it.
+
+Whoever can talk to the scheduler can run code as the user, so only those can who have the run's own certificate: it is made for
+the run, and reaches the jobs in files that the user alone can read.
+"""
 
 import logging
 import os
@@ -7,8 +11,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import cryptography  # noqa: F401  (makes the certificate; distributed would not say its name where it is missing)
 import dask
 from dask_jobqueue import SLURMCluster
+from distributed.security import Security
 
 from qi_ext.sampling.dask_backend import DaskWorkers
 from qi_ext.utils import slurm
@@ -17,6 +23,8 @@ from qi_ext.utils.errors import UserError
 # Defaults for a job, where Dask's configuration (jobqueue.slurm, or DASK_JOBQUEUE__SLURM__CORES and so on) sets nothing.
 CORES, LOGS = 1, "slurm_logs"
 MEMORY = 2  # GiB a core
+# Where there is no dashboard, distributed still serves the state of scheduler and workers by HTTP.
+HTTP = "127.0.0.1:0"
 LOOK_EVERY = 5.0  # s, between looks at the jobs
 IN_VAIN = 3  # times that lost jobs are replaced while there is no worker; their failure may be our fault
 
@@ -33,21 +41,27 @@ class SlurmWorkers(DaskWorkers):
         """n_workers: processes in all jobs together. Raises UserError where Slurm does not accept such jobs."""
         configured = dask.config.get("jobqueue.slurm")
         cores = configured["cores"] or CORES
+        logs = Path(configured["log-directory"] or os.path.abspath(LOGS))
+        logs.mkdir(parents=True, exist_ok=True)
+        shared = os.path.expanduser(os.path.expandvars(configured["shared-temp-directory"] or logs))
+        self._secrets = tempfile.TemporaryDirectory(prefix=".qi_ext-", dir=os.path.abspath(shared))  # the user's own: mode 700
         self._n_workers = n_workers
         self._next_look, self._in_vain = 0.0, 0
         self._cluster = SLURMCluster(
             cores=cores,
             processes=cores,
             memory=configured["memory"] or f"{MEMORY * cores}GiB",
-            log_directory=configured["log-directory"] or os.path.abspath(LOGS),
-            scheduler_options=configured["scheduler-options"] or {"dashboard_address": ":0"},
+            log_directory=str(logs),
+            security=_with_certificate(self._secrets.name),
+            scheduler_options={"dashboard": False, "dashboard_address": HTTP} | configured["scheduler-options"],
+            worker_extra_args=["--no-dashboard", "--dashboard-address", HTTP, *configured["worker-extra-args"]],
         )
         try:
             _require_accepted(self._cluster.job_script())
             self._cluster.scale(n_workers)
-            super().__init__(self._cluster.scheduler_address, timeout, initializer, initargs)
+            super().__init__(self._cluster.scheduler_address, timeout, initializer, initargs, self._cluster.security)
         except BaseException:
-            self._cluster.close()
+            self._end_cluster()
             raise
 
     def replace_lost(self):
@@ -78,7 +92,24 @@ class SlurmWorkers(DaskWorkers):
 
     def close(self):
         super().close()
+        self._end_cluster()
+
+    def _end_cluster(self):
         self._cluster.close()
+        self._secrets.cleanup()
+
+
+def _with_certificate(folder):
+    """Return a `Security` with a new certificate, which scheduler, workers and client share, in files of `folder`."""
+    made = Security.temporary()
+    files = {"cert": made.tls_ca_file, "key": made.tls_client_key}
+    for name, content in files.items():
+        path = Path(folder, name)
+        path.touch(mode=0o600)
+        path.write_text(content)
+        files[name] = str(path)
+    roles = {f"tls_{role}_{name}": path for role in ("scheduler", "worker", "client") for name, path in files.items()}
+    return Security(require_encryption=True, tls_ca_file=files["cert"], **roles)
 
 
 def _own_numbers():

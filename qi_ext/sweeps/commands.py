@@ -1,8 +1,8 @@
 """The commands on a sweep: begin it, show its state, run again what failed, and pick the best. Each returns an exit code."""
 
+import os
 import time
 from pathlib import Path
-from shlex import quote
 
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.ranking import by_task, rank
@@ -11,8 +11,8 @@ from qi_ext.sweeps.status import count, statuses
 from qi_ext.utils import slurm
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_whole
-from qi_ext.utils.programs import command
+from qi_ext.utils.files import locked, require_name, require_writable, write_whole
+from qi_ext.utils.programs import command, shell_word
 
 SWEEP_FILE = "sweep.yaml"
 POLL_SECONDS = 5.0
@@ -23,6 +23,8 @@ STEPS_PER_CORE_SECOND = 1000  # simple-gail in results/README.md: 1.2 million st
 def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):
     """Run the sweep of a YAML file. directory: "" is runs/sweeps/ and the name of the file. on_slurm: None is where there is
     sbatch. Raises UserError."""
+    if directory:
+        require_name(directory, "--results_dir")
     sweep = read_sweep(path, directory or Path("runs", "sweeps", Path(path).stem))
     on_slurm = _choose_slurm(on_slurm)
     if dry_run:
@@ -93,7 +95,7 @@ def run(sweep, on_slurm=False, wait=False):
             say(f"{len(trials)} trials, {sweep.resources.at_once} at a time; everything goes to {sweep.directory}")
             stopped_by = launching.run_here(sweep, trials)
     if on_slurm and not wait:
-        say(f"{len(trials)} submitted; see {command('sweep')} --status {quote(str(sweep.directory))}")
+        say(f"{len(trials)} submitted; see {command('sweep')} --status {shell_word(sweep.directory)}")
         return 0
     code = _print_states(sweep, _wait(sweep) if on_slurm else statuses(sweep))
     return 128 + stopped_by if stopped_by else code
@@ -101,7 +103,7 @@ def run(sweep, on_slurm=False, wait=False):
 
 def _read(directory):
     path = Path(directory, SWEEP_FILE)
-    if not path.is_file():
+    if not os.path.isfile(path):  # not Path's own, which raises where a name is too long
         raise UserError(
             f"{directory}: is not the directory of a sweep: it has no {SWEEP_FILE}; name one, such as runs/sweeps/hard"
         )
@@ -168,7 +170,7 @@ def _submit(sweep, trials):
     except RuntimeError as error:
         raise UserError(
             f"{error}. What was submitted before goes on; mend the resources in {sweep.directory / SWEEP_FILE}, "
-            f"then {command('sweep')} --retry {quote(str(sweep.directory))}"
+            f"then {command('sweep')} --retry {shell_word(sweep.directory)}"
         ) from None
 
 
@@ -185,7 +187,7 @@ def _print_states(sweep, found):
     failed = [each.trial for each in found if each.state == "failed"]
     if failed:
         local = slurm.is_there() and not any(script_file(sweep, trial).exists() for trial in failed)
-        say(f"{command('sweep')} --retry {quote(str(sweep.directory))}{' --local' if local else ''} goes on with them")
+        say(f"{command('sweep')} --retry {shell_word(sweep.directory)}{' --local' if local else ''} goes on with them")
     return 0 if all(each.state == "done" for each in found) else 1
 
 

@@ -13,7 +13,8 @@ from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.settings import shown
+from qi_ext.utils.reading import MAX_TEXT, NoSuchFile, read_bytes, read_yaml
+from qi_ext.utils.settings import brief, shown
 
 KEYS = ("fixed", "grid", "trials", "seeds", "resources")
 RESOURCES = tuple(Resources.__dataclass_fields__)
@@ -28,6 +29,8 @@ GIVEN_BY_THE_SWEEP = {
     "results_dir": "each trial has its own directory",
     "n_workers": "`cores` of `resources` says it",
 }
+MAX_TRIALS = 10_000
+MAX_NAME = 100  # characters
 PUBLISHED_EPISODES = 96  # in all directions together
 
 
@@ -108,12 +111,10 @@ def read_sweep(path, directory):
     """
     path, directory = Path(path), Path(directory).resolve()
     try:
-        text = path.read_bytes()
-        given = yaml.load(text, _TextLoader)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); name the YAML file of a sweep") from None
-    except (yaml.YAMLError, UnicodeDecodeError, _DuplicateKey) as error:
-        raise UserError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+        text = read_bytes(path, MAX_TEXT)
+        given = read_yaml(path, loader=_TextLoader)
+    except NoSuchFile as error:
+        raise UserError(f"{error}; name the YAML file of a sweep") from None
     try:
         _require_keys(given, KEYS, "a sweep")
         resources = given.get("resources") or {}
@@ -121,10 +122,6 @@ def read_sweep(path, directory):
         return Sweep(directory, tuple(_trials(given, directory)), read_resources(resources), text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-class _DuplicateKey(Exception):
-    pass
 
 
 class _TextLoader(yaml.BaseLoader):
@@ -135,7 +132,7 @@ class _TextLoader(yaml.BaseLoader):
         if len(mapping) < len(node.value):
             names = [key.value for key, _ in node.value]
             twice = next(name for name in names if names.count(name) > 1)
-            raise _DuplicateKey(f"line {node.start_mark.line + 1}: {twice} is there twice")
+            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice} is there twice")
         return mapping
 
 
@@ -149,27 +146,30 @@ def _require_keys(given, known, what):
 def _mapping(given, name):
     found = given.get(name) or {}
     if not isinstance(found, dict):
-        raise UserError(f"{name}: must be `name: value` lines, not {found!r}")
+        raise UserError(f"{name}: must be `name: value` lines, not {brief(found)}")
     return found
 
 
 def _trials(given, directory):
     fixed = _mapping(given, "fixed")
-    configurations = []  # (trial of the first seed, all its seeds)
+    configurations, directories, n_trials = [], {}, 0  # the first: (trial of the first seed, all its seeds)
     for index, entry in enumerate(_entries(given)):
         seeds = _seeds(entry.get("seeds", given.get("seeds", "3")))
+        n_trials += len(seeds)
+        if n_trials > MAX_TRIALS:
+            raise UserError(f"trials: more than {MAX_TRIALS:,}, all seeds together; make several sweeps of it")
         varied = {name: value for name, value in entry.items() if name not in TRIAL}
         trial = _trial(index, fixed, varied, seeds, directory)
         if "name" in entry:
             name = _name(entry["name"], configurations)
             trial = dataclasses.replace(trial, name=name, results_dir=directory / name)
         trial = dataclasses.replace(trial, publication=_publication(entry, trial, seeds, configurations))
-        for other, _ in configurations:
-            if other.directory == trial.directory:
-                raise UserError(
-                    f"trials: {other.configuration} and {trial.configuration} would both be in {trial.directory}; "
-                    "leave one out, or use values that differ in more than spaces and slashes"
-                )
+        other = directories.setdefault(trial.directory, trial)
+        if other is not trial:
+            raise UserError(
+                f"trials: {other.configuration} and {trial.configuration} would both be in {trial.directory}; "
+                "leave one out, or use values that differ in more than spaces and slashes"
+            )
         configurations.append((trial, seeds))
     for seed in dict.fromkeys(seed for _, seeds in configurations for seed in seeds):
         yield from (dataclasses.replace(trial, seed=seed) for trial, seeds in configurations if seed in seeds)
@@ -187,18 +187,18 @@ def _entries(given):
     grid = _mapping(given, "grid")
     for name, values in grid.items():
         if not isinstance(values, list) or not values:
-            raise UserError(f"grid: {name}: must be a list of values, [...], not {values!r}")
+            raise UserError(f"grid: {name}: must be a list of values, [...], not {brief(values)}")
     yield from (dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values()))
 
 
 def _seeds(given):
     texts = given if isinstance(given, list) else [given]
-    if not texts or not all(isinstance(text, str) and re.fullmatch("[0-9]+", text) for text in texts):
-        raise UserError(f"seeds: must be how many, or a list of whole numbers, not {given!r}")
+    if not texts or not all(isinstance(text, str) and re.fullmatch("[0-9]{1,10}", text) for text in texts):
+        raise UserError(f"seeds: must be how many, or a list of whole numbers, not {brief(given)}")
     seeds = [int(text) for text in texts]
     if not isinstance(given, list):
-        if not seeds[0]:
-            raise UserError("seeds: must be at least 1")
+        if not 1 <= seeds[0] <= MAX_TRIALS:
+            raise UserError(f"seeds: must be at least 1, and at most {MAX_TRIALS:,}")
         return list(range(seeds[0]))
     if len(set(seeds)) < len(seeds):
         raise UserError(f"seeds: the same one twice: {shown(seeds)}")
@@ -216,7 +216,8 @@ def _trial(index, fixed, varied, seeds, directory):
     try:
         config = make_config(**given, seed=max(seeds))
     except UserError as error:
-        raise UserError(f"trial {index} ({', '.join(map(shown, varied.values())) or 'all'}): {error}") from None
+        values = ", ".join(map(shown, varied.values()))[:200]
+        raise UserError(f"trial {index} ({values or 'all'}): {error}") from None
     whole, settings = resolved_name(config.task.demonstrations), config.settings()
     if config.task.demonstrations != whole:
         raise UserError(f"demonstrations: must be a whole path, such as {whole}: the sweep may go on from another directory")
@@ -228,8 +229,10 @@ def _trial(index, fixed, varied, seeds, directory):
 
 
 def _name(name, above):
-    if not isinstance(name, str) or not re.fullmatch("[a-z0-9_-]+", name):
-        raise UserError(f"name: must be of lower-case letters, digits, - and _, because a folder is named so, not {name!r}")
+    if not isinstance(name, str) or not re.fullmatch(f"[a-z0-9_-]{{1,{MAX_NAME}}}", name):
+        raise UserError(
+            f"name: must be of lower-case letters, digits, - and _, because a folder is named so, not {brief(name)}"
+        )
     if any(trial.name == name for trial, _ in above):
         raise UserError(f"name: {name} is taken by a trial above")
     return name
@@ -246,13 +249,13 @@ def _publication(entry, trial, seeds, above):
     task = trial.config.task
     n_directions = len(task_commands(task.task, task.n_directions))
     episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_directions)))
-    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]*", episodes):
-        raise UserError(f"{where}: episodes: must be a whole number of at least 1, not {episodes!r}")
+    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,5}", episodes):
+        raise UserError(f"{where}: episodes: must be a whole number of at least 1, and at most 999999, not {brief(episodes)}")
     for name in ("robustness", "reproduce"):
         if given.setdefault(name, "false") not in ("true", "false"):
-            raise UserError(f"{where}: {name}: must be true or false, not {given[name]!r}")
+            raise UserError(f"{where}: {name}: must be true or false, not {brief(given[name])}")
     beside = given.get("beside", "")
     other_seeds = next((seeds for other, seeds in above if other.name and other.name == beside), ())
     if beside and not set(seeds) <= set(other_seeds):
-        raise UserError(f"{where}: beside: {beside!r} must be the name of a trial above, with the same seeds")
+        raise UserError(f"{where}: beside: {brief(beside)} must be the name of a trial above, with the same seeds")
     return Publication(given["what"], int(episodes), given["robustness"] == "true", beside, given["reproduce"] == "true")

@@ -13,6 +13,7 @@ from qi_ext.sweeps import trial_process as experiment
 from qi_ext.sweeps.slurm_files import job_file, label, script_file, slurm_directories
 from qi_ext.training.run_directory import TRIAL_RECORD
 from qi_ext.utils.display import say
+from qi_ext.utils.programs import environment
 
 GRACE = 120  # s before the time limit at which a run is told to save, or a quarter of the limit where that is less
 
@@ -24,6 +25,7 @@ _SETTINGS = """\
 """
 
 _START = """
+export PYTHONPATH={path}
 echo "$SLURM_JOB_ID ${{SLURM_RESTART_COUNT:-0}}" > {job}
 requeue=
 experiments=()
@@ -94,9 +96,9 @@ class SweepLauncher(Launcher):
             script = super().generate_slurm(command_line_args_list)
         grace = min(GRACE, self._sweep.resources.time // 4)
         script = _inserted(script, "\n# Mandatory parameters\n", "\n" + _SETTINGS.format(grace=grace))
-        script = _inserted(
-            script, "\n# Program specific arguments\n", _START.format(job=quote(str(job_file(self._sweep, self._trial))))
-        )
+        job, path = job_file(self._sweep, self._trial), environment().get("PYTHONPATH", "")
+        start = _START.format(job=quote(str(job)), path=quote(path))
+        script = _inserted(script, "\n# Program specific arguments\n", start)
         return _inserted(script, "\nexit $exit_code\n", _END)
 
 

@@ -1,14 +1,15 @@
 """The code, libraries and machine that a published figure depends on."""
 
-import json
 import platform
 import subprocess
 from importlib.metadata import version
 from pathlib import Path
 
 from qi_ext.sampling.pool import available_cpus
+from qi_ext.sweeps.schemas import MADE_WITH
 from qi_ext.training.checkpoints import LIBRARIES
 from qi_ext.training.run_directory import write_json
+from qi_ext.utils.reading import read_json
 
 ROOT = Path(__file__).parents[2]
 
@@ -31,7 +32,7 @@ def made_with():
 
 def note_made_with(path):
     """Add `made_with` to the JSON list at `path` unless it is there: a run may go on on another day."""
-    records = json.loads(path.read_text()) if path.exists() else []
+    records = read_json(path, MADE_WITH) if path.exists() else []
     now = made_with()
     if now not in records:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,8 +8,10 @@ import numpy as np
 
 from qi_ext.training.episode_counter import WINDOW_STEPS
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
+from qi_ext.utils.errors import UserError
 
 EPISODE_MEANS = ("return_mean", "length_mean")
+NEEDED = (*EPISODE_MEANS, "episodes", "steps_per_second")
 UPDATE_MEANS = ("speed_along", "std", "discriminator_accuracy_policy", "discriminator_accuracy_expert")
 COLUMNS = ("step", "minutes", *EPISODE_MEANS, "episodes", *UPDATE_MEANS)
 
@@ -18,11 +20,16 @@ def read_curve(path, training_seconds):
     """Return the columns of a progress.csv, {name: (n_updates,)}, with the columns begin and minutes.
 
     begin: step at which an update begins. minutes: since the run began, at the end of an update. An update takes what its
-    steps_per_second say; the rest of `training_seconds`, above all a warm start, comes before the first.
+    steps_per_second say; the rest of `training_seconds`, above all a warm start, comes before the first. Raises UserError
+    where a column is missing.
     """
-    curve = {"step": np.empty(0), "episodes": np.empty(0)} | read_progress(path)
+    curve = read_progress(path)
+    missing = [name for name in NEEDED if name not in curve]
+    if curve and missing:
+        raise UserError(f"{path}: has no column {missing[0]}; it cannot be published")
+    curve = {name: curve.get(name, np.empty(0)) for name in ("step", *NEEDED)} | curve
     curve["begin"] = np.concatenate([[0.0], curve["step"]])[: len(curve["step"])]
-    seconds = (curve["step"] - curve["begin"]) / curve.get("steps_per_second", np.empty(0))
+    seconds = (curve["step"] - curve["begin"]) / curve["steps_per_second"]
     curve["minutes"] = (training_seconds - seconds.sum() + np.cumsum(seconds)) / 60.0
     return curve
 

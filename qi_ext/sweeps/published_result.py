@@ -1,18 +1,20 @@
 """The published result of a trial: commands, settings, evaluation and hashes, as result.json holds them."""
 
 import hashlib
-import json
 import shlex
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import load
 
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.report.tables import GAIT_COLUMNS, totals
 from qi_ext.sweeps.published_curve import curve_csv, read_curve, return_reached
+from qi_ext.sweeps.schemas import EVALUATED, FINISHED
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import makes_the_experiment
+from qi_ext.training.run_directory import MAX_RESULT
+from qi_ext.utils.reading import read_bytes, read_json
+from qi_ext.utils.tensor_file import MAX_BYTES, read_safetensors
 
 RUNS = Path("runs", "results")  # where the recorded commands leave their runs
 EVALUATION = "evaluation.json"  # of a run, by evaluate.py
@@ -24,7 +26,8 @@ def published_result(trial, made_with):
 
     made_with: list of what the run and its evaluation were made with, as `note_made_with` writes it.
     """
-    run, evaluation = (json.loads((trial.directory / name).read_text()) for name in ("result.json", EVALUATION))
+    run = read_json(trial.directory / "result.json", FINISHED, MAX_RESULT)
+    evaluation = read_json(trial.directory / EVALUATION, EVALUATED, MAX_RESULT)
     curve = read_curve(trial.directory / "progress.csv", run["training_seconds"])
     robustness = evaluation.pop("robustness", [])
     result = {
@@ -97,9 +100,9 @@ def agent_path(runs, name, seed):
 
 def agent_hashes(path):
     """SHA-256 of an agent's file, and of its tensors alone: safetensors writes the metadata beside them in any order."""
-    content = Path(path).read_bytes()
+    content, (tensors, _) = read_bytes(path, MAX_BYTES), read_safetensors(path)
     digest = hashlib.sha256()
-    for name, tensor in sorted(load(content).items()):
+    for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype.str} {tensor.shape} ".encode() + np.ascontiguousarray(tensor).tobytes())
     return {"file_sha256": hashlib.sha256(content).hexdigest(), "tensors_sha256": digest.hexdigest()}
 
@@ -115,7 +118,7 @@ def _summary(result):
         "returns": {f"{row['direction_deg']:g}": row["return_mean"] for row in result["directions"]},
     }
     if "mean" in result:
-        summary["gait"] = {name: result["mean"][name] for _, name, _ in GAIT_COLUMNS}
+        summary["gait"] = {name: result["mean"].get(name) for _, name, _ in GAIT_COLUMNS}
     return summary
 
 

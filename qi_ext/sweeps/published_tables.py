@@ -1,6 +1,5 @@
 """The tables of results/README.md, made of the published results."""
 
-import json
 import re
 import shlex
 import statistics
@@ -8,8 +7,10 @@ from pathlib import Path
 
 from qi_ext.report.tables import GAIT_COLUMNS, NAMES
 from qi_ext.sweeps.published_result import LEVELS, learning_settings, options, recorded_commands, training_command
+from qi_ext.sweeps.schemas import PUBLISHED
 from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.reading import read_json
 
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"
 BASELINES = ("expert", "random")
@@ -178,10 +179,10 @@ def _table(heads, lines, left=1):
 
 def _read_result(path, trial):
     try:
-        result = json.loads(path.read_text())
-        made = {"options": result["options"], "settings": ADDED | result["settings"], "commands": result["commands"]}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        result = read_json(path, PUBLISHED)
+    except UserError as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
+    made = {"options": result["options"], "settings": ADDED | result["settings"], "commands": result["commands"]}
     now = {"options": options(trial), "settings": learning_settings(trial.config), "commands": recorded_commands(trial)}
     if made != now:
         again = f"python benchmarks/results.py run {trial.name}"

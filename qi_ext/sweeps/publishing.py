@@ -1,9 +1,7 @@
 """Publishing of trials: train and evaluate them, and copy curve and result to results/NAME/SEED."""
 
-import json
 import os
 import shlex
-import signal
 import subprocess
 import sys
 from contextlib import suppress
@@ -16,13 +14,15 @@ from qi_ext.sweeps import commands
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.made_with import ROOT, note_made_with
 from qi_ext.sweeps.published_result import EVALUATION, agent_path, evaluation_command, learning_settings, published_result
+from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH
 from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED
-from qi_ext.training.run_directory import RunDirectory, write_json
+from qi_ext.training.run_directory import MAX_RESULT, RunDirectory, write_json
 from qi_ext.utils.display import say
-from qi_ext.utils.errors import Terminated, UserError
+from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
-from qi_ext.utils.signals import Signals
+from qi_ext.utils.reading import read_json
+from qi_ext.utils.signals import STOPS, Signals, stopped_by
 
 FILE = "experiments.yaml"
 
@@ -70,7 +70,7 @@ def run_and_publish(sweep, trial, folder):
             _train(sweep, trial)
             _require_same_settings(trial)
         _evaluate(trial)
-    result, curve = published_result(trial, json.loads(made_with.read_text()))
+    result, curve = published_result(trial, read_json(made_with, MADE_WITH))
     target = Path(folder, trial.name, str(trial.seed))
     target.mkdir(parents=True, exist_ok=True)
     write_whole(target / "curve.csv", curve)
@@ -79,10 +79,8 @@ def run_and_publish(sweep, trial, folder):
 
 def _train(sweep, trial):
     code = commands.run(sweep.only([trial]))
-    if code == 128 + signal.SIGINT:
-        raise KeyboardInterrupt
-    if code == 128 + signal.SIGTERM:
-        raise Terminated
+    if code - 128 in STOPS:
+        raise stopped_by(code - 128)
     if code:
         refused = (read_record(trial) or {}).get("exit_code") == REFUSED
         raise (UserError if refused else OSError)(f"{trial.directory}: is not trained; what was said of it is above")
@@ -118,10 +116,10 @@ def _is_evaluated(trial):
     publication, path = trial.publication, trial.directory / EVALUATION
     names = [trial.name, *([publication.beside] if publication.beside else [])]
     agents = [agent_path(trial.results_dir.parent, name, trial.seed) for name in names]
-    with suppress(OSError, ValueError, KeyError):
+    with suppress(OSError, UserError, KeyError):
         if any(agent.stat().st_mtime_ns > path.stat().st_mtime_ns for agent in agents):
             return False
-        found = json.loads(path.read_text())
+        found = read_json(path, EVALUATED, MAX_RESULT)
         episodes = found["deterministic"]["directions"][0]["episodes"]
         wanted = (publication.episodes, publication.robustness, bool(publication.beside))
         return (episodes, "robustness" in found, "beside" in found) == wanted

@@ -1,13 +1,16 @@
 """The state of each trial of a sweep, by the files that it has left and by what Slurm answers."""
 
-import json
+import re
 import socket
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Annotated
 
 import numpy as np
 import psutil
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
+from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
 from qi_ext.sweeps.description import Trial
 from qi_ext.sweeps.slurm_files import job_file, script_file, slurm_directories
@@ -16,10 +19,34 @@ from qi_ext.training.progress_file import read_progress
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 from qi_ext.utils import slurm
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.reading import read_json, read_text
 
 STATES = ("done", "running", "waiting", "failed", "not begun", "unknown")
 UPDATES = 20  # over which the speed is measured
-RECORDED = {"started", "ended", "exit_code", "host", "pid", "slurm_job", "progressed"}  # keys of a trial.json
+Seconds = Annotated[float, Field(ge=0.0, le=1e12)]  # since 1970
+
+
+class Record(TypedDict):
+    """Content of trial.json, as `trial_process.experiment` writes it. ended, exit_code: None while the run goes on."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    started: Seconds
+    ended: Seconds | None
+    exit_code: Annotated[int, Field(ge=-128, le=255)] | None
+    host: Annotated[str, Field(max_length=255)]
+    pid: Annotated[int, Field(ge=1, le=2**31 - 1)] | None
+    slurm_job: Annotated[str, Field(max_length=50)]
+    progressed: bool
+
+
+def _ended_with_a_code(record: Record) -> Record:
+    if (record["ended"] is None) != (record["exit_code"] is None):
+        raise ValueError("ended and exit_code go together")
+    return record
+
+
+_RECORD = TypeAdapter(Annotated[Record, AfterValidator(_ended_with_a_code)])
 
 
 @dataclass(frozen=True)
@@ -73,10 +100,8 @@ def count(found):
 
 def read_record(trial):
     """Return the content of a trial.json, None where there is none that can be read."""
-    with suppress(OSError, ValueError):
-        record = json.loads((trial.directory / TRIAL_RECORD).read_text())
-        if isinstance(record, dict) and record.keys() >= RECORDED:
-            return record
+    with suppress(UserError):
+        return read_json(trial.directory / TRIAL_RECORD, _RECORD)
     return None
 
 
@@ -86,7 +111,7 @@ def _status_by_files(trial):
     if result is not None and (config.run.minutes or result.get("steps", 0) >= config.run.n_steps):
         return Status(trial, "done", result["steps"], config.run.n_steps, result=result)
     progress = {}
-    with suppress(OSError, UserError):
+    with suppress(UserError):
         progress = read_progress(trial.directory / "progress.csv")
     steps = max((int(step) for step in progress.get("step", ()) if np.isfinite(step)), default=0)
     speeds = progress.get("steps_per_second", np.empty(0))[-UPDATES:]
@@ -147,8 +172,9 @@ def _failed(status, reason, lines=()):
 
 def _started_job(sweep, trial):
     """Return what the job of a trial wrote when it started; "" where none has."""
-    with suppress(OSError):
-        return job_file(sweep, trial).read_text().strip()
+    with suppress(UserError):
+        started = read_text(job_file(sweep, trial)).strip()
+        return started if re.fullmatch(r"[0-9_]{1,40}( [0-9]{1,10})?", started) else ""
     return ""
 
 
@@ -158,7 +184,7 @@ def _last_lines(trial):
 
 def _process_runs(record):
     """Return whether the process of a record runs on this machine."""
-    if record["ended"] is not None or record["host"] != socket.gethostname():
+    if record["ended"] is not None or record["pid"] is None or record["host"] != socket.gethostname():
         return False
     with suppress(psutil.Error):
         # Another process may have the number by now.

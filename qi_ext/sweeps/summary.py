@@ -11,6 +11,7 @@ from qi_ext.report.page import gather_content
 from qi_ext.report.runs import read_run
 from qi_ext.sweeps.ranking import CONFIDENCE, marginals
 from qi_ext.utils.files import write_atomically, write_whole
+from qi_ext.utils.reading import open_regular
 
 REPORT = "report.html"
 N_CURVES = len(plots.COLOURS)  # configurations, the best ones, whose curves are drawn
@@ -61,7 +62,7 @@ def write_best(sweep, ranked, episodes):
         best = of_task[0]
         agents[task] = sweep.directory / ("best.safetensors" if len(ranked) == 1 else f"best-{task}.safetensors")
         source = best.found[best.best_seed].trial.directory / "agent.safetensors"
-        with open(source, "rb") as source, write_atomically(agents[task]) as target:
+        with open_regular(source) as source, write_atomically(agents[task]) as target:
             shutil.copyfileobj(source, target)
         for each in of_task[: N_CURVES // len(ranked)]:
             seeds = sorted(each.returns, key=each.returns.get, reverse=True)  # the first one is looked at

@@ -13,8 +13,10 @@ from pathlib import Path
 import patches
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory, write_json
 from qi_ext.utils.display import say
+from qi_ext.utils.programs import environment
+from qi_ext.utils.signals import STOPS, heeded
 
-STOPPED = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}  # by exit code
+STOPPED = {128 + number: number.name for number in STOPS}  # by exit code
 REFUSED = 2  # exit code of qi-ext train where the directory holds another run
 ATTEMPT = "== "  # how the line begins that an attempt writes first into the log
 
@@ -44,7 +46,9 @@ def experiment(results_dir: str = "", seed: int = 0, **settings):
         "progressed": False,
     }
     before = newest_step(directory)
-    words = [sys.executable, "-m", "qi_ext", "train", "--resume=auto", f"--results_dir={results_dir}", f"--seed={seed}"]
+    # -P, because the working directory may have a folder of that name.
+    words = [sys.executable, "-P", "-m", "qi_ext", "train", "--resume=auto"]
+    words += [f"--results_dir={results_dir}", f"--seed={seed}"]
     # With =, because a value may begin with -.
     for name, value in settings.items():
         words += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
@@ -87,13 +91,14 @@ def how_it_ended(record):
     if code in STOPPED:
         return f"stopped by {STOPPED[code]}" + (", and saved" if record["progressed"] else " before it came any further")
     if code < 0:
-        return f"killed by {signal.Signals(-code).name}"
+        names = {number.value: number.name for number in signal.Signals}
+        return f"killed by {names.get(-code, f'signal {-code}')}"
     return f"ended with exit code {code}" if code else "ended without a result"
 
 
 @contextmanager
 def stopped_together():
-    """Let SIGINT and SIGTERM stop all trials that this process runs, which save, and let no other begin.
+    """Let SIGINT, SIGTERM and SIGHUP stop all trials that this process runs, which save, and let no other begin.
 
     Yields a list of the signals that have come.
     """
@@ -107,7 +112,7 @@ def stopped_together():
         for process in list(_running):
             process.terminate()
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, stop) for number in heeded()}
     try:
         yield signals
     finally:
@@ -124,7 +129,7 @@ def _slurm_job():
 def _environment():
     """Environment of qi-ext train: in a Slurm job that was given no GPU it sees none, though the machine may have some."""
     given = any(os.environ.get(name) for name in ("SLURM_JOB_GPUS", "SLURM_GPUS_ON_NODE"))
-    return os.environ | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
+    return environment() | ({} if given or "SLURM_JOB_ID" not in os.environ else {"CUDA_VISIBLE_DEVICES": ""})
 
 
 def main():

@@ -1,6 +1,5 @@
 """The task behind Gymnasium's interface."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.quadruped import QuadrupedDirection
 from qi_ext.tasks.task import Task
-from qi_ext.utils.drawing import rendering_backend
+from qi_ext.utils.drawing import has_screen, rendering_backend
 from qi_ext.utils.errors import UserError
 
 __all__ = ["QuadrupedDirectionEnv"]
@@ -38,8 +37,8 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         if render_mode not in (None, *self.metadata["render_modes"]):
             raise ValueError(f"render_mode: unknown mode {render_mode!r}; choose one of {self.metadata['render_modes']}")
         check_horizon(horizon)
-        if render_mode == "human":
-            _need_screen()
+        if render_mode == "human" and not has_screen():
+            raise UserError('render_mode: "human" needs a screen, and none can be opened here; "rgb_array" returns pictures')
         if render_mode == "rgb_array":
             rendering_backend()  # here, where its error is seen first
         self.render_mode = render_mode
@@ -117,19 +116,3 @@ def check_horizon(horizon: Any) -> None:
             f"horizon: must be a whole number from 1 to {a1.HORIZON}, not {horizon!r}; "
             "longer episodes are gymnasium.make(..., max_episode_steps=2000)"
         )
-
-
-def _need_screen() -> None:
-    """Raise UserError where no window can be opened, because GLFW then aborts the process."""
-    import glfw
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        window = None
-        if glfw.init():
-            glfw.window_hint(glfw.VISIBLE, False)
-            window = glfw.create_window(1, 1, "", None, None)
-            glfw.default_window_hints()
-    if not window:
-        raise UserError('render_mode: "human" needs a screen, and none can be opened here; "rgb_array" returns pictures')
-    glfw.destroy_window(window)

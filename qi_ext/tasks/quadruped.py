@@ -17,7 +17,8 @@ from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
-from qi_ext.utils.drawing import drawing_context
+from qi_ext.utils.drawing import drawing_context, has_screen
+from qi_ext.utils.errors import UserError
 from qi_ext.utils.simulation_context import warnings_ignored
 from qi_ext.utils.words import did_you_mean
 
@@ -203,13 +204,24 @@ class QuadrupedDirection(UnitreeA1):
         return self._modify_observation(previous), self.reward(previous, action, previous, True), True, {}
 
     def render(self, record: bool = False) -> np.ndarray | None:
-        """Draw the scene, the arrow showing the command. Raises UserError where `headless` was given and nothing draws."""
+        """Draw the scene, the arrow showing the command, in a window, or without one where `headless` was given.
+
+        record: return the picture, uint8 (height, width, 3); without a screen it is drawn as with `headless`.
+        Raises UserError where there is no screen for a window, or nothing draws without one.
+        """
         # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
         super()._set_goal_arrow()
         if self._viewer is None:
-            self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params)
+            headless = self._viewer_params.get("headless", False)
+            if not headless and not has_screen():
+                if not record:
+                    raise UserError(
+                        "render: a window needs a screen, and none can be opened here; build the environment with headless=True"
+                    )
+                headless = True
+            self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params | {"headless": headless})
         return super().render(record)
 
     def create_dataset(self, ignore_keys: None = None) -> dict[str, np.ndarray]:

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from qi_ext.training.episode_counter import COUNTS
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.reading import first_fault
+from qi_ext.utils.settings import StoredSettings
 from qi_ext.utils.tensor_file import read_tensors, write_tensors
 
 FILE = "checkpoint.safetensors"
@@ -33,20 +36,28 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    step: Annotated[int, Field(ge=0)]
-    score: float | None
-    config: dict[str, Any]
-    seconds: Annotated[float, Field(ge=0.0)]
-    demonstrations_hash: str
+    step: Annotated[int, Field(ge=0, le=10**15)]
+    score: Annotated[float, Field(allow_inf_nan=False)] | None
+    config: StoredSettings
+    seconds: Annotated[float, Field(ge=0.0, le=1e12)]
+    demonstrations_hash: Annotated[str, Field(max_length=200)]
     states: dict[str, dict[str, Any]]
-    versions: str = ""
+    versions: Annotated[str, Field(max_length=1000)] = ""
+
+    @field_validator("states")
+    @classmethod
+    def _counts_are_whole_numbers(cls, states):
+        counts = {name: states.get("episodes", {}).get(name, 0) for name in COUNTS}
+        for name, count in counts.items():
+            if type(count) is not int or count < 0:
+                raise ValueError(f"{name} of episodes must be a whole number of at least 0")
+        return states
 
     @classmethod
     def of(cls, parts, **about):
         """Collect the states of {name: part}; about: the other fields. Raises FloatingPointError if the learner diverged."""
         states = {name: part.state() for name, part in parts.items()}
-        learned = _arrays(states[LEARNED])
-        bad = [name for name, array in learned.items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+        bad = _not_finite(states[LEARNED])
         if bad:
             raise FloatingPointError(f"training: {', '.join(bad)} not finite; the last checkpoint is good")
         return cls(states=states, versions=library_versions(), **about)
@@ -58,8 +69,10 @@ class Checkpoint(BaseModel):
                 raise ValueError(f"{name} is unknown")
             for name, part in parts.items():
                 part.load_state(self.states[name])
-        except (KeyError, TypeError, ValueError) as error:
-            raise UserError(f"--resume: the checkpoint of step {self.step} does not fit this program: {error}") from None
+        # A part finds what does not fit where it uses it.
+        except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UserError(f"--resume: the checkpoint of step {self.step} does not fit this program: {reason}") from None
 
     def require_demonstrations(self, name, content_hash):
         """Raise UserError where the demonstrations that --demonstrations names are not those that the run began with."""
@@ -112,21 +125,26 @@ class Checkpoints:
         arrays, data = read_tensors(path, "checkpoint")
         try:
             checkpoint = _from_file(arrays, data)
-        except (ValidationError, TypeError, AttributeError) as error:
+        except (ValidationError, TypeError, ValueError, AttributeError) as error:
             raise UserError(f"{path}: not a checkpoint of ours: {_reason(error)}") from None
         if checkpoint.step != step:
             raise UserError(f"{path}: is of step {checkpoint.step}, not {step}")
+        bad = _not_finite(checkpoint.states.get(LEARNED, {}))
+        if bad:
+            raise UserError(f"{path}: {bad[0]:.100} is not finite")
         return checkpoint
 
-    def load_newest(self, foreign=lambda config: None, say=print):
+    def load_newest(self, foreign=lambda config: None, say=print, check=lambda checkpoint: None):
         """The newest sound `Checkpoint`; say(text) is told of those that are passed over, and why.
 
-        foreign(config): why a checkpoint with that config is not of this run, or None. Raises UserError where none is sound.
+        foreign(config): why a checkpoint with that config is not of this run, or None. check(checkpoint) raises UserError for
+        one that cannot be gone on from. Raises UserError where none is sound.
         """
         reasons, found = [], None
         for step in reversed(self.steps()):
             try:
                 checkpoint = self.load(step)
+                check(checkpoint)
                 reason = foreign(checkpoint.config)
                 if reason is not None:
                     raise UserError(f"{self.directory(step) / FILE}: of another run: {reason}")
@@ -163,6 +181,11 @@ def library_versions():
     return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES)
 
 
+def _not_finite(state):
+    """Names of the arrays in a state that hold a NaN or an infinite number."""
+    return [name for name, array in _arrays(state).items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+
+
 def _arrays(state):
     return {name: value for name, value in state.items() if isinstance(value, np.ndarray)}
 
@@ -193,5 +216,4 @@ def _from_file(arrays, data):
 def _reason(error):
     if not isinstance(error, ValidationError):
         return "it does not say of which run it is"
-    first = error.errors(include_url=False)[0]
-    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+    return first_fault(error)

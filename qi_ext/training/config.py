@@ -1,6 +1,6 @@
 """The config of a run: its settings in groups, made from flat names and values, and back."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from pydantic import ConfigDict
@@ -24,7 +24,7 @@ from qi_ext.training.settings import (
     WarmStart,
 )
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.settings import Settings
+from qi_ext.utils.settings import Settings, brief
 from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["Config", "make_config"]
@@ -82,7 +82,7 @@ def config_groups(task: str, algorithm: str, backend: str) -> dict[str, type[Set
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
     if algorithm not in known:
         where = f" with --backend {backend}" if backend != "native" else ""
-        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {algorithm!r}{did_you_mean(algorithm, known)}")
+        raise UserError(f"--algorithm: must be {listed(known)}{where}, not {brief(algorithm)}{did_you_mean(algorithm, known)}")
     own = ALGORITHMS[algorithm].settings
     return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 
@@ -147,6 +147,19 @@ def _check_standard_deviations(config: Config) -> None:
     for name, value in stds.items():
         if value < policy.min_std:
             raise UserError(f"--{name}: must be at least --min_std, {policy.min_std:g}, not {value:g}")
+
+
+def require_sound(settings: Mapping[str, Any], where: Any) -> None:
+    """Raise UserError, beginning with `where`, for a value of stored settings, {name: value}, that none can have.
+
+    Those that this program does not know, or that are missing, are of another version, and left to whoever uses them.
+    """
+    try:
+        task, algorithm, backend = (settings.get(name, default) for name, default in CHOICES.items())
+        for model in config_groups(task, algorithm, backend).values():
+            model(**{name: settings[name] for name in model.model_fields if name in settings})
+    except (UserError, TypeError) as error:  # the latter: something that cannot be the name of an algorithm
+        raise UserError(f"{where}: {error}") from None
 
 
 def may_change(name: str) -> bool:

@@ -3,6 +3,7 @@
 import numpy as np
 
 WINDOW_STEPS = 20_000
+COUNTS = ("steps", "episodes", "blow_ups")
 
 
 class EpisodeCounter:
@@ -52,12 +53,18 @@ class EpisodeCounter:
 
     def state(self):
         """Two arrays and three counts, {name: value}, for `load_state`."""
-        return {name: getattr(self, name) for name in ("first", "recent", "steps", "episodes", "blow_ups")}
+        return {name: getattr(self, name) for name in ("first", "recent", *COUNTS)}
 
     def load_state(self, state):
         """Go on from what `state` gave. Raises KeyError or ValueError for anything else."""
-        self.first, self.recent = (state[name].reshape(-1, 3) for name in ("first", "recent"))
-        self.steps, self.episodes, self.blow_ups = (int(state[name]) for name in ("steps", "episodes", "blow_ups"))
+        for name in ("first", "recent"):
+            if not isinstance(state[name], np.ndarray) or state[name].dtype != np.float64 or state[name].shape[1:] != (3,):
+                raise ValueError(f"{name} must be an array of (n, 3) numbers")
+        for name in COUNTS:
+            if type(state[name]) is not int or not 0 <= state[name] <= 10**15:
+                raise ValueError(f"{name} must be a whole number of at least 0")
+        self.first, self.recent = state["first"], state["recent"]
+        self.steps, self.episodes, self.blow_ups = (state[name] for name in COUNTS)
 
 
 def _means(rows):

@@ -1,6 +1,7 @@
 """Warnings from the figures of the updates, each with what to try."""
 
 from collections import deque
+from contextlib import suppress
 
 IN_A_ROW = 5  # updates that must agree before anything is said; single ones mean little
 SATURATED_ENTROPY = 0.05  # nats; runs that learn keep 0.3 and more, and ln 2 is no opinion at all
@@ -49,8 +50,9 @@ class Health:
     def recall(self, rows):
         """Look at the rows, {name: text}, of a run that goes on, whose warnings were given then."""
         for row in rows:
-            if row.keys() >= NEEDED:
-                self.look({name: float(text) if text else None for name, text in row.items()})
+            with suppress(TypeError):  # of a cell that is empty where a run has a number
+                if row.keys() >= NEEDED:
+                    self.look({name: float(text) if text else None for name, text in row.items()})
 
     def look(self, figures):
         """Return the warnings, as text, that follow from one more update. figures: {name: number or None}."""

@@ -4,13 +4,16 @@ import contextlib
 import csv
 import io
 import os
+import re
 import threading
 
 from torch.utils.tensorboard import SummaryWriter
 
+from qi_ext.training.progress_file import MAX_BYTES
 from qi_ext.training.wandb_log import open_wandb
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+from qi_ext.utils.reading import NoSuchFile, read_csv
 
 # TensorBoard tag of each figure, by the names that are usual in this field.
 TAGS = {
@@ -129,16 +132,19 @@ def tag(name):
 def _cut(path, step):
     """Remove rows after `step`, and one that is cut off, from a progress.csv; return the others, [{name: text}]."""
     try:
-        with open(path, newline="") as file:
-            lines = file.readlines()
-    except FileNotFoundError:
+        names, lines = read_csv(path, MAX_BYTES)
+    except NoSuchFile:
         return []
-    reader = csv.DictReader(line for line in lines if line.endswith("\n"))
-    names, rows = reader.fieldnames or [], list(reader)
-    if rows and "step" not in names:
+    if lines and "step" not in names:
         raise UserError(f"{path}: is not a progress.csv of ours; move it away")
-    kept = [row for row in rows if None not in row.values() and None not in row and row["step"].isdecimal()]
+    rows = [dict(zip(names, cells, strict=True)) for cells in lines if len(cells) == len(names)]
+    kept = [row for row in rows if re.fullmatch("[0-9]{1,15}", row["step"])]
     kept = [row for row in kept if int(row["step"]) <= step]
+    try:
+        for cell in (cell for row in kept for cell in row.values() if cell):
+            float(cell)
+    except ValueError:
+        raise UserError(f"{path}: a value is not a number; move it away") from None
     if not kept:
         return []
     text = io.StringIO(newline="")

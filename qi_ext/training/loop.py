@@ -8,8 +8,8 @@ from qi_ext.utils.errors import SamplingError, Terminated
 def learn(run):
     """Train `run`, a `TrainingRun`, until it is over, and save it.
 
-    Ctrl-C, SIGTERM and SamplingError stop it between two updates, and pass on after it is saved. FloatingPointError, where
-    numbers are not finite, and OSError, where nothing can be written, leave the last checkpoint as it is.
+    Ctrl-C, SIGTERM, SIGHUP and SamplingError stop it between two updates, and pass on after it is saved. FloatingPointError,
+    where numbers are not finite, and OSError, where nothing can be written, leave the last checkpoint as it is.
     """
     source, learner, counter, n_steps = run.source, run.learner, run.counter, run.batch_size
     try:

@@ -1,12 +1,13 @@
 """The curves of a run, read from its progress.csv."""
 
-import csv
-
 import numpy as np
 
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.programs import program
+from qi_ext.utils.reading import NoSuchFile, read_csv
 
+MAX_BYTES = 2**26  # of a progress.csv
+MOST_STEPS, LARGEST = 1e15, 1e30
 MAX_ROWS = 200  # of a curve that is shown or published
 
 
@@ -14,16 +15,25 @@ def read_progress(path):
     """Return the columns of a progress.csv, {name: (n_updates,)}, float64, NaN where a cell is empty.
 
     Empty where there is no file, as in a run that is only cloned. A last line that is not yet whole is left out. Raises
-    UserError where the file is not of numbers.
+    UserError where the file is not of numbers, or its steps are none.
     """
     try:
-        with open(path, newline="") as file:
-            rows = list(csv.DictReader(line for line in file if line.endswith("\n")))
-        return {name: np.array([float(row[name] or "nan") for row in rows]) for name in (rows[0] if rows else {})}
-    except FileNotFoundError:
+        names, rows = read_csv(path, MAX_BYTES)
+    except NoSuchFile:
         return {}
-    except (TypeError, ValueError, csv.Error):
+    if not rows:
+        return {}
+    if "step" not in names:
+        raise UserError(f"{path}: is not a progress.csv of {program('train')}: it has no column step")
+    try:
+        table = np.array([[float(cell or "nan") for cell in row] for row in rows])
+        columns = dict(zip(names, table.T, strict=True))
+    except ValueError:
         raise UserError(f"{path}: is not a progress.csv of {program('train')}: a value is not a number") from None
+    steps = columns["step"]
+    if not ((steps >= 0.0) & (steps <= MOST_STEPS)).all() or (np.abs(table[np.isfinite(table)]) > LARGEST).any():
+        raise UserError(f"{path}: is not a progress.csv of {program('train')}: it holds numbers that no run can have")
+    return columns
 
 
 def neighbours(n_updates):

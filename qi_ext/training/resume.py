@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
-from qi_ext.training.config import CHOICES, Config, make_config, may_change
+from qi_ext.training.config import CHOICES, Config, make_config, may_change, require_sound
+from qi_ext.training.episode_counter import EpisodeCounter
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_name
 from qi_ext.utils.settings import shown
 
 __all__ = ["Start", "find_start"]
@@ -42,16 +44,17 @@ def find_start(settings: Mapping[str, Any], resume: str = "") -> Start:
     if resume == "auto" and (directory.checkpoints.any_complete() or directory.config()):
         return _go_on(directory, given)
     if directory.occupied:
+        goes_on = "--resume auto goes on with the run in it; or " if directory.config() else ""
         raise UserError(
-            f"--results_dir: {directory.path} is not empty; --resume auto goes on with the run in it; "
-            "or choose another --results_dir or --seed, or move it away"
+            f"--results_dir: {directory.path} is not empty; {goes_on}choose another --results_dir or --seed, or move it away"
         )
     return Start(config, directory)
 
 
 def stored_choices(resume: str) -> dict[str, str]:
     """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
-    settings = RunDirectory(resume).config() if resume and resume != "auto" and Path(resume).is_dir() else {}
+    settings = RunDirectory(_existing(resume), "--resume").config() if resume not in ("", "auto") else {}
+    require_sound(settings, Path(resume, "config.yaml"))
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}
 
 
@@ -93,6 +96,7 @@ def _difference_of_runs(directory: RunDirectory, config: Config) -> str | None:
 
 
 def _existing(resume: str) -> Path:
+    require_name(resume, "--resume")
     path = Path(resume)
     if not path.is_dir():
         raise UserError(f"--resume: no such directory: {path}; give a run directory, such as runs/hard-gail/0, or auto")
@@ -101,10 +105,18 @@ def _existing(resume: str) -> Path:
 
 def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
     own = directory.config()
+    require_sound(own, directory.path / "config.yaml")
+    fault = "" if own else directory.config_fault()
+    if fault and not directory.checkpoints.any_complete():
+        raise UserError(f"--resume: {fault}, and there is no checkpoint to go on from; start a new run")
+    if fault:
+        say(f"passed over: {fault}; the settings are those of the checkpoint")
+    if not own and not directory.occupied:
+        raise UserError(f"--resume: in {directory.path} no run has begun; --resume auto, with its settings, begins it")
     if own and not directory.checkpoints.any_complete():
         checkpoint, stored = None, dict(own)  # it ended before its first one
     else:
-        checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say)
+        checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say, _require_sound)
         # Settings that may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
     for name in CHOICES:
@@ -121,6 +133,19 @@ def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
         raise UserError(f"--results_dir: --resume {directory.path} says already which run to go on with; leave it out")
     # The directory may have been moved.
     return Start(config.replace(results_dir=str(directory.path.parent)), directory, checkpoint)
+
+
+def _require_sound(checkpoint: Checkpoint) -> None:
+    """Raise UserError where the config or the counters of a checkpoint are none that a run can have."""
+    where = f"checkpoint of step {checkpoint.step}"
+    require_sound(checkpoint.config, where)
+    counter = EpisodeCounter()
+    try:
+        counter.load_state(checkpoint.states["episodes"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{where}: episodes: {error}") from None
+    if counter.steps != checkpoint.step:
+        raise UserError(f"{where}: has counted {counter.steps} steps")
 
 
 def _require_same(name: str, value: Any, stored: Mapping[str, Any], directory: RunDirectory) -> None:

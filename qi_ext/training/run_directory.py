@@ -5,10 +5,14 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import yaml
+from pydantic import TypeAdapter
 
 from qi_ext.training.checkpoints import Checkpoints
+from qi_ext.training.result import Result
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.files import locked, require_writable, write_whole
+from qi_ext.utils.files import locked, require_name, require_writable, write_whole
+from qi_ext.utils.reading import NoSuchFile, read_json, read_yaml
+from qi_ext.utils.settings import StoredSettings
 
 # Files of a sweep in the directory of a run: what was printed, and how it ended.
 TRIAL_LOG, TRIAL_RECORD = "trial.log", "trial.json"
@@ -16,6 +20,9 @@ SWEEP_FILES = (TRIAL_LOG, TRIAL_RECORD, f".{TRIAL_RECORD}.")
 
 # Prefixes of files whose writing was not finished.
 TEMPORARY = (".config.yaml.", ".progress.csv.", ".agent.safetensors.", ".result.json.", ".report.html.", ".wandb_id.")
+
+MAX_RESULT = 2**22  # bytes of a result.json
+_SETTINGS, _RESULT = TypeAdapter(StoredSettings), TypeAdapter(Result)
 
 
 class RunDirectory:
@@ -29,6 +36,7 @@ class RunDirectory:
 
         option: that it was named with, for messages. to_write: whether files will be written. Raises UserError.
         """
+        require_name(path, option)
         self.path = Path(path)
         try:
             existing = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
@@ -58,12 +66,21 @@ class RunDirectory:
         return self.path / "report.html"
 
     def config(self):
-        """Settings of the run that was started here, {name: value}; empty where they cannot be read."""
+        """Settings of the run that was started here, {name: value}, none checked yet; empty where they cannot be read."""
         try:
-            settings = yaml.safe_load((self.path / "config.yaml").read_text())
-        except (OSError, UnicodeDecodeError, yaml.YAMLError):
+            return read_yaml(self.path / "config.yaml", _SETTINGS)
+        except UserError:
             return {}
-        return settings if isinstance(settings, dict) else {}
+
+    def config_fault(self):
+        """Why config.yaml cannot be read, in words; "" where it can, or there is none."""
+        try:
+            read_yaml(self.path / "config.yaml", _SETTINGS)
+        except NoSuchFile:
+            return ""
+        except UserError as error:
+            return str(error)
+        return ""
 
     @contextmanager
     def lock(self):
@@ -96,10 +113,10 @@ class RunDirectory:
         write_json(self.result, result)
 
     def read_result(self):
-        """Content of result.json, or None where there is none that can be read."""
+        """Content of result.json, as `Result` has it, or None where there is none that can be read."""
         try:
-            return json.loads(self.result.read_text())
-        except (OSError, ValueError):
+            return read_json(self.result, _RESULT, MAX_RESULT)
+        except UserError:
             return None
 
 

@@ -10,16 +10,20 @@ from pydantic import Field
 from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
 from qi_ext.tasks.directions import TASKS
-from qi_ext.utils.settings import LayerSizes, Number, Settings, Whole, one_of, option
+from qi_ext.utils.settings import LayerSizes, Number, Settings, Text, Whole, one_of, option
+
+MOST_STEPS = 10**12
+MOST_ROWS = 2**24  # of a batch or minibatch
+MOST_MINUTES = 1e6
 
 
 class Task(Settings):
     """Task and demonstrations."""
 
-    task: Annotated[str, one_of(TASKS)] = option(
+    task: Annotated[Text, one_of(TASKS)] = option(
         "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
     )
-    demonstrations: str = option(
+    demonstrations: Text = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
@@ -30,20 +34,24 @@ class Task(Settings):
 class Run(Settings):
     """Run."""
 
-    algorithm: str = option("gail", "a name in `qi_ext.training.algorithms`")
+    algorithm: Text = option("gail", "a name in `qi_ext.training.algorithms`")
     backend: Literal["native", "imitation_lib"] = option(
         "native", "native (our agents), or imitation_lib (the published ones, with their settings; needs imitation-lib)"
     )
     # It passes 800 after 0.75 million; the rest is what the falling noise is worth.
-    n_steps: Whole = option(1_200_000, "env steps to train for, in whole batches; 0 for the warm start alone", 0)
-    minutes: Number = option(0.0, "end after so many minutes of training, resumed ones included; 0 for no limit", 0.0)
+    n_steps: Whole = option(1_200_000, "env steps to train for, in whole batches; 0 for the warm start alone", 0, MOST_STEPS)
+    minutes: Number = option(
+        0.0, "end after so many minutes of training, resumed ones included; 0 for no limit", 0.0, MOST_MINUTES
+    )
     seed: Whole = option(0, "seed of everything random in the run", 0, 2**32 - 1)
-    results_dir: str = option("", "the run goes to RESULTS_DIR/SEED")
-    evaluation_episodes: Whole = option(10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0)
-    checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0)
-    keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1)
-    wandb: str = option("", "project of Weights & Biases to log to as well; needs wandb")
-    device: str = option("auto", "of the learner: auto, cpu, cuda, or cuda:N; acting is on the CPU")
+    results_dir: Text = option("", "the run goes to RESULTS_DIR/SEED")
+    evaluation_episodes: Whole = option(
+        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, 1_000_000
+    )
+    checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0, MOST_MINUTES)
+    keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1, 1_000_000)
+    wandb: Text = option("", "project of Weights & Biases to log to as well; needs wandb")
+    device: Text = option("auto", "of the learner: auto, cpu, cuda, or cuda:N; acting is on the CPU")
     learner_threads: Whole = option(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
 
@@ -52,15 +60,15 @@ class Sampling(Settings):
 
     n_envs: Whole = option(32, "envs simulated at once; part of the result", 1, 65536)
     lanes_per_block: Whole = option(4, "envs whose actions are computed together; part of the result", 1, 65536)
-    n_workers: Literal["auto"] | Annotated[Whole, Field(ge=1)] = option(
+    n_workers: Literal["auto"] | Annotated[Whole, Field(ge=1, le=65536)] = option(
         "auto", "processes, or auto: as many as this process may use; never part of the result"
     )
     pool: Literal["loky", "serial", "dask"] = option(
         "loky", "where envs are simulated: loky (processes), serial (this process) or dask"
     )
-    scheduler: str = option(
+    scheduler: Text = option(
         "",
-        "with --pool dask: address of the Dask scheduler, tcp://HOST:PORT, or slurm, for n_workers in jobs of their own",
+        "with --pool dask: address of the Dask scheduler, tls:// or tcp://HOST:PORT, or slurm, for n_workers in jobs of it",
     )
 
 
@@ -72,10 +80,10 @@ class Disturbances(Settings):
     torque_noise: Number = option(
         0.0, "standard deviation of the noise at the joints that envs are trained under, in units of 34 Nm", 0.0, 10.0
     )
-    disturb_after: Whole = option(0, "steps of training before there are pushes and that noise", 0)
+    disturb_after: Whole = option(0, "steps of training before there are pushes and that noise", 0, MOST_STEPS)
     # An env that walks would start from a demonstrated state once in 1000 steps, and never learn those that are hard to leave.
     restart_every: Whole = option(
-        250, "steps after which, on average, every other env starts anew, as if by the time limit; 0 is never", 0
+        250, "steps after which, on average, every other env starts anew, as if by the time limit; 0 is never", 0, MOST_STEPS
     )
 
 
@@ -86,7 +94,7 @@ class Trpo(Settings):
     # Hard from scratch, seed 0, returns 799 without it, 402 in its lowest direction, and 8 of 96 episodes end in a fall.
     symmetry: Literal["mirror", "none"] = option("mirror", "of policy and learner: mirror (left and right are alike) or none")
     # Small batches learn fastest while every episode still ends in a fall.
-    batch_size: Whole = option(4096, "env steps a TRPO update", 16)
+    batch_size: Whole = option(4096, "env steps a TRPO update", 16, MOST_ROWS)
     # A stride takes 40 steps. With 0.99 staying up pays more than walking well, and the robot stands for long.
     gamma: Number = option(0.97, "discount", 0.0, 1.0)
     # Not tuned, and neither are conjugate gradient's iterations and damping, the line search and the critic: usual values.
@@ -110,7 +118,7 @@ class Policy(Settings):
     # An A1 under torque control hardly walks with a noise over 0.1, and learns nothing without any: the bound falls on the way.
     initial_std: Number = option(0.3, "standard deviation of the actions at first, and the bound on it", 1e-3, 10.0)
     # So that the bound is down a little before the run ends.
-    std_half_life: Whole = option(500_000, "env steps in which the bound on the standard deviation halves", 1)
+    std_half_life: Whole = option(500_000, "env steps in which the bound on the standard deviation halves", 1, MOST_STEPS)
     final_std: Number = option(0.05, "what that bound falls to", 1e-4, 10.0)
     min_std: Number = option(0.01, "what the policy's standard deviations may not fall below", 1e-4, 10.0)
 
@@ -121,7 +129,7 @@ class Critic(Settings):
     critic_hidden: LayerSizes = option([512, 256], "hidden layers of the critic")
     critic_learning_rate: Number = option(3e-4, "Adam's, of the critic", 1e-8, 1.0)
     critic_epochs: Whole = option(5, "passes over the batch to fit the critic", 1, 1000)
-    critic_batch_size: Whole = option(256, "minibatch of the critic", 1)
+    critic_batch_size: Whole = option(256, "minibatch of the critic", 1, MOST_ROWS)
 
 
 class Discriminator(Settings):
@@ -134,14 +142,14 @@ class Discriminator(Settings):
         "imitation",
         "what is learned from: imitation (the discriminator); to compare with, constant (survival) or environment (the task's)",
     )
-    discriminator_input: Annotated[str, one_of(INPUTS)] = option(
+    discriminator_input: Annotated[Text, one_of(INPUTS)] = option(
         "tracking",
         "what it sees: state, next_state (with state), tracking (and how both miss the command), or action (with state)",
     )
     discriminator_hidden: LayerSizes = option([512, 256], "hidden layers of the discriminator")
     discriminator_learning_rate: Number = option(2e-4, "Adam's, of the discriminator", 1e-8, 1.0)
     discriminator_updates: Whole = option(6, "minibatches of each side an update", 0, 1000)
-    discriminator_batch_size: Whole = option(1024, "minibatch of each side of the discriminator", 1)
+    discriminator_batch_size: Whole = option(1024, "minibatch of each side of the discriminator", 1, MOST_ROWS)
     gradient_penalty: Number = option(0.2, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
 
 
@@ -156,13 +164,13 @@ class PublishedDiscriminator(Discriminator):
 class WarmStart(Settings):
     """Warm start."""
 
-    warm_start: Whole = option(0, "epochs of cloning the demonstrations' actions before the first step", 0)
+    warm_start: Whole = option(0, "epochs of cloning the demonstrations' actions before the first step", 0, 1_000_000)
     # More than the cloned policy can walk with: what it then learns is to keep its feet, and the bound falls as above.
     warm_start_std: Number = option(0.1, "standard deviation of the actions after a warm start, and bound", 1e-3, 10.0)
     warm_start_learning_rate: Number = option(1e-3, "Adam's, of the warm start, falling to 0 on a cosine", 1e-8, 1.0)
     # Nominal states are the most, and all alike; the others teach it to come back to the gait.
     warm_start_nominal_weight: Number = option(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
-    warm_start_batch_size: Whole = option(256, "minibatch of the warm start", 1)
+    warm_start_batch_size: Whole = option(256, "minibatch of the warm start", 1, MOST_ROWS)
     warm_start_actions: Literal["auto", "recorded", "inferred"] = option(
         "auto", "what is cloned: recorded actions, those inferred from states, or auto (recorded where there are any)"
     )

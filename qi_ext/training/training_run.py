@@ -1,6 +1,6 @@
 """One run, from a config to a directory with an agent in it."""
 
-import shlex
+import os
 import time
 from contextlib import ExitStack, closing
 
@@ -28,14 +28,15 @@ from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, say
 from qi_ext.utils.errors import Terminated, UserError
-from qi_ext.utils.programs import command
+from qi_ext.utils.files import require_name
+from qi_ext.utils.programs import command, shell_word
 from qi_ext.utils.signals import Signals
 
 
 class TrainingRun:
     """A run's environment, source, learner, counters and directory, to be entered, trained and left.
 
-    Entered, it holds the directory, the pool and the signals: Ctrl-C and SIGTERM then wait for the end of an update.
+    Entered, it holds the directory, the pool and the signals: Ctrl-C, SIGTERM and SIGHUP then wait for the end of an update.
     """
 
     def __init__(self, start, make_source=PoolSource):
@@ -43,9 +44,10 @@ class TrainingRun:
 
         start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource`.
         """
+        self.directory = start.directory
+        _require_recording(start)
         # As it is found from anywhere, for whoever resumes it.
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
-        self.directory = start.directory
         require_wandb(config)
         require_backend(config)
         self.device, self._why_device = choose_device(config.run.device)
@@ -197,7 +199,7 @@ class TrainingRun:
     @property
     def resume_hint(self):
         """The command that goes on with the run."""
-        return f"{command('train')} --resume {shlex.quote(str(self.directory.path))}"
+        return f"{command('train')} --resume {shell_word(self.directory.path.absolute())}"
 
     def _introduce(self):
         config, disturbances = self.config, self.config.disturbances
@@ -271,3 +273,16 @@ class TrainingRun:
             "device": str(self.device),
             "mujoco": mujoco.__version__,
         }
+
+
+def _require_recording(start):
+    """Raise UserError where the recording cannot be, or is not where it was when the run began: no other takes its place."""
+    name = start.config.task.demonstrations
+    if name in ("trot", "loco-mujoco"):
+        return
+    if start.checkpoint is not None and not os.path.exists(name):
+        raise UserError(
+            f"--demonstrations: no such file: {name}, with which the run in {start.directory.path} began; if it was moved, say "
+            "where it is: --demonstrations NEW_PATH; another recording needs a new run"
+        )
+    require_name(name, "demonstrations")

@@ -6,6 +6,7 @@ import shutil
 
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+from qi_ext.utils.reading import read_text
 
 
 def require_wandb(config):
@@ -24,7 +25,7 @@ def open_wandb(directory, settings, resumed):
 
     path = directory / "wandb_id"
     known = resumed and path.exists()
-    identity = path.read_text().strip() if known else secrets.token_hex(8)
+    identity = read_text(path, 1000).strip() if known else secrets.token_hex(8)
     name = f"{settings['task']}-{settings['algorithm']}-{settings['seed']}"
     before = set(directory.iterdir())
     try:

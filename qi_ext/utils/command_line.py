@@ -5,7 +5,8 @@ import math
 import signal
 import sys
 
-from qi_ext.utils.errors import SamplingError, Terminated, UserError
+from qi_ext.utils.errors import SamplingError, Terminated, UserError, fault_of_the_machine
+from qi_ext.utils.output import lasting_output, printable
 from qi_ext.utils.upstream import how_to_install
 from qi_ext.utils.words import did_you_mean
 
@@ -55,7 +56,7 @@ def _whole_number(text):
     try:
         return int(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"must be a whole number, not {text}") from None
+        raise argparse.ArgumentTypeError(f"must be a whole number, not {text:.100}") from None
 
 
 def _finite_number(text):
@@ -64,33 +65,37 @@ def _finite_number(text):
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise argparse.ArgumentTypeError(f"must be a finite number, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a finite number, not {text:.100}")
     return number
 
 
 def run_command(program, main):
-    """Run `main()` as a program: its mistakes end in one line and exit code 2, its interruptions in 130 and 143."""
-    try:
-        sys.exit(main())
-    except UserError as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except ModuleNotFoundError as error:
-        advice = how_to_install(error)
-        if not advice:
-            raise
-        print(f"{program}: {advice}", file=sys.stderr)
-        sys.exit(2)
-    except RuntimeError as error:
-        if "out of memory" not in str(error) and not isinstance(error, SamplingError):
-            raise
-        hint = "" if isinstance(error, SamplingError) else "; try --device cpu"
-        print(f"{program}: {error}{hint}", file=sys.stderr)
-        sys.exit(1)
-    except (FloatingPointError, OSError) as error:
-        print(f"{program}: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
-    except Terminated:
-        sys.exit(128 + signal.SIGTERM)
+    """Run `main()` as a program, and exit with its code.
+
+    The user's mistakes end in one line and exit code 2, the machine's faults in one line and 1, a fault of ours in a traceback,
+    interruptions in 128 and the number of the signal. Losing standard output or standard error changes none of these.
+    """
+    with lasting_output():
+        try:
+            code = main()
+        except (KeyboardInterrupt, Terminated) as stop:
+            code = 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
+        except Exception as error:
+            code, text = _told(error)
+            if not text:
+                raise
+            print(f"{program}: {text}", file=sys.stderr)
+        sys.exit(code)
+
+
+def _told(error):
+    """Exit code and text of an error; "" for one that deserves its traceback."""
+    if isinstance(error, UserError):
+        return 2, str(error)
+    if isinstance(error, ModuleNotFoundError):
+        return 2, how_to_install(error)
+    if isinstance(error, SamplingError):
+        return 1, str(error)  # with the traceback of the worker
+    if isinstance(error, FloatingPointError):
+        return 1, printable(str(error))
+    return 1, fault_of_the_machine(error)

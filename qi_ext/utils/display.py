@@ -1,6 +1,5 @@
 """Progress that a person sees: a live line on a terminal, plain lines elsewhere."""
 
-import os
 import sys
 import time
 
@@ -8,16 +7,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from qi_ext.utils.output import as_lasting, printable
+
 PLAIN_EVERY_SECONDS = 10.0
 PLAIN_WIDTH = 120
 WIDE = 110  # columns that a bar and counts need beside the figures
-
-
-class _Console(Console):
-    def on_broken_pipe(self):
-        """Go on without output when its reader has gone (`| head`), so that the run is saved."""
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class _Progress(Progress):
@@ -33,12 +27,14 @@ class _Progress(Progress):
 
 def make_console():
     """A console on standard output; in a log file nothing is folded to the width of a terminal that is not there."""
-    return _Console(highlight=False, width=None if sys.stdout.isatty() else PLAIN_WIDTH)
+    # Not what a live line puts in place of standard output, which would print above the line what belongs to it.
+    stream = as_lasting(getattr(sys.stdout, "rich_proxied_file", sys.stdout))
+    return Console(file=stream, highlight=False, width=None if stream.isatty() else PLAIN_WIDTH)
 
 
 def say(text, console=None):
-    """Print a line that stays."""
-    (console or make_console()).print(text, markup=False, soft_wrap=True)
+    """Print a line that stays; control characters, as names of files may have, are escaped."""
+    (console or make_console()).print(printable(text), markup=False, soft_wrap=True)
 
 
 class Display:

@@ -5,11 +5,13 @@ import importlib
 import os
 import subprocess
 import sys
+import warnings
 
 from qi_ext.utils.errors import UserError
 
 # Tried in this order: egl draws on a GPU where there is one, osmesa in software.
 BACKENDS = ("egl", "osmesa")
+PROBE_SECONDS = 60.0
 # GLFW's context only fails once it is used.
 PROBE = (
     "import mujoco; context = mujoco.GLContext(16, 16); context.make_current(); "
@@ -29,7 +31,11 @@ def rendering_backend():
     for name in tried:
         command = [sys.executable, "-c", PROBE]
         environment = os.environ | {"MUJOCO_GL": name, "PYOPENGL_PLATFORM": name}
-        probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        try:
+            probe = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=PROBE_SECONDS)
+        except subprocess.TimeoutExpired:
+            reasons.append(f"{name}: no answer within {PROBE_SECONDS:.0f} s")
+            continue
         if probe.returncode == 0:
             return name
         reasons.append(f"{name}: {(probe.stderr.strip().splitlines() or ['no reason given'])[-1]}")
@@ -48,3 +54,19 @@ def drawing_context(width, height, backend=""):
     os.environ.setdefault("PYOPENGL_PLATFORM", backend)
     # Not mujoco.GLContext, which was chosen when mujoco was first imported.
     return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
+
+
+def has_screen():
+    """Return whether a window can be opened; where GLFW is told to all the same, it ends the process."""
+    import glfw
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        window = None
+        if glfw.init():
+            glfw.window_hint(glfw.VISIBLE, False)
+            window = glfw.create_window(1, 1, "", None, None)
+            glfw.default_window_hints()
+    if window:
+        glfw.destroy_window(window)
+    return bool(window)

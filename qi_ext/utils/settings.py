@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.words import did_you_mean, listed
 
-__all__ = ["LayerSizes", "Number", "Settings", "Whole", "option"]
+__all__ = ["LayerSizes", "Number", "Settings", "Text", "Whole", "option"]
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -25,11 +25,15 @@ MUST_BE = {
     "float_type": "a number",
     "float_parsing": "a number",
     "finite_number": "a finite number",
-    "greater_than_equal": "at least {ge:g}",
-    "less_than_equal": "at most {le:g}",
+    "greater_than_equal": "at least {ge}",
+    "less_than_equal": "at most {le}",
     "literal_error": "{expected}",
     "string_type": "text",
     "too_short": "at least one value",
+    "too_long": "at most {max_length} values",
+    "string_too_long": "at most {max_length} characters long",
+    "string_unicode": "text without halves of surrogate pairs",
+    "null": "text without null characters",
 }
 
 
@@ -43,13 +47,34 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _whole(value: Any) -> Any:
+    number = _number(value)
+    return int(number) if isinstance(number, float) and number.is_integer() else number
+
+
 def _values(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-Whole = Annotated[int, BeforeValidator(_number)]
+def _without_null(text: str) -> str:
+    if "\0" in text:
+        raise PydanticCustomError("null", "holds a null character")
+    return text
+
+
+Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
-LayerSizes = Annotated[list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1), BeforeValidator(_values)]
+LayerSizes = Annotated[
+    list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
+]
+Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
+
+# Settings as a file holds them, {name: value}, of which none is checked yet.
+_Value = bool | int | float | Annotated[str, Field(max_length=4096)] | None
+StoredSettings = Annotated[
+    dict[Annotated[str, Field(max_length=100)], _Value | Annotated[list[_Value], Field(max_length=1000)]],
+    Field(max_length=500),
+]
 
 
 class Settings(BaseModel):
@@ -89,10 +114,25 @@ def one_line(error: ValidationError) -> str:
     name = first["loc"][0]
     # Where a value may be of several types, each has an error of its own.
     alternatives = [first, *(other for other in others if other["loc"][0] == name and isinstance(other["loc"][-1], str))]
-    must_be = (MUST_BE[each["type"]].format(**each.get("ctx", {})).replace("'", "") for each in alternatives)
+    must_be = (_must_be(each).replace("'", "") for each in alternatives)
     expected = [each["ctx"]["expected"] for each in alternatives if each["type"] == "literal_error"]
     choices = re.split(", | or ", expected[0].replace("'", "")) if expected else []
-    return f"--{name}: must be {' or '.join(must_be)}, not {first['input']!r}{did_you_mean(first['input'], choices)}"
+    return f"--{name}: must be {' or '.join(must_be)}, not {brief(first['input'])}{did_you_mean(first['input'], choices)}"
+
+
+def _must_be(error: Any) -> str:
+    known = MUST_BE.get(error["type"])
+    context = {name: f"{value:g}" if isinstance(value, float) else value for name, value in error.get("ctx", {}).items()}
+    return known.format(**context) if known else f"something else ({error['msg']})"
+
+
+def brief(value: Any) -> str:
+    """Return `value` as Python shows it, of at most 100 characters, in one line."""
+    try:
+        text = " ".join(repr(value).split())
+    except ValueError:  # a number of more digits than Python writes
+        return "a number of thousands of digits"
+    return text if len(text) <= 100 else f"{text[:97]}..."
 
 
 def shown(value: Any) -> str:

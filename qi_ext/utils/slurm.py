@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.reading import open_regular
 
 TIMEOUT = 60.0  # s, for Slurm to answer
 
@@ -60,11 +61,14 @@ def last_lines(path, count=3, since=None):
 
     since: only lines after the last one that begins with this text.
     """
-    if path is None or not Path(path).is_file():
+    if path is None:
         return []
-    with open(path, "rb") as file:
-        file.seek(max(0, file.seek(0, 2) - 20_000))
-        lines = [line.rstrip() for line in file.read().decode(errors="replace").splitlines()]
+    try:
+        with open_regular(path) as file:
+            file.seek(max(0, file.seek(0, 2) - 20_000))
+            lines = [line.rstrip() for line in file.read(20_000).decode(errors="replace").splitlines()]
+    except (UserError, OSError):
+        return []
     if since is not None:
         starts = [i for i, line in enumerate(lines) if line.startswith(since)]
         lines = lines[starts[-1] + 1 :] if starts else lines

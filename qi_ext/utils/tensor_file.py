@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
@@ -10,8 +10,12 @@ from safetensors.numpy import load, save
 
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+from qi_ext.utils.reading import open_regular, parse_json, read_bytes
 
 FORMAT_VERSION = 1
+MAX_BYTES = 2**31  # of a file
+MAX_HEADER = 2**24  # bytes: names and shapes, and plain data, which take many times as much memory
+MAX_TENSORS = 2**16
 
 
 def write_tensors(path, kind, arrays, data):
@@ -19,7 +23,7 @@ def write_tensors(path, kind, arrays, data):
     text = json.dumps(data, sort_keys=True, allow_nan=False)
     header = {"format_version": str(FORMAT_VERSION), "kind": kind, "data": text}
     arrays = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    write_whole(path, save(arrays, metadata=header | {"digest": _digest(header, arrays)}))
+    write_whole(path, to_safetensors(arrays, header | {"digest": _digest(header, arrays)}))
 
 
 def read_tensors(path, kind):
@@ -27,23 +31,61 @@ def read_tensors(path, kind):
 
     Raises UserError, in one line, where the file is missing, cut off, changed, or of another kind or version.
     """
-    try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    try:
-        arrays = {name: array.copy() for name, array in load(content).items()}  # which checks the header's length, too
-        header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]
-        digest = header.pop("digest")
-    except (SafetensorError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise UserError(f"{path}: not a {kind} of ours, or damaged ({_short(error)})") from None
+    arrays, header = read_safetensors(path)
+    digest = header.pop("digest", None)
     if header.get("kind") != kind:
-        raise UserError(f"{path}: not a {kind} of ours, but of kind {header.get('kind')!r}")
+        raise UserError(f"{path}: not a {kind} of ours, but of kind {header.get('kind')!r:.100}")
     if header.get("format_version") != str(FORMAT_VERSION):
-        raise UserError(f"{path}: format version {header.get('format_version')!r}, but this program reads {FORMAT_VERSION}")
+        found = header.get("format_version")
+        raise UserError(f"{path}: format version {found!r:.100}, but this program reads {FORMAT_VERSION}")
     if digest != _digest(header, arrays):
         raise UserError(f"{path}: damaged: its content is not what was written")
-    return arrays, json.loads(header["data"])
+    data = parse_json(header.get("data", ""), path)
+    if not isinstance(data, dict):
+        raise UserError(f"{path}: not a {kind} of ours: its data are no mapping")
+    return arrays, data
+
+
+def to_safetensors(arrays, metadata):
+    """Return the bytes of a safetensors file, the same for the same arrays, {name: array}, and metadata, {str: str}.
+
+    safetensors itself writes the metadata in any order.
+    """
+    content = save(arrays, metadata=metadata)
+    end = 8 + int.from_bytes(content[:8], "little")
+    header = json.dumps(json.loads(content[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + content[end:]
+
+
+def read_safetensors(path, limit=MAX_BYTES):
+    """Return the arrays, {name: array}, and the metadata, {str: str}, of any safetensors file of at most `limit` bytes.
+
+    Raises NoSuchFile, and UserError where it is not such a file, or damaged.
+    """
+    _read_header(path)  # by itself first, so that nothing is read of a large file that is something else
+    content = read_bytes(path, limit)
+    try:
+        arrays = {name: array.copy() for name, array in load(content).items()}
+    except (SafetensorError, AttributeError, KeyError, MemoryError, TypeError, ValueError) as error:
+        raise UserError(f"{path}: not a safetensors file, or damaged ({_short(error)})") from None
+    return arrays, _read_header(path).get("__metadata__", {})
+
+
+def _read_header(path) -> dict[str, Any]:
+    with open_regular(path) as file:
+        try:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length).decode() if length <= MAX_HEADER else ""
+        except (OSError, UnicodeDecodeError):
+            text = ""
+    header = parse_json(text, f"{path}: not a safetensors file, or damaged") if text.startswith("{") else None
+    if not isinstance(header, dict) or len(header) > MAX_TENSORS:
+        raise UserError(f"{path}: not a safetensors file, or damaged (its header)")
+    metadata = header.get("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise UserError(f"{path}: not a safetensors file, or damaged (its metadata)")
+    return header
 
 
 def _digest(header, arrays):

@@ -14,7 +14,9 @@ def listed(names: Iterable[str]) -> str:
 
 def did_you_mean(word: object, names: Iterable[str], alike: float = 0.7) -> str:
     """Return `; did you mean NAME?` of the name that is most like `word`, at least `alike` (0 to 1), or "" where none is."""
-    found = difflib.get_close_matches(str(word), list(names), n=1, cutoff=alike)
+    if not isinstance(word, str):
+        return ""
+    found = difflib.get_close_matches(word[:200], list(names), n=1, cutoff=alike)
     return f"; did you mean {found[0]}?" if found else ""
 
 
@@ -22,3 +24,11 @@ def require_choice(option: str, value: str, choices: Collection[str]) -> None:
     """Raise UserError where `value` of an option, such as `--task`, is none of `choices`."""
     if value not in choices:
         raise UserError(f"{option}: must be {listed(choices)}, not {value!r}{did_you_mean(value, choices)}")
+
+
+def require_between(option: str, value: float, low: float, high: float) -> None:
+    """Raise UserError where the value of an option, such as `--episodes`, is below `low` or above `high`."""
+    if value < low:
+        raise UserError(f"{option}: must be at least {low}, not {value}")
+    if value > high:
+        raise UserError(f"{option}: must be at most {high}, not {value}")

@@ -77,6 +77,22 @@ def test_a_stochastic_action_without_a_generator_is_refused(actor):
         actor.act(np.zeros(2), deterministic=False)
 
 
+@pytest.mark.parametrize("bad", [np.nan, -np.inf, 1e39])
+def test_an_observation_that_is_not_finite_in_float32_is_refused(actor, bad):
+    with pytest.raises(ValueError, match="act: an observation holds a NaN or an infinite number"):
+        actor.act(np.array([[0.0, 1.0], [bad, 0.0]]))
+
+
+def test_the_same_agent_makes_the_same_file(actor, tmp_path):
+    about = {f"name {i}": str(i) for i in range(20)}
+    contents = set()
+    for i in range(5):
+        save_agent(tmp_path / str(i), actor, dict(sorted(about.items(), key=lambda item: hash((i, item)))))
+        contents.add((tmp_path / str(i)).read_bytes())
+    assert len(contents) == 1
+    assert load_agent(tmp_path / "0").metadata.items() >= about.items()
+
+
 def test_an_observation_of_the_wrong_shape_is_refused_with_both_shapes(actor):
     with pytest.raises(ValueError, match=r"\(\.\.\., 2\), not \(2, 1\)"):
         actor.act(np.zeros((2, 1)))
@@ -150,7 +166,7 @@ def test_tensors_without_metadata_are_refused(tmp_path):
     assert "version" in refusal(tmp_path / "agent.safetensors")
 
 
-@pytest.mark.parametrize("layers", ["", "3", "3,x,2"])
+@pytest.mark.parametrize("layers", ["", "3", "3,x,2", "0,2", "-3,2", "3," * 1000 + "2", "9" * 5000 + ",2"])
 def test_layers_that_are_no_sizes_of_a_network_are_refused(agent_file, layers):
     refusal(agent_file(layers=layers))
 

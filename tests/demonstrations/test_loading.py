@@ -129,3 +129,9 @@ def test_demonstrations_of_other_directions_only_are_refused(gliding):
     with pytest.raises(UserError, match="none of the task's directions.*only 90") as raised:
         load_demonstrations(gliding((90.0,)), task_commands("simple"))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize("compat", ["task", "upstream"])
+def test_no_commands_are_refused(compat):
+    with pytest.raises(UserError, match="^demonstrations: there are no commands"):
+        load_demonstrations("trot", [], compat)

@@ -196,7 +196,7 @@ def test_demonstrations_without_actions_are_refused(gliding, env):
         ({"actions": np.zeros((20, 8))}, "actions of episode 0 must have shape (20, 12), not (20, 8)"),
         ({"rewards": np.zeros(1)}, "of at least 2 steps"),
         ({"actions": np.full((20, 12), b"word")}, "must hold numbers"),
-        ({"observations": np.full((21, 37), np.nan)}, "cosine, sine and speed"),
+        ({"observations": np.full((21, 37), np.nan)}, "states are not finite"),
         ({"actions": np.full((20, 12), 12.0)}, "actions reach 12, but must lie in [-1, 1]"),
     ],
 )

@@ -44,7 +44,7 @@ def start(*arguments):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=lambda: [signal.signal(each, signal.SIG_DFL) for each in (signal.SIGINT, signal.SIGHUP)],
         start_new_session=True,
     )
 
@@ -144,6 +144,7 @@ def test_the_agent_and_its_checkpoint_can_be_loaded(finished):
     [
         pytest.param(signal.SIGTERM, os.kill, 143, id="kill", marks=pytest.mark.extensive),
         pytest.param(signal.SIGTERM, os.killpg, 143, id="kill of all processes, as Slurm does"),
+        pytest.param(signal.SIGHUP, os.killpg, 129, id="hang-up of all processes", marks=pytest.mark.extensive),
         pytest.param(signal.SIGINT, os.killpg, 130, id="Ctrl-C, which a terminal sends to all processes"),
     ],
 )
@@ -269,3 +270,18 @@ def test_print_config_prints_what_config_yaml_would_hold(launcher, tmp_path, mon
     printed = yaml.safe_load(capsys.readouterr().out)
     assert printed == make_config("hard", gamma=0.9).settings()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.extensive
+def test_a_machine_that_cannot_draw_as_asked_trains_and_evaluates(tmp_path):
+    no_device = {"MUJOCO_GL": "egl", "__EGL_VENDOR_LIBRARY_DIRS": "/nonexistent", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, LAUNCHER, *TINY, "--n_steps", "32", "--evaluation_episodes", "1", "--results_dir", tmp_path],
+        env=os.environ | no_device,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "0" / "result.json").is_file()

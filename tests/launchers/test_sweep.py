@@ -85,7 +85,7 @@ def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, ca
     assert "2 trials: 1 done, 1 failed" in printed
     assert "ended with exit code 2" in printed
     assert "qi-ext train: " in printed and "none.npz" in printed  # its last line
-    assert " sweep --retry" in printed and "goes on with them" in printed
+    assert "sweep.py --retry" in printed and "goes on with them" in printed
     folder = tmp_path / "runs" / "sweeps" / "tried"
     run = folder / "demonstrations___trot" / "0"
     assert json.loads((run / "result.json").read_text())["steps"] == 128

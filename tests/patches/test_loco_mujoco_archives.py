@@ -137,6 +137,18 @@ def test_an_archive_without_its_checksum_installs_nothing(serve, tmp_path, check
     assert len(transfers(server)) == n_transfers
 
 
+def test_a_transfer_past_the_declared_size_is_broken_off(serve, tmp_path, monkeypatch):
+    server = serve(b"x" * (100 * PIECE))
+    declared = archives.declared
+    monkeypatch.setattr(archives, "declared", lambda archive: (1000, declared(archive)[1]))
+    sizes, digest = [], archives._digest
+    monkeypatch.setattr(archives, "_digest", lambda path, checksum: sizes.append(path.stat().st_size) or digest(path, checksum))
+    with pytest.raises(DownloadError, match="it was deleted"):
+        archives.install([ARCHIVE], tmp_path)
+    assert sizes == [PIECE] and len(transfers(server)) == 1
+    assert files(tmp_path) == {}
+
+
 def test_an_archive_or_server_that_is_not_there_is_named_in_one_line(serve, tmp_path, monkeypatch):
     serve()
     with pytest.raises(DownloadError, match="checksum of other.zip"):

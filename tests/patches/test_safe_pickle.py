@@ -4,6 +4,7 @@ import collections
 import io
 import os
 import pickle
+import zipfile
 
 import numpy as np
 import pytest
@@ -135,6 +136,59 @@ def test_arrays_tensors_and_containers_come_back(protocol):
         for name, value in tensors.items():
             assert type(found[name]) is type(value)
             assert torch.equal(found[name], value)
+
+
+LARGE = 5 * 10**9
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pickle.PROTO + b"\x05" + pickle.BYTEARRAY8 + LARGE.to_bytes(8, "little") + pickle.STOP,
+        calling("numpy", "ndarray", (LARGE,)),
+        calling("numpy", "ndarray", (LARGE,), end=pickle.NEWOBJ),
+        calling("builtins", "list", range(LARGE)),
+        calling("torch.nn.modules.linear", "Linear", 10**5, 10**5),
+        pickle.PROTO + b"\x04})" + (pickle.DUP + pickle.TUPLE2) * 60 + b"Ns.",  # a key that is hashed for ever
+    ],
+    ids=["bytearray", "array", "new array", "range", "module", "key"],
+)
+def test_few_bytes_ask_for_no_more_than_they_hold(data):
+    with pytest.raises((Refused, EOFError)):
+        read(data)
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "end"),
+    [
+        ("builtins", "bytearray", pickle.REDUCE),
+        ("torch", "FloatTensor", pickle.REDUCE),
+        ("torch", "FloatStorage", pickle.REDUCE),
+        ("torch.storage", "UntypedStorage", pickle.NEWOBJ),
+    ],
+)
+def test_few_bytes_of_a_tensor_file_ask_for_no_more_than_they_hold(module, name, end):
+    given = pickle.dumps((LARGE,), protocol=2)[2:-1]
+    data = pickle.PROTO + b"\x02c" + f"{module}\n{name}\n".encode() + given + end + pickle.STOP
+    with pytest.raises(Refused, match=f"calls '{module}.{name}', which a file may name but not call"):
+        read_torch(with_pickle(data))
+
+
+def test_a_tensor_that_is_larger_than_its_bytes_is_refused():
+    good = torch_bytes(torch.arange(4.0))
+    with zipfile.ZipFile(io.BytesIO(good)) as archive:
+        pickled = next(archive.read(name) for name in archive.namelist() if name.endswith("data.pkl"))
+    with pytest.raises(Refused, match="a tensor is said to be larger than what there is of it"):
+        read_torch(with_pickle(pickled.replace(b"K\x04t", b"K\x40t", 1), good))
+
+
+def with_pickle(data, good=None):
+    """A file of torch.save with another pickle in it."""
+    target = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(good or torch_bytes([1]))) as source, zipfile.ZipFile(target, "w") as archive:
+        for name in source.namelist():
+            archive.writestr(name, data if name.endswith("data.pkl") else source.read(name))
+    return target.getvalue()
 
 
 def test_a_class_of_the_users_is_refused_by_name_and_can_be_allowed():

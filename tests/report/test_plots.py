@@ -124,6 +124,11 @@ def test_falls_are_written_beside_the_bars():
     assert {"undisturbed", "pushes of 60 N", "agent", "trot controller"} <= set(found)
 
 
+def test_a_dollar_in_a_value_is_no_formula():
+    name = "wandb $x_{$"
+    assert any("$x_{$" in text for text in texts(plots.by_value({name: ([100.0], None)})))
+
+
 def test_each_return_and_the_interval_of_the_mean_are_drawn_by_value():
     svg = plots.by_value({"0.9": ([100.0, 300.0], (150.0, 250.0)), "0.97": ([500.0], None)})
     assert {"0.9", "0.97", "return"} <= set(texts(svg))

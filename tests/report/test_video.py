@@ -4,6 +4,7 @@ import os
 import resource
 
 import numpy as np
+import psutil
 import pytest
 
 from qi_ext.evaluation import RecordedEpisode
@@ -33,15 +34,19 @@ class Deadly:
 
 @pytest.mark.extensive
 @pytest.mark.usefixtures("drawing")
-def test_a_film_that_the_encoder_cannot_write_is_none(simple, tmp_path):
+def test_a_film_that_the_encoder_cannot_write_is_none(simple, tmp_path, monkeypatch):
     layout = video.one(episode(task_commands("simple")[0]), "agent", 64, 48)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))  # as where the disk is full
-    try:
-        with pytest.raises(OSError, match="the encoder did not write the whole film; is there room in /") as caught:
-            video.write_video(tmp_path / "walk.mp4", simple.model, layout, 40)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    frames = video.frames
+
+    def with_little_room(*arguments):
+        for child in psutil.Process().children():
+            if "ffmpeg" in child.name():
+                resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (500, 500))  # as where the disk is full
+        yield from frames(*arguments)
+
+    monkeypatch.setattr(video, "frames", with_little_room)
+    with pytest.raises(OSError, match="the encoder did not write the whole film; is there room in /") as caught:
+        video.write_video(tmp_path / "walk.mp4", simple.model, layout, 40)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.iterdir())
 

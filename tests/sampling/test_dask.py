@@ -23,6 +23,8 @@ from qi_ext.utils.errors import SamplingError, UserError
 dask = pytest.importorskip("dask")
 distributed = pytest.importorskip("distributed")
 
+from distributed.security import Security  # noqa: E402
+
 from qi_ext.sampling import dask_backend  # noqa: E402 (needs distributed)
 
 ROOT = Path(qi_ext.__file__).parents[1]
@@ -35,12 +37,37 @@ def name(index, env):
 
 
 @pytest.fixture(scope="module")
-def cluster():
-    """The address of a scheduler with two workers of one thread each, that gives a task up at its second death."""
+def certificates(tmp_path_factory):
+    """certificates(name): Dask's configuration for a certificate of that name, in files."""
+    pytest.importorskip("cryptography")
+
+    def make(name):
+        folder, security = tmp_path_factory.mktemp(name), Security.temporary()
+        for file, content in (("ca.pem", security.tls_ca_file), ("key.pem", security.tls_client_key)):
+            (folder / file).write_text(content)
+        files = {"cert": f"{folder}/ca.pem", "key": f"{folder}/key.pem"}
+        roles = {
+            f"distributed.comm.tls.{role}.{key}": files[key] for role in ("client", "worker", "scheduler") for key in files
+        }
+        return roles | {"distributed.comm.tls.ca-file": files["cert"]}
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def cluster(certificates):
+    """The address of a scheduler with two workers of one thread each, that gives a task up at its second death; with TLS."""
+    settings = certificates("cluster") | {"distributed.scheduler.allowed-failures": 1}
+    variables = {f"DASK_{name.upper().replace('.', '__').replace('-', '_')}": str(value) for name, value in settings.items()}
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0") as cluster,
+        pytest.MonkeyPatch.context() as patch,
+        dask.config.set(settings),
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, protocol="tls://", security=Security(), dashboard_address="127.0.0.1:0"
+        ) as cluster,
     ):
+        for name, value in variables.items():
+            patch.setenv(name, value)
         yield cluster.scheduler_address
 
 
@@ -81,7 +108,9 @@ def test_a_worker_killed_in_a_batch_changes_nothing(source, gather_again, proces
 
 
 def test_a_worker_of_many_threads_computes_the_same(make_source, gather_again):
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=3, processes=True, dashboard_address=":0") as cluster:
+    with distributed.LocalCluster(
+        n_workers=1, threads_per_worker=3, processes=True, dashboard_address="127.0.0.1:0"
+    ) as cluster:
         source = make_source(n_envs=16, pool="dask", scheduler=cluster.scheduler_address)
         gather_again(source)
         source.close()
@@ -93,6 +122,26 @@ def test_two_pools_share_a_cluster(make_source, cluster, source, gather_again):
     gather_again(source)
     other.close()
     gather_again(source)
+
+
+def test_a_scheduler_with_tls_is_not_warned_of(cluster, warnings):
+    Pool("dask", scheduler=cluster).close()
+    assert warnings() == []
+
+
+def test_a_certificate_of_another_cluster_is_the_users_mistake(cluster, certificates):
+    with (
+        dask.config.set(certificates("other")),
+        pytest.raises(UserError, match=f"^--scheduler: no TLS with {cluster} [(].*tls"),
+    ):
+        Pool("dask", scheduler=cluster)
+
+
+@pytest.mark.parametrize("file, reason", [(None, "ca-file, .* are not set"), ("/no/such.pem", "FileNotFoundError: .*")])
+def test_tls_without_certificates_says_what_to_set(cluster, file, reason):
+    missing = {"distributed.comm.tls.ca-file": file}
+    with dask.config.set(missing), pytest.raises(UserError, match=f"needs the certificates .* distributed.comm.tls: {reason}$"):
+        Pool("dask", scheduler=cluster)
 
 
 def wait_until(condition):
@@ -111,7 +160,7 @@ def begin(folder):
 
 
 def test_a_closed_pool_is_forgotten_by_the_cluster(cluster, source, tmp_path):
-    with distributed.Client(cluster, set_as_default=False) as client:
+    with distributed.Client(cluster, set_as_default=False) as client:  # by the configuration's certificates
         before = client.run(plugins)
         assert all(len(found) == 1 for found in before.values())
         pool = Pool("dask", scheduler=cluster, initializer=os.getpid)
@@ -148,12 +197,12 @@ def test_a_task_that_keeps_killing_its_workers_is_named_after_all_others_are_don
 
 @pytest.mark.parametrize(
     "address",
-    ["nonsense", "tcp://host", "tcp://host:99999", "http://host:8787", "tcp://:8786"],
+    ["nonsense", "tcp://host", "tls://host", "tcp://host:99999", "http://host:8787", "tcp://:8786"],
 )
 def test_a_malformed_address_is_the_users_mistake(address):
     with pytest.raises(UserError) as caught:
         Pool("dask", scheduler=address)
-    assert str(caught.value) == f"--scheduler: must be tcp://HOST:PORT, not {address!r}"
+    assert str(caught.value) == f"--scheduler: must be tls://HOST:PORT or tcp://HOST:PORT, not {address!r}"
 
 
 def test_workers_that_cannot_be_initialized_are_the_users_mistake(cluster):
@@ -224,7 +273,9 @@ def test_a_cluster_without_workers_is_an_error_until_one_joins(scheduler, warnin
     pool = Pool("dask", scheduler=address, initializer=remember)
     with pytest.raises(SamplingError, match=f"^task 0, task 1: ConnectionError: the Dask scheduler at {address} had no worker"):
         list(pool.run(prepared, [(), ()], name))
-    assert warnings() == [f"the Dask scheduler at {address} has no worker; waiting for one"]
+    open_to_all, *others = warnings()
+    assert open_to_all.startswith(f"{address} is not encrypted") and "tls://" in open_to_all and "\n" not in open_to_all
+    assert others == [f"the Dask scheduler at {address} has no worker; waiting for one"]
     monkeypatch.setattr(dask_backend, "WITHOUT_WORKERS", 60.0)
     results = pool.run(prepared, [(), ()], name)
     with worker(address):

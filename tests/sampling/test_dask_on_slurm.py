@@ -1,13 +1,18 @@
 """`--pool dask --scheduler slurm`: workers that are jobs of a real Slurm, one of which is cancelled."""
 
+import contextlib
 import os
 import runpy
+import socket
+import stat
 import subprocess
 import sys
 import time
 from types import SimpleNamespace
 
+import cloudpickle
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
@@ -15,7 +20,9 @@ from qi_ext.sampling.pool import Pool
 from qi_ext.utils.errors import SamplingError, UserError
 
 pytest.importorskip("dask_jobqueue")
+pytest.importorskip("cryptography")
 pytestmark = pytest.mark.slurm
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 DEADLINE = 120.0  # s
 TINY = (
     "--task simple --n_envs 8 --batch_size 512 --n_steps 6144 --evaluation_episodes 0 --checkpoint_every 0 "
@@ -71,6 +78,45 @@ def test_a_job_that_is_lost_is_replaced(on_slurm):
         assert first not in running_jobs(on_slurm)
     finally:
         pool.close()
+
+
+def here(*more):
+    """The addresses at which this process and `more` listen, {(ip, port)}."""
+    connections = [each for process in (psutil.Process(), *more) for each in process.net_connections()]
+    return {tuple(each.laddr) for each in connections if each.status == psutil.CONN_LISTEN}
+
+
+def in_a_worker():
+    """The addresses at which it and its nanny listen."""
+    return here(psutil.Process(os.getppid()))
+
+
+def answer(ip, port):
+    """What a plain request gets at an address, bytes."""
+    host = "127.0.0.1" if ip in ("0.0.0.0", "::") else ip
+    with socket.create_connection((host, port), 10.0) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        return connection.recv(100)
+    return b""
+
+
+def test_its_cluster_talks_only_to_who_has_the_certificate_and_shows_nothing_to_the_network(on_slurm, tmp_path):
+    before = here()
+    pool = Pool("dask", n_workers="1", scheduler="slurm")
+    try:
+        ((_, of_workers),) = pool.run(in_a_worker, [()], lambda index, env: "task")
+        open_to_others = {at for at in {*of_workers, *here()} if at[0] != "127.0.0.1"} - before
+        assert len({port for _, port in open_to_others}) == 3  # of the scheduler, a worker and its nanny
+        assert not [at for at in open_to_others if b"HTTP" in answer(*at)]
+        address = pool._workers._cluster.scheduler_address
+        with pytest.raises(UserError, match="needs the certificates"):
+            Pool("dask", scheduler=address)
+        (secrets,) = (tmp_path / "slurm_logs").glob(".qi_ext-*")
+        assert stat.S_IMODE(secrets.stat().st_mode) == 0o700
+        assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in secrets.iterdir()} == {"cert": 0o600, "key": 0o600}
+    finally:
+        pool.close()
+    assert not secrets.exists()
 
 
 def test_a_job_that_slurm_takes_while_it_is_asked_is_not_lost(monkeypatch):

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -91,6 +92,28 @@ def test_workers_killed_between_batches_change_nothing(source, gather_again, pro
         os.kill(pid, signal.SIGKILL)
     processes.wait_until(lambda: all(map(processes.ended, workers)))
     gather_again(source)
+
+
+SITE = """
+import os, sys, time
+if any("popen_loky" in word for word in sys.orig_argv):
+    {}
+"""
+
+
+@pytest.mark.parametrize(
+    ("action", "said"),
+    [("os._exit(3)", "keeps dying: EXIT(3)"), ("time.sleep(1e6)", "a worker process did not start within 2 s")],
+)
+def test_a_worker_that_does_not_start_is_an_error_and_no_wait(tmp_path, monkeypatch, warnings, action, said):
+    (tmp_path / "sitecustomize.py").write_text(SITE.format(action))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(loky_backend, "START_LOOKS", 2)
+    pool = Pool("loky", 2)
+    with pytest.raises(SamplingError, match=re.escape(said)):
+        dict(pool.run(take, [(i, b"") for i in range(3)], name))
+    warnings()
+    pool.close()
 
 
 def big(number):

@@ -18,6 +18,7 @@ import psutil
 import pytest
 
 import qi_ext
+from qi_ext.sampling import pool as pools
 from qi_ext.sampling.envs import EnvError
 from qi_ext.sampling.joblib_dispatch import dispatch
 from qi_ext.sampling.loky_backend import LokyWorkers
@@ -113,10 +114,17 @@ def run_python(*arguments):
     return done.stdout
 
 
+def test_without_processes_tasks_run_in_this_one(monkeypatch):
+    monkeypatch.setattr(pools, "PROCESSES", False)
+    pool = Pool("loky", 2)
+    assert pool.place == "this process"
+    assert dict(pool.run(os.getpid, [()], str)) == {0: os.getpid()}
+
+
 def test_without_dask_it_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)  # makes the import fail
     monkeypatch.delitem(sys.modules, "qi_ext.sampling.dask_backend", raising=False)
-    with pytest.raises(UserError, match="^--pool dask: distributed is not installed; pip install distributed dask-jobqueue$"):
+    with pytest.raises(UserError, match="^--pool dask: distributed is not installed; pip install distributed .* cryptography$"):
         Pool("dask", scheduler="tcp://127.0.0.1:1")
 
 

@@ -85,6 +85,18 @@ def test_how_a_process_ended_is_said_with_its_last_lines(sweep, changed, reason)
     assert (status.state, status.reason, status.lines) == ("failed", reason, ("it went wrong",))
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [{"pid": "text"}, {"pid": 10**30}, {"host": 5}, {"ended": None}, {"exit_code": "x"}, {"started": "x"}, {"slurm_job": []}],
+    ids=str,
+)
+def test_a_record_that_is_none_blocks_nothing(sweep, changed):
+    first, second = sweep.trials
+    record(first, **changed)
+    finish(second)
+    assert [each.state for each in statuses(sweep)] == ["not begun", "done"]
+
+
 def test_what_may_still_run_on_another_machine_is_not_begun_again_here(sweep):
     first, second = sweep.trials
     record(first, ended=None, exit_code=None, host="elsewhere")

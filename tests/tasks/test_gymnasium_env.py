@@ -147,6 +147,18 @@ def test_pictures_are_drawn_without_a_screen_by_what_works_here(drawing, monkeyp
     environment.close()
 
 
+@pytest.mark.extensive
+def test_pictures_are_the_right_way_up(drawing):
+    level = {"static": {"elevation": 0.0, "distance": 2.0}}  # the horizon in the middle
+    environment = gymnasium.make(NAME, render_mode="rgb_array", width=160, height=120, camera_params=level)
+    environment.reset(seed=0)
+    brightness = environment.render().mean(axis=2)
+    environment.close()
+    rows, columns = brightness.mean(axis=1), brightness.mean(axis=0)
+    assert np.ptp(rows) > 5.0 * np.ptp(columns)
+    assert rows[:20].mean() > rows[-20:].mean() + 10.0  # the sky is brighter than the floor
+
+
 def test_pictures_are_refused_in_one_line_where_nothing_draws(monkeypatch):
     monkeypatch.setenv("MUJOCO_GL", "off")
     rendering_backend.cache_clear()

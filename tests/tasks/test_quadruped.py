@@ -274,3 +274,19 @@ def test_a_dataset_has_the_form_of_upstreams(simple):
     assert shapes == {"states": (n, 37), "next_states": (n, 37), "absorbing": (n,), "last": (n,), "actions": (n, 12)}
     with pytest.raises(ValueError, match="ignore_keys"):
         simple.create_dataset(ignore_keys=["q_trunk_tz"])
+
+
+def test_a_window_without_a_screen_is_refused_in_one_line(simple, monkeypatch):
+    monkeypatch.setattr("glfw.init", lambda: False)
+    simple.reset()
+    with pytest.raises(UserError, match="^render: a window needs a screen.*headless=True$"):
+        simple.render()
+
+
+@pytest.mark.extensive
+def test_a_picture_needs_no_screen(simple, drawing, monkeypatch):
+    monkeypatch.setattr("glfw.init", lambda: False)
+    simple.reset()
+    picture = simple.render(record=True)
+    simple.stop()
+    assert picture.shape[2] == 3 and picture.std() > 1.0

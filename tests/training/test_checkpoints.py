@@ -10,7 +10,7 @@ import pytest
 from qi_ext.training import checkpoints as module
 from qi_ext.training.checkpoints import FILE, Checkpoint, Checkpoints
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.tensor_file import read_tensors, write_tensors
+from qi_ext.utils.tensor_file import _digest, read_safetensors, read_tensors, to_safetensors, write_tensors
 
 CONFIG = {"task": "simple", "seed": 0}
 
@@ -178,6 +178,12 @@ DAMAGE = {
     "a list": lambda path: write_tensors(path, "checkpoint", {}, [1]),
     "a score of text": lambda path: change(path, score="best"),
     "a config of text": lambda path: change(path, config="simple"),
+    "a counter of text": lambda path: change(path, parts={"agent": {}, "episodes": {"steps": "192"}}),
+    "parts of text": lambda path: change(path, parts="all"),
+    "weights that are not finite": lambda path: change_arrays(path, **{"agent/critic/weight": np.array([0.5, np.nan])}),
+    "data that are no JSON": lambda path: rewrite(path, data="{"),
+    "data that are nested deeply": lambda path: rewrite(path, data="[" * 100_000),
+    "a FIFO": lambda path: (path.unlink(), os.mkfifo(path)),
     "no seconds": lambda path: change(path, seconds=None),
 }
 
@@ -185,6 +191,18 @@ DAMAGE = {
 def change(path, **values):
     arrays, data = read_tensors(path, "checkpoint")
     write_tensors(path, "checkpoint", arrays, data | values)
+
+
+def change_arrays(path, **changed):
+    arrays, data = read_tensors(path, "checkpoint")
+    write_tensors(path, "checkpoint", arrays | changed, data)
+
+
+def rewrite(path, **changed):
+    """Change the header of a file, and let its digest fit."""
+    arrays, header = read_safetensors(path)
+    header = {name: text for name, text in header.items() if name != "digest"} | changed
+    path.write_bytes(to_safetensors(arrays, header | {"digest": _digest(header, arrays)}))
 
 
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())

@@ -162,3 +162,23 @@ def test_an_algorithm_from_outside_is_a_line_in_the_registry(monkeypatch):
 def test_the_config_needs_neither_torch_nor_the_simulator():
     code = "import sys, qi_ext.training.arguments; print({'torch', 'mujoco', 'loco_mujoco'} & sys.modules.keys())"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("n_steps", "1e25", "must be at most 1000000000000, not 10000000000000000905969664"),
+        ("batch_size", "1e30", "must be at most 16777216, not 1000000000000000019884624838656"),
+        ("seed", "9" * 5000, "must be a finite number, not inf"),
+        ("seed", 10**5000, "must be at most 4294967295, not a number of thousands of digits"),
+        ("minutes", "1e300", "must be at most 1e+06, not 1e+300"),
+        ("policy_hidden", [8] * 65, "must be at most 64 values, not [8, 8"),
+        ("results_dir", "a\0b", "must be text without null characters, not 'a\\x00b'"),
+        ("demonstrations", "x" * 5000, "must be at most 4096 characters long, not 'xxx"),
+    ],
+    ids=range(8),
+)
+def test_what_is_too_large_is_refused_in_a_short_line(name, value, message):
+    with pytest.raises(UserError) as caught:
+        make_config(**{name: value})
+    assert str(caught.value).startswith(f"--{name}: {message}") and len(str(caught.value)) < 200

@@ -1,5 +1,6 @@
 """Disks that are full or read-only: one clear line, and a run that goes on once there is space."""
 
+import resource
 import runpy
 import subprocess
 from pathlib import Path
@@ -72,17 +73,34 @@ def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_space(
     assert rows(tmp_path / "disk" / "0") == rows(alone.directory.path)
 
 
+def test_a_file_that_may_not_grow_is_a_fault_of_the_machine(tiny, launch, after_update, saved, run, tmp_path):
+    """As of a quota that is found in the middle of the run."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    limits = [(4096, before[1])]  # once
+    after_update(64, lambda: limits and resource.setrlimit(resource.RLIMIT_FSIZE, limits.pop()))
+    try:
+        code, err = launch(**tiny())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    (line,) = err.splitlines()
+    assert code == 1
+    assert line.startswith("run_gail.py: cannot write ")
+    assert line.endswith("File too large")
+    assert launch(**tiny(), resume="auto") == (0, "")
+    assert saved(tmp_path / "runs" / "0") == saved(run(tiny(results_dir=str(tmp_path / "alone"))).directory.path)
+
+
 def test_a_read_only_disk_is_refused_at_once_and_by_name(tiny, run, disk, launch):
     path = disk("size=8m")
     first = run(tiny(results_dir=str(path)))
     before = {each: each.read_bytes() for each in path.rglob("*") if each.is_file()}
     disk("ro")
     given = ({**tiny(results_dir=str(path), seed=1)}, {"resume": str(first.directory.path), "n_steps": 192})
-    for settings in given:
+    for settings, option in zip(given, ("--results_dir", "--resume"), strict=True):
         code, err = launch(**settings)
         (line,) = err.splitlines()
         assert code == 2
-        assert line.startswith(f"run_gail.py: --results_dir: {path}")
+        assert line.startswith(f"run_gail.py: {option}: {path}")
         assert "cannot be written to (Read-only file system)" in line
     assert {each: each.read_bytes() for each in path.rglob("*") if each.is_file()} == before
     disk("rw")

@@ -291,12 +291,14 @@ def test_demonstrations_that_only_the_learner_sees_are_refused_by_their_hash(tin
         build({"n_steps": 192, "demonstrations": names[1]}, first.directory.path)
 
 
-def test_demonstrations_are_found_from_another_place_and_may_have_moved(tiny, run, recorded, monkeypatch, tmp_path):
+def test_demonstrations_are_found_from_another_place_and_may_have_moved(tiny, run, build, recorded, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     first = run(tiny(demonstrations="here.npz"))
     monkeypatch.chdir("/")
     assert run({"n_steps": 192}, first.directory.path).result["steps"] == 192
     recorded.rename(tmp_path / "there.npz")
+    with pytest.raises(UserError, match=f"^--demonstrations: no such file: {recorded}.*--demonstrations NEW_PATH"):
+        build({"n_steps": 256}, first.directory.path)
     again = run({"demonstrations": str(tmp_path / "there.npz"), "n_steps": 256}, first.directory.path)
     assert load_agent(again.directory.agent).metadata["demonstrations"] == str(tmp_path / "there.npz")
 

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 from pathlib import Path
 
 import pytest
@@ -114,3 +115,34 @@ def test_a_directory_that_another_process_has_is_refused_and_an_empty_one_goes_a
         (first.checkpoints.path / "64").mkdir(parents=True)
     with pytest.raises(UserError, match="has gone on in another process; try again$"), second.lock():
         pass
+
+
+@pytest.mark.parametrize(
+    ("content", "fault"),
+    [
+        (None, ""),
+        ("seed: 0", ""),
+        ("seed: 2020-01-01", "seed"),
+        (f"seed: {'9' * 5000}", "a number has more than 300 digits"),
+        ("[" * 1000, "nested deeper than 32 levels"),
+        ("- 1", "valid dictionary"),
+        ("FIFO", "FIFO"),
+    ],
+    ids=str,
+)
+def test_a_config_that_cannot_be_read_is_empty_and_says_why(tmp_path, content, fault):
+    if content == "FIFO":
+        os.mkfifo(tmp_path / "config.yaml")
+    elif content is not None:
+        (tmp_path / "config.yaml").write_text(content)
+    directory = RunDirectory(tmp_path)
+    assert bool(directory.config_fault()) == bool(fault) and fault in directory.config_fault()
+    assert directory.config() == ({"seed": 0} if content == "seed: 0" else {})
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", "5", "{}", '{"steps": "64"}', '{"steps": -1}', '{"steps": 64, "evaluation": {"a": 1}}']
+)
+def test_a_result_of_other_types_is_none(tmp_path, content):
+    (tmp_path / "result.json").write_text(content)
+    assert RunDirectory(tmp_path).read_result() is None

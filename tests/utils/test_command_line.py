@@ -1,6 +1,9 @@
 import signal
 
+import mujoco
+import numpy as np
 import pytest
+import torch
 
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import SamplingError, Terminated, UserError
@@ -35,7 +38,24 @@ def test_what_went_wrong_is_all_that_is_said(capsys, error, code):
 def test_ctrl_c_and_sigterm_have_the_codes_of_their_signals(capsys):
     assert exit_code(error=KeyboardInterrupt()) == 128 + signal.SIGINT == 130
     assert exit_code(error=Terminated()) == 128 + signal.SIGTERM == 143
+    assert exit_code(error=Terminated(signal.SIGHUP)) == 128 + signal.SIGHUP == 129
     assert capsys.readouterr() == ("", "")
+
+
+MODEL = '<mujoco><size memory="4000000G"/><worldbody><body><freejoint/><geom size="1"/></body></worldbody></mujoco>'
+
+
+@pytest.mark.parametrize(
+    "allocate",
+    [lambda: np.zeros(1 << 50), lambda: torch.zeros(1 << 50), lambda: mujoco.MjModel.from_xml_string(MODEL)],
+    ids=["numpy", "torch", "MuJoCo"],
+)
+def test_memory_that_is_refused_is_one_line_and_a_fault_of_the_machine(capsys, allocate):
+    with pytest.raises(SystemExit) as caught:
+        run_command("program.py", allocate)
+    assert caught.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("program.py: not enough memory: ")
 
 
 def test_a_fault_of_ours_keeps_its_traceback():

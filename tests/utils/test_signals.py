@@ -6,21 +6,23 @@ import signal
 import pytest
 
 from qi_ext.utils.errors import Terminated
-from qi_ext.utils.signals import Signals
+from qi_ext.utils.signals import STOPS, Signals
 
-BOTH = pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)])
+ALL = pytest.mark.parametrize(
+    ("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated), (signal.SIGHUP, Terminated)]
+)
 
 
-@BOTH
+@ALL
 def test_a_signal_raises_and_the_next_ones_are_ignored(number, error):
     with Signals():
         with pytest.raises(error):
             os.kill(os.getpid(), number)
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGTERM)
+        for each in STOPS:
+            os.kill(os.getpid(), each)
 
 
-@BOTH
+@ALL
 def test_what_is_held_is_done_to_its_end(number, error):
     done = []
     with Signals() as signals, pytest.raises(error), signals.held():
@@ -30,7 +32,16 @@ def test_what_is_held_is_done_to_its_end(number, error):
 
 
 def test_handlers_are_afterwards_as_they_were():
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    before = [signal.getsignal(number) for number in STOPS]
     with pytest.raises(KeyboardInterrupt), Signals():
         os.kill(os.getpid(), signal.SIGINT)
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+    assert [signal.getsignal(number) for number in STOPS] == before
+
+
+def test_a_hang_up_that_is_ignored_at_the_start_stays_so():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with Signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)

@@ -1,0 +1,54 @@
+"""Schema of result.json, which ends a run, and of the evaluation in it."""
+
+from typing import Annotated, Any, NotRequired
+
+from pydantic import ConfigDict, Field
+from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
+
+# Numbers are bounded, because tables write them out.
+Count = Annotated[int, Field(ge=0, le=10**15)]
+Figure = Count | Annotated[float, Field(ge=-1e12, le=1e12)]
+Name = Annotated[str, Field(max_length=200)]
+
+
+class Totals(TypedDict):
+    """What is published of one direction."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    direction_deg: Figure
+    return_mean: Figure
+    falls: Count
+    episodes: Count
+
+
+class Row(Totals):
+    """One direction in a result of `qi_ext.evaluation.evaluate`; measures of the gait are beside these."""
+
+    return_std: Figure
+    length_mean: Figure
+    velocity_error_mean: Figure
+
+
+class PolicyResult(TypedDict):
+    """Result of `qi_ext.evaluation.evaluate`: a row a direction, and means; older ones lack `mean`, of the gait."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    return_mean: Figure
+    directions: Annotated[list[Row], Field(min_length=1, max_length=360)]
+    mean: NotRequired[dict[Name, Any]]
+
+
+Evaluation = Annotated[dict[Name, PolicyResult], Field(min_length=1, max_length=20)]
+
+
+class Result(TypedDict):
+    """Content of result.json."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    steps: Count
+    training_seconds: NotRequired[Annotated[float, Field(ge=0.0, le=1e12)]]
+    demonstrations: NotRequired[Annotated[str, Field(max_length=5000)]]
+    evaluation: NotRequired[Evaluation]
