@@ -6,13 +6,6 @@ set -eu
 venv=$1 mujoco=$2
 shift 2
 
-content=$(cat requirements.txt setup.cfg pyproject.toml | cksum)
-# The files of a copied checkout are newer than the venv, and say the same.
-if [ -f "$venv/installed-$mujoco" ] && [ "$(cat "$venv/content" 2>/dev/null)" = "$content" ] && "$venv/bin/python" -c ""; then
-    touch "$venv/installed-$mujoco"
-    exit
-fi
-
 fail() {
     echo "make setup: $1" >&2
     exit 2
@@ -36,6 +29,13 @@ if [ -z "$python" ]; then
 fi
 
 [ ! -e "$venv" ] || [ -f "$venv/pyvenv.cfg" ] || fail "$venv is there and is no virtual environment; choose another VENV"
+content=$(cat requirements.txt setup.cfg pyproject.toml | cksum)
+# The files of a copied checkout are newer than the venv, and say the same.
+if [ -f "$venv/installed-$mujoco" ] && [ "$(cat "$venv/content" 2>/dev/null)" = "$content" ] && "$venv/bin/python" -c ""; then
+    touch "$venv/installed-$mujoco"
+    exit
+fi
+
 # One of the same versions is brought up to date.
 made_of="$("$python" --version), MuJoCo $mujoco"
 [ "$(cat "$venv/made_of" 2>/dev/null)" = "$made_of" ] || rm -rf "$venv"

@@ -15,7 +15,7 @@ COMMANDS = {
     "report": "write a page on one run or several",
     "sweep": "train many agents, here or on Slurm",
     "export": "write an agent as an ONNX file",
-    "demonstrations": "record demonstrations of the trot controller",
+    "demonstrations": "record demonstrations of the trot controller, or check a recording",
     "patches": "list the patches of the libraries; --probe checks them",
 }
 

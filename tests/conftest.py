@@ -4,6 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,6 +92,35 @@ def gliding():
             external_force=np.tile([1.0, 2.0, 3.0], (n, 1)),
             initial_state=np.arange(4.0 * len(commands)).reshape(-1, 4),
         )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def walking():
+    """A function that cuts small `Demonstrations` from nominal segments of the embedded sets: `rows` in each direction."""
+    import functools
+
+    from qi_ext.demonstrations import formats
+    from qi_ext.demonstrations.loading import embedded_path
+    from qi_ext.robot.commands import Command
+
+    embedded = functools.cache(lambda task: formats.read(embedded_path(task)))
+
+    def make(directions_deg=(0.0,), rows=50, speed=0.5):
+        whole = embedded("hard" if any(directions_deg) else "simple")
+        nominal = {
+            direction: [
+                i for i, command in enumerate(whole.commands) if (command, whole.kind[i]) == (Command(direction), "nominal")
+            ]
+            for direction in directions_deg
+        }
+        parts = whole.select(nominal[direction].pop(0) for direction in directions_deg)
+        kept = np.concatenate([np.arange(begin, begin + rows) for begin in parts.bounds[:-1]])
+        cut = {name: getattr(parts, name)[kept] for name in ("states", "actions", "executed_actions", "external_force")} | {
+            "bounds": np.arange(len(directions_deg) + 1) * rows
+        }
+        return replace(parts, **cut).with_commands([Command(direction, speed) for direction in directions_deg])
 
     return make
 

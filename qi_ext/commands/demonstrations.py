@@ -1,11 +1,15 @@
-"""Record the trot expert in every direction of a task, write the demonstrations, and print a table of their figures.
+"""Record the trot expert in every direction of a task, or check what the numbers of a recording mean.
 
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
+    qi-ext demonstrations --check FILE
 
 Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
-torque noise, the undisturbed action being the label). The same options make the same file.
+torque noise, the undisturbed action being the label). The same options make the same file. --check prints a table of measures,
+each beside the range that is expected, changes nothing, and ends with exit code 2 where the recording would be refused.
 """
+
+import math
 
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.command_line import Parser
@@ -29,8 +33,14 @@ def main(arguments=None):
         ("format", str, "qi_ext", "qi_ext (ours), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
-    parser.add_argument("--output", type=str, required=True, help="the npz to write, or a Minari dataset's id", metavar="FILE")
+    parser.add_argument("--output", type=str, help="the npz to write, or a Minari dataset's id", metavar="FILE")
+    parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
+    if options.check is not None:
+        _print_check(options.check)
+        return
+    if options.output is None:
+        raise UserError("--output: required; the npz to write, or a Minari dataset's id (or --check FILE, to check one)")
     output = options.output
     _check(options)
 
@@ -81,6 +91,32 @@ def main(arguments=None):
     display.console.print(table)
     display.say("falls: segments that ended in a fall and were recorded anew")
     display.say(f"{len(demonstrations.states):,} states of the synthetic trot expert written to {output}")
+
+
+def _print_check(name):
+    """Print the measures of a recording, and raise UserError where it is refused."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from qi_ext.demonstrations.loading import examine_recording
+    from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.utils.display import make_console, say
+    from qi_ext.utils.output import printable
+
+    model = QuadrupedDirection("simple", demonstrations=None, seed=0).model
+    measures, fault = examine_recording(name, model)
+    table = Table(title=Text(printable(name)))
+    for heading, justify in (("measure", "left"), ("value", "right"), ("expected", "right"), ("", "left")):
+        table.add_column(heading, justify=justify)
+    for measure in measures:
+        low, high = measure.expected
+        expected = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
+        value = "cannot be told" if measure.value is None else f"{measure.value:.4g}"
+        table.add_row(measure.name, value, expected, "right" if measure.right else "WRONG")
+    make_console().print(table)
+    if fault is not None:
+        raise UserError(f"demonstrations: {name}: {fault}")
+    say("nothing is wrong that can be told")
 
 
 def _check(options):

@@ -1,7 +1,10 @@
 """Checks that demonstrations must pass before anything is learned from them."""
 
+from dataclasses import replace
+
 import numpy as np
 
+from qi_ext.demonstrations.meaning import fault_of_velocities
 from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 
@@ -25,11 +28,24 @@ def check(demonstrations, where=None):
     _check_continuity(demonstrations, where)
     fallen = a1.has_fallen(states)
     if fallen.any():
-        _fail(where, f"{fallen.sum()} of {len(states)} states are fallen, the first at row {fallen.argmax()}; cut them out")
+        _fail(
+            where, f"{fallen.sum()} of {len(states)} states are fallen, the first at row {fallen.argmax()}{_why_fallen(states)}"
+        )
     for name in ("actions", "executed_actions"):
         array = getattr(demonstrations, name)
         if array is not None and np.abs(array).max() > 1.0 + 1e-6:
             _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
+
+
+def _why_fallen(states):
+    """Say which limit the first fallen state is past, and what most states being fallen may come of."""
+    first = states[a1.has_fallen(states).argmax()]
+    limits = {"roll": (first[a1.ROLL], a1.MAX_ROLL), "pitch": (first[a1.PITCH], a1.MAX_PITCH)}
+    past = [f"{name} {value:.2f} rad of {limit} allowed" for name, (value, limit) in limits.items() if abs(value) > limit]
+    past += [f"height {first[a1.TRUNK_Z]:.2f} m under {a1.MIN_TRUNK_Z}"] if first[a1.TRUNK_Z] < a1.MIN_TRUNK_Z else []
+    mostly = a1.has_fallen(states).mean() > 0.5
+    advice = "are angles in degrees, or of a quaternion in another order?" if mostly else "cut them out"
+    return f" ({', '.join(past)}); {advice}"
 
 
 def _check_bounds(demonstrations, where, in_file):
@@ -71,7 +87,7 @@ def _check_joint_ranges(states, where):
         _fail(
             where,
             f"{a1.LEG_JOINTS[joint]} is {legs[row, joint]:.3f} rad at row {row}, outside its range [{low:.3f}, {high:.3f}]; "
-            "check units (rad) and joint order",
+            "check units (rad), joint order and zero",
         )
 
 
@@ -83,11 +99,14 @@ def _check_continuity(demonstrations, where):
     jump[demonstrations.bounds[1:-1] - 1] = 0.0
     row, joint = np.unravel_index(np.argmax(np.abs(jump)), jump.shape)
     if np.abs(jump[row, joint]) > JUMP_TOLERANCE:
-        _fail(
-            where,
+        jumps = (
             f"{a1.JOINTS[2 + joint]} jumps by {np.abs(jump[row, joint]):.2f} between rows {row} and {row + 1}, more than its "
-            "velocity explains; mark the ends of segments (last, split_points or segment_bounds)",
+            "velocity explains; mark the ends of segments (last, split_points or segment_bounds)"
         )
+        # Where the other rows are at odds with their velocities as well, the rate or a unit is the cause.
+        rows = np.flatnonzero(np.abs(jump).max(axis=1) > JUMP_TOLERANCE)
+        bounds = np.union1d(demonstrations.bounds, rows + 1) if len(rows) < len(jump) / 2 else demonstrations.bounds
+        _fail(where, fault_of_velocities(replace(demonstrations, bounds=bounds)) or jumps)
 
 
 def _fail(where, problem):

@@ -11,6 +11,9 @@ from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 
 KINDS = ("nominal", "start", "push", "noise", "recorded")
+HZ = 100.0
+REAL_HZ = 500.0  # of loco-mujoco's real format
+REAL_SOURCE = "recorded (real format)"
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,11 @@ class Demonstrations:
     @property
     def n_segments(self) -> int:
         return len(self.commands)
+
+    @property
+    def recorded_hz(self) -> float:
+        """Rate of the rows in the file that they come from, Hz: 500 of loco-mujoco's real format, else 100."""
+        return REAL_HZ if self.source.startswith(REAL_SOURCE) else HZ
 
     def segment(self, index: int) -> slice:
         """Rows of a segment, a slice."""

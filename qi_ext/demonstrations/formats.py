@@ -5,6 +5,7 @@ for each joint at 500 Hz, and the goal as the rotation matrix of an arrow; the p
 100 Hz.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,9 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.checks import check
-from qi_ext.demonstrations.dataset import KINDS, Demonstrations
+from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, REAL_SOURCE, Demonstrations
 from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
+from qi_ext.demonstrations.stated import honour_stated
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
@@ -22,7 +24,8 @@ from qi_ext.utils.output import printable
 FORMAT_VERSION = 1
 MAX_SEGMENTS = 100_000
 MAX_SPEED = 100.0  # m/s of a goal
-REAL_FACTOR = 5  # samples of the real format (500 Hz) for each control step (100 Hz)
+REAL_FACTOR = round(REAL_HZ / HZ)  # samples of the real format for each control step
+PERFECT_SOURCE = "recorded (perfect format)"
 
 OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
@@ -38,12 +41,13 @@ def from_arrays(arrays, path):
 
     Raises UserError where they cannot be learned from.
     """
+    arrays, notes = honour_stated(arrays, REAL_HZ if _is_real(arrays) else HZ, path)
     ours = "segment_bounds" in arrays
     if ours:
         demonstrations = _from_ours(arrays, path)
     elif "states" in arrays:
         demonstrations = _from_perfect(arrays, path)
-    elif any(key.startswith("q_trunk") for key in arrays):
+    elif _is_real(arrays):
         demonstrations = _from_real(arrays, path)
     else:
         raise UserError(
@@ -51,6 +55,7 @@ def from_arrays(arrays, path):
             "ours (segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
         )
     check(demonstrations, path)
+    demonstrations = replace(demonstrations, notes=(*demonstrations.notes, *notes))
     # Our file holds float32, which rounds the goal features.
     return demonstrations.with_commands(demonstrations.commands) if ours else demonstrations
 
@@ -148,6 +153,10 @@ def _resampled(states):
     return spline(fine), spline(fine, 1) * REAL_FACTOR / a1.CONTROL_DT
 
 
+def _is_real(arrays):
+    return "states" not in arrays and any(key.startswith("q_trunk") for key in arrays)
+
+
 def _from_ours(arrays, path):
     require_keys(arrays, OURS, path)
     for key in ("format_version", "synthetic", "source"):
@@ -203,7 +212,9 @@ def _from_perfect(arrays, path):
     if np.any(np.diff(bounds) < 2):
         row = bounds[np.argmax(np.diff(bounds) < 2)]
         raise UserError(f"demonstrations: {path}: last makes an episode of row {row} alone; an episode needs 2 rows at least")
-    return _recorded(states, bounds, path, "perfect", actions=floats(arrays, "actions", path) if "actions" in arrays else None)
+    return _recorded(
+        states, bounds, path, PERFECT_SOURCE, actions=floats(arrays, "actions", path) if "actions" in arrays else None
+    )
 
 
 def _from_real(arrays, path):
@@ -231,10 +242,10 @@ def _from_real(arrays, path):
         "(loco-mujoco's finite differences are 0 at each segment's first sample)"
     )
     bounds = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
-    return _recorded(states[np.concatenate(rows)], bounds, path, "real", notes=(note,))
+    return _recorded(states[np.concatenate(rows)], bounds, path, REAL_SOURCE, notes=(note,))
 
 
-def _recorded(states, bounds, path, form, actions=None, notes=()):
+def _recorded(states, bounds, path, source, actions=None, notes=()):
     """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
     _require_few_segments(len(bounds) - 1, path)
     require_finite(states, "states", path)
@@ -252,7 +263,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=()):
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=printable(f"recorded ({form} format): {Path(path).name}"),
+        source=printable(f"{source}: {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),

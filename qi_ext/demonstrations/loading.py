@@ -13,6 +13,7 @@ from qi_ext.demonstrations import minari
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
+from qi_ext.demonstrations.meaning import Measure, check_meaning, examine
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.robot.frames import velocity_in_command_frame
@@ -44,7 +45,8 @@ def load_demonstrations(
     name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
     perfect one; `minari:` and the id of a local Minari dataset, of `make_demonstrations.py` or recorded in the task; or the
     path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories; perfect: 100 Hz
-    observations). `Demonstrations` are checked and fitted to the commands; None gives None.
+    observations). All are checked and fitted to the commands; what comes from outside must also mean what its format says
+    (rate, units, order of legs, signs, frames, height, contact: docs/own-recording.md). None gives None.
     compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
     beside a commanded 0.50 would give the expert away to a discriminator, and leaves out segments of directions that the task
     never commands. `upstream` keeps the recorded goals and all segments.
@@ -59,10 +61,10 @@ def load_demonstrations(
     if isinstance(name, Demonstrations):
         demonstrations = name
         check(demonstrations)
-    elif str(name).startswith(minari.PREFIX):
-        demonstrations = minari.read(str(name).removeprefix(minari.PREFIX))
     else:
-        demonstrations = read(_path(str(name), len(commands) == 1))
+        demonstrations, where = _read(str(name), len(commands) == 1)
+        if not is_embedded(name):
+            check_meaning(demonstrations, where)
     return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
 
 
@@ -72,9 +74,37 @@ def resolved_name(name: str) -> str:
     return name if known else str(Path(name).resolve())
 
 
+def is_embedded(name: str | Path | Demonstrations | None) -> bool:
+    """Return True for the name of the embedded sets, which are known to be right."""
+    return isinstance(name, str) and name == "trot"
+
+
+def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]:
+    """Return all measures of a recording, by path or `minari:` and id, and what it would be refused for, or None.
+
+    model: the task's compiled `mujoco.MjModel`, in which recorded actions are tried. Raises UserError where it cannot be read.
+    """
+    from qi_ext.demonstrations.recorded_actions import examine_actions  # MuJoCo's import takes 0.2 s
+
+    demonstrations, _ = _read(name, True)
+    measures, fault = examine(demonstrations)
+    if fault is not None:
+        return measures, fault
+    of_actions, fault = examine_actions(demonstrations, model)
+    return measures + of_actions, fault
+
+
 def embedded_path(task: str) -> Path:
     """Path of the embedded set of our trot expert for `simple` or `hard`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
+
+
+def _read(name: str, simple: bool) -> tuple[Demonstrations, str | Path]:
+    """Return `Demonstrations`, checked but for their meaning, and where they are, for messages."""
+    if name.startswith(minari.PREFIX):
+        return minari.read(name.removeprefix(minari.PREFIX)), name
+    path = _path(name, simple)
+    return read(path), path
 
 
 def _path(name: str, simple: bool) -> Path:

@@ -10,6 +10,8 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
+from qi_ext.demonstrations.loading import is_embedded
+from qi_ext.demonstrations.recorded_actions import check_actions_meaning
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
 from qi_ext.sampling.disturbances import TrainingDisturbances
@@ -66,6 +68,8 @@ class TrainingRun:
         self._demonstrations_hash = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
+        if self._learns_from_actions() and not is_embedded(config.task.demonstrations):
+            check_actions_meaning(self.demonstrations, self.env.model, self.demonstrations.source)
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
         self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
@@ -214,6 +218,11 @@ class TrainingRun:
         say(f"run directory: {self.directory.path}")
         if self._resumed:
             say(f"going on from step {self.counter.steps:,}")
+
+    def _learns_from_actions(self):
+        warm_start, discriminator = self.config.warm_start, self.config.discriminator
+        cloned = warm_start.warm_start and warm_start.warm_start_actions != "inferred"
+        return cloned or discriminator.discriminator_input == "action"
 
     def _warm_start(self):
         settings = self.config.warm_start

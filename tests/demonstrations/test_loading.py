@@ -9,19 +9,10 @@ from qi_ext.utils.errors import UserError
 
 
 @pytest.fixture
-def straight_walk(tmp_path):
-    """A file like loco-mujoco's `walk_straight.npz`: 3 x 500 samples at 500 Hz, walking at 0.2 m/s under a goal of 0.51."""
-    time = np.tile(np.arange(500) * 0.002, 3)
-    arrays = {f"{prefix}_{joint}": np.zeros(1500) for prefix in ("q", "dq") for joint in a1.JOINTS}
-    arrays["q_trunk_tx"], arrays["dq_trunk_tx"] = 0.2 * time, np.full(1500, 0.2)
-    arrays["q_trunk_tz"] = np.full(1500, -0.166)
-    for joint, middle in zip(a1.LEG_JOINTS, [0.0, 0.9, -1.8] * 4, strict=True):
-        arrays[f"q_{joint}"] = middle + 0.2 * np.sin(4.0 * np.pi * time)
-        arrays[f"dq_{joint}"] = 0.8 * np.pi * np.cos(4.0 * np.pi * time)
-    # The rotation about x by 90 degrees, then about z by 90 degrees: an arrow along +x.
-    arrays["dir_arrow"] = np.tile([0.0, 0.0, 1.0, 1.0, 0.0, 0.0, 0.0, 1.0, 0.0], (1500, 1))
+def straight_walk(walking, tmp_path):
+    """A file like loco-mujoco's `walk_straight.npz`: 3 segments of 100 rows at 500 Hz, at 0.5 m/s, told 0.51."""
     path = tmp_path / "walk_straight.npz"
-    np.savez(path, **arrays, goal_speed=np.full(1500, 0.51), split_points=np.array([0, 500, 1000, 1500]))
+    formats.write_loco_mujoco_real(path, walking((0.0, 0.0, 0.0), rows=100, speed=0.51))
     return path
 
 
@@ -56,13 +47,13 @@ def test_missing_sets_of_loco_mujoco_are_refused_with_the_way_to_get_them(instal
 
 
 @pytest.mark.parametrize(("task", "name"), [("simple", "walk_straight.npz"), ("hard", "walk_8_dir.npz")])
-def test_the_perfect_set_of_loco_mujoco_is_read_where_its_real_one_is_missing(installed_sets, gliding, task, name):
+def test_the_perfect_set_of_loco_mujoco_is_read_where_its_real_one_is_missing(installed_sets, walking, task, name):
     folder = installed_sets / "perfect" / f"unitreea1_{task}"
     folder.mkdir(parents=True)
-    formats.write_loco_mujoco_perfect(folder / "perfect_expert_dataset_det.npz", gliding((0.0, 0.0)))
+    formats.write_loco_mujoco_perfect(folder / "perfect_expert_dataset_det.npz", walking((0.0, 0.0)))
     assert "perfect" in load_demonstrations("loco-mujoco", task_commands(task)).source
     (installed_sets / "real").mkdir()
-    formats.write_loco_mujoco_real(installed_sets / "real" / name, gliding((0.0,)))
+    formats.write_loco_mujoco_real(installed_sets / "real" / name, walking((0.0,)))
     assert name in load_demonstrations("loco-mujoco", task_commands(task)).source
 
 
@@ -74,23 +65,18 @@ def test_unknown_compat_is_refused_with_the_known_ones():
 # A recording of someone else's
 
 
-def test_a_recording_is_read_at_100_hertz_with_its_recorded_velocities(straight_walk):
+def test_a_recording_is_read_at_100_hertz_with_its_recorded_velocities(straight_walk, walking):
     demonstrations = load_demonstrations(str(straight_walk), task_commands("simple"))
-    time = np.arange(100) * 0.01
     assert demonstrations.bounds.tolist() == [0, 100, 200, 300]
     assert noted(demonstrations, "500 Hz", "recorded velocities")
-    for i in range(3):
-        states = demonstrations.states[demonstrations.segment(i)]
-        np.testing.assert_allclose(states[:, a1.TRUNK_VX], 0.2)
-        np.testing.assert_allclose(states[:, a1.LEG_POSITION][:, 1], 0.9 + 0.2 * np.sin(4.0 * np.pi * time))
-        np.testing.assert_allclose(states[:, a1.LEG_VELOCITY][:, 1], 0.8 * np.pi * np.cos(4.0 * np.pi * time))
+    np.testing.assert_allclose(demonstrations.states, walking((0.0, 0.0, 0.0), rows=100).states, atol=1e-9)
 
 
 def test_a_recording_without_split_points_is_one_segment(straight_walk):
     with np.load(straight_walk) as archive:
-        arrays = {key: archive[key] for key in archive if key != "split_points"}
+        arrays = {key: archive[key][:496] for key in archive if key != "split_points"}
     np.savez(straight_walk, **arrays)
-    assert load_demonstrations(straight_walk, task_commands("simple")).bounds.tolist() == [0, 300]
+    assert load_demonstrations(straight_walk, task_commands("simple")).bounds.tolist() == [0, 100]
 
 
 def test_the_tasks_command_replaces_the_recorded_goal_with_a_note(straight_walk):
@@ -101,8 +87,10 @@ def test_the_tasks_command_replaces_the_recorded_goal_with_a_note(straight_walk)
 
 
 def test_a_slow_expert_is_noted_with_its_speed_and_reward(straight_walk):
-    reward = f"{np.exp(-5.0 * 0.3):.2f}"
-    assert noted(load_demonstrations(straight_walk, task_commands("simple")), "moves at 0.20 m/s", "0.5 m/s", reward)
+    demonstrations = load_demonstrations(straight_walk, task_commands("simple", speed=0.7))
+    reward = f"{a1.environment_reward(demonstrations.states).mean():.2f}"
+    assert 0.3 < float(reward) < np.exp(-5.0 * 0.19)
+    assert noted(demonstrations, "moves at 0.50 m/s", "0.7 m/s", reward)
 
 
 def test_compat_upstream_keeps_the_recorded_goal_and_all_segments(straight_walk, gliding):

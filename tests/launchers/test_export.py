@@ -58,7 +58,7 @@ def test_it_runs_without_torch_and_onnxruntime_and_says_what_is_not_verified(mak
     ("options", "words"),
     [
         ([], "--agent: required"),
-        (["--agent", "{folder}"], "no such file"),
+        (["--agent", "{folder}"], "is a directory"),
         (["--agent", "{folder}/other.safetensors"], "not a safetensors file"),
         (["--agent", "{agent}", "--output", "/missing/directory/walk.onnx"], "--output"),
         (["--agent", "{agent}", "--output", "{folder}"], "is a directory"),

@@ -208,7 +208,7 @@ def a_file_in_the_way(tmp_path):
         (lambda tmp_path: ["--n_stepz", "5"], "--n_stepz"),
         (lambda tmp_path: ["--gamma", "2"], "--gamma"),
         (lambda tmp_path: ["--scheduler", "tcp://here:1"], "--pool dask"),
-        (lambda tmp_path: ["--resume", str(tmp_path)], "holds none"),
+        (lambda tmp_path: ["--resume", str(tmp_path)], "no run has begun"),
         (lambda tmp_path: ["--device", "tpu"], "--device"),
         (lambda tmp_path: ["--demonstrations", str(tmp_path / "nowhere.npz")], "nowhere.npz"),
         (not_demonstrations, "file.npz"),

@@ -22,10 +22,10 @@ from qi_ext.utils.errors import SamplingError, Terminated, UserError
 
 
 @pytest.fixture
-def without_actions(gliding, tmp_path):
+def without_actions(walking, tmp_path):
     """The path of demonstrations of states alone, in loco-mujoco's perfect format."""
     path = tmp_path / "states.npz"
-    dataset = gliding((0.0,)).dataset()
+    dataset = walking((0.0,), rows=60).dataset()
     np.savez(path, **{key: dataset[key] for key in ("states", "next_states", "absorbing", "last")})
     return path
 
@@ -189,13 +189,13 @@ def test_a_warm_start_alone_is_a_run_of_no_steps_and_saved_as_step_0(tiny, run):
     assert tensors(alone.directory.agent) == tensors(agent_at(followed.directory, 0))
 
 
-def test_a_warm_start_clones_recorded_actions_or_else_inferred_ones(without_actions, gliding, tmp_path, run, tiny, capsys):
+def test_a_warm_start_clones_recorded_actions_or_else_inferred_ones(without_actions, walking, tmp_path, run, tiny, capsys):
     def cloned(demonstrations, actions):
         settings = {"warm_start": 1, "warm_start_actions": actions, "n_steps": 0, "demonstrations": str(demonstrations)}
         directory = run(tiny(**settings, results_dir=f"{demonstrations}-{actions}")).directory
         return tensors(directory.agent), "actions inferred from consecutive states" in capsys.readouterr().out
 
-    formats.write(tmp_path / "recorded.npz", gliding((0.0,)))
+    formats.write(tmp_path / "recorded.npz", walking((0.0,)))
     recorded, said = cloned(tmp_path / "recorded.npz", "recorded")
     assert not said
     assert cloned(tmp_path / "recorded.npz", "auto") == (recorded, False)
@@ -239,11 +239,11 @@ def test_what_cannot_be_had_is_refused_before_anything_is_created(
 
 @pytest.mark.parametrize(("compat", "speed"), [("task", 0.5), ("upstream", 0.51)])
 def test_the_expert_walks_under_the_tasks_command_or_as_recorded(
-    tiny, gliding, tmp_path, compat, speed, build, complete, monkeypatch
+    tiny, walking, tmp_path, compat, speed, build, complete, monkeypatch
 ):
     """The agent names the demonstrations so that they are found from anywhere, with the hash of what the task makes of them."""
     monkeypatch.chdir(tmp_path)
-    formats.write("recorded.npz", gliding((0.0,), speed=0.51))
+    formats.write("recorded.npz", walking((0.0,), speed=0.51))
     training = build(tiny(demonstrations="recorded.npz", compat=compat, n_steps=64))
     np.testing.assert_allclose(training.demonstrations.states[:, 36], speed)
     complete(training)

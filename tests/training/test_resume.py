@@ -266,26 +266,26 @@ def test_a_run_whose_settings_were_written_as_text_goes_on(copied):
 
 
 @pytest.fixture
-def recorded(gliding, tmp_path):
+def recorded(walking, tmp_path):
     """The path of demonstrations."""
-    formats.write(tmp_path / "here.npz", gliding((0.0,)))
+    formats.write(tmp_path / "here.npz", walking((0.0,)))
     return tmp_path / "here.npz"
 
 
-def test_demonstrations_that_changed_are_refused_by_their_hash(tiny, run, build, gliding, recorded):
+def test_demonstrations_that_changed_are_refused_by_their_hash(tiny, run, build, walking, recorded):
     first = run(tiny(demonstrations=str(recorded)))
-    formats.write(recorded, gliding((0.0,), rows=51))
+    formats.write(recorded, walking((0.0,), rows=51))
     with pytest.raises(UserError, match=f"^--demonstrations: {recorded} has changed since the run began") as caught:
         build({"n_steps": 192}, first.directory.path)
     assert first.result["demonstrations_hash"] in str(caught.value)
 
 
 @pytest.mark.extensive
-def test_demonstrations_that_only_the_learner_sees_are_refused_by_their_hash(tiny, run, build, gliding, tmp_path):
+def test_demonstrations_that_only_the_learner_sees_are_refused_by_their_hash(tiny, run, build, walking, tmp_path):
     """With compat=upstream it learns from all directions, and episodes start from the task's."""
     names = [str(tmp_path / name) for name in ("one.npz", "other.npz")]
     for name, directions in zip(names, ((0.0, 90.0), (0.0, 180.0)), strict=True):
-        formats.write(name, gliding(directions))
+        formats.write(name, walking(directions))
     first = run(tiny(demonstrations=names[0], compat="upstream"))
     with pytest.raises(UserError, match="^--demonstrations: .* has changed since the run began"):
         build({"n_steps": 192, "demonstrations": names[1]}, first.directory.path)
