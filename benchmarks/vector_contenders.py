@@ -43,14 +43,16 @@ class Vector:
         return observations, rewards, terminated
 
     def walk(self, n_steps):
-        """Step each env `n_steps` times; returns a `Walk`."""
-        falls, reward = 0, 0.0
-        begin = time.perf_counter()
+        """Step each env `n_steps` times; returns a `Walk`, whose seconds are those of the steps, without the agent's."""
+        seconds, falls, reward = 0.0, 0, 0.0
         for _ in range(n_steps):
-            self.observations, rewards, fallen = self._step(self._agent.act(self.observations))
+            actions = self._agent.act(self.observations)
+            begin = time.perf_counter()
+            self.observations, rewards, fallen = self._step(actions)
+            seconds += time.perf_counter() - begin
             falls += int(fallen.sum())
             reward += float(rewards.sum())
-        return Walk(n_steps * N_ENVS, time.perf_counter() - begin, falls, reward)
+        return Walk(n_steps * N_ENVS, seconds, falls, reward)
 
     def close(self):
         self.environments.close()
