@@ -64,8 +64,6 @@ def require_output(path, option):
 @contextmanager
 def locked(path, message):
     """Keep other processes from an existing file or directory for the block. Raises UserError(message) where one has it."""
-    import fcntl  # which Windows lacks, where agents act and are evaluated, and nothing is trained
-
     try:
         import fcntl  # here, because Windows has none, and files are read and written there
     except ImportError:
