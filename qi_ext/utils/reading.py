@@ -28,7 +28,8 @@ MAX_DIGITS = 300  # of a number; the largest of float64 has 309 before the point
 MAX_MEMBERS = 4096  # of an archive
 MAX_DIRECTORY = 2**20  # bytes of an archive's list of members
 
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+# Possessive, because Python's re otherwise keeps 100 bytes for each character of a text, in case it has to go back.
+_JSON_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _LONG_NUMBER = re.compile(rf"[-+0-9_.:xXeE a-fA-F]{{{MAX_DIGITS + 1},}}")
 _DOES_NOT_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -57,7 +58,8 @@ def read_bytes(path: Any, limit: int) -> bytes:
         # The size first, so that nothing is read of a file that is too long; one in /proc says 0.
         size = os.fstat(file.fileno()).st_size
         try:
-            content = b"" if size > limit else file.read(limit + 1)
+            # Python sets aside as many bytes as it is asked for, which a limit on its memory may not allow.
+            content = b"" if size > limit else file.read(size or limit + 1)
         except (OSError, MemoryError) as error:
             raise _cannot_read(path, error) from None
     if max(size, len(content)) > limit:
