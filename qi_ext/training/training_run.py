@@ -10,7 +10,7 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
-from qi_ext.demonstrations.loading import is_embedded
+from qi_ext.demonstrations.loading import is_embedded, is_path
 from qi_ext.demonstrations.recorded_actions import check_actions_meaning
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
@@ -278,7 +278,7 @@ class TrainingRun:
 def _require_recording(start):
     """Raise UserError where the recording cannot be, or is not where it was when the run began: no other takes its place."""
     name = start.config.task.demonstrations
-    if name in ("trot", "loco-mujoco"):
+    if not is_path(name):
         return
     if start.checkpoint is not None and not os.path.exists(name):
         raise UserError(
