@@ -140,7 +140,8 @@ def _order_of_velocities(motion):
 
 
 def _find_segment(motion, hz):
-    slopes = np.array([motion.slope(LEGS, rows) or 1.0 for rows in motion.segments])
+    # One that stands still while its velocities do not has slope 0, and one that cannot be told none.
+    slopes = np.array([1.0 if slope is None else slope for slope in (motion.slope(LEGS, rows) for rows in motion.segments)])
     worst = int(np.argmax(np.abs(slopes - 1.0)))
     measure = Measure("movement of joints, likewise, in the worst segment", slopes[worst], SEGMENT_SLOPE)
     said = f"segment {worst + 1} moves {slopes[worst]:.2f} times as far a row as its velocities say, unlike the others"
