@@ -32,7 +32,7 @@ _unprepared = None  # in a worker whose initializer raised: an error message
 
 def worker_variables():
     """Environment variables of worker processes, {name: text}."""
-    # Without MUJOCO_GL, mujoco imports a window library, and workers do not draw.
+    # Without MUJOCO_GL, mujoco imports a window library. What draws here asks for its library by name.
     return _ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")}
 
 
