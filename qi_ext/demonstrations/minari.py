@@ -16,6 +16,7 @@ from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_writable
 from qi_ext.utils.reading import open_regular, read_json
+from qi_ext.utils.words import in_one_line
 
 PREFIX = "minari:"  # of a dataset's id, where demonstrations are named
 LABEL = "expert_action"
@@ -43,7 +44,7 @@ def read(dataset_id):
     except UserError:
         raise
     except Exception as error:  # Minari checks by assertions, and hands on whatever its storage raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = in_one_line(f"{type(error).__name__}: {error}")
         raise UserError(f"demonstrations: {where}: cannot be read: {reason}; write or record it again") from None
     demonstrations = from_arrays(arrays, where)
     return demonstrations if ours else replace(demonstrations, source=f"recorded: {where}")

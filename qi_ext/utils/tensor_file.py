@@ -12,6 +12,7 @@ from safetensors.numpy import load, save
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 from qi_ext.utils.reading import open_regular, parse_json, read_bytes
+from qi_ext.utils.words import in_one_line
 
 FORMAT_VERSION = 1
 MAX_BYTES = 2**31  # of a file
@@ -70,7 +71,8 @@ def read_safetensors(path, limit=MAX_BYTES):
     try:
         arrays = {name: array.copy() for name, array in load(content).items()}
     except (SafetensorError, AttributeError, KeyError, MemoryError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a safetensors file, or damaged ({_short(error)})") from None
+        reason = in_one_line(f"{type(error).__name__}: {error}")
+        raise UserError(f"{path}: not a safetensors file, or damaged ({reason})") from None
     # Of what was read, because another file may be at the path by now.
     return arrays, _header(io.BytesIO(content), path).get("__metadata__", {})
 
@@ -97,7 +99,3 @@ def _digest(header, arrays):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _short(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
