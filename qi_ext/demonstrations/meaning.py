@@ -77,7 +77,10 @@ def examine(demonstrations):
 
 
 def fault_of_velocities(demonstrations):
-    """Return the fault in one line where velocities do not say how positions change, or None; needs shapes and bounds alone."""
+    """Return the fault, in one line, where velocities do not say how positions change, or None.
+
+    demonstrations: of the right shapes and bounds; they need not have passed the rest of `check`.
+    """
     motion, hz = RecordedMotion(demonstrations), demonstrations.recorded_hz
     return _find_rate(motion, hz)[1] or _find_trunk(motion, hz)[1]
 

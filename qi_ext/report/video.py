@@ -134,7 +134,7 @@ def frames(model, layout, times, n_processes):
         fault = painters.fault or error
         if isinstance(error, painters.death) and not painters.fault:
             fault = f"a process that draws with {backend} has died"
-        raise UserError(f"rendering: {fault}; another may do: MUJOCO_GL=osmesa") from None
+        raise UserError(f"rendering: {fault}; another library may work: MUJOCO_GL=osmesa") from None
 
 
 class _Painter:
