@@ -22,7 +22,7 @@ COVERAGE ?= 88
 # Two files at a time: most tests use one processor.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help setup setup-video train watch test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
+.PHONY: help named setup setup-video train watch test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -44,8 +44,11 @@ help:
 
 setup: $(VENV)/installed-$(MUJOCO)
 
-$(VENV)/installed-%: requirements.txt setup.cfg pyproject.toml
+$(VENV)/installed-%: requirements.txt setup.cfg pyproject.toml $(if $(PYTHON),named)
 	@sh install.sh $(VENV) $* $(or $(PYTHON),$(PYTHONS))
+
+# A Python that is named is compared with that of $(VENV).
+named:
 
 # Needs uv. PyTorch brings its own libraries for GPUs.
 lock:

@@ -29,16 +29,18 @@ if [ -z "$python" ]; then
 fi
 
 [ ! -e "$venv" ] || [ -f "$venv/pyvenv.cfg" ] || fail "$venv is there and is no virtual environment; choose another VENV"
+made_of="$("$python" --version), MuJoCo $mujoco"
+is_made_of=$(cat "$venv/made_of" 2>/dev/null || true)
 content=$(cat requirements.txt setup.cfg pyproject.toml | cksum)
-# The files of a copied checkout are newer than the venv, and say the same.
-if [ -f "$venv/installed-$mujoco" ] && [ "$(cat "$venv/content" 2>/dev/null)" = "$content" ] && "$venv/bin/python" -c ""; then
+# The files of a copied checkout are newer than the venv, and say the same. Another Python replaces it only where it was named.
+if [ -f "$venv/installed-$mujoco" ] && [ "$(cat "$venv/content" 2>/dev/null)" = "$content" ] && "$venv/bin/python" -c "" &&
+    { [ $# -gt 1 ] || [ "$is_made_of" = "$made_of" ]; }; then
     touch "$venv/installed-$mujoco"
     exit
 fi
 
 # One of the same versions is brought up to date.
-made_of="$("$python" --version), MuJoCo $mujoco"
-[ "$(cat "$venv/made_of" 2>/dev/null)" = "$made_of" ] || rm -rf "$venv"
+[ "$is_made_of" = "$made_of" ] || rm -rf "$venv"
 echo "make setup: installing into $venv: $made_of (about 3 GB, 6 GB with CUDA)"
 if command -v uv >/dev/null; then
     [ -d "$venv" ] || uv venv -q --python "$python" "$venv"

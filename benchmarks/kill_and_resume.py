@@ -21,6 +21,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the code beside this file, whatever is installed
+
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.utils.command_line import Parser, run_command
 from qi_ext.utils.errors import UserError

@@ -111,12 +111,12 @@ def _print_check(name):
     for measure in measures:
         low, high = measure.expected
         expected = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        value = "cannot be told" if measure.value is None else f"{measure.value:.4g}"
+        value = "moves too little" if measure.value is None else f"{measure.value:.4g}"
         table.add_row(measure.name, value, expected, "right" if measure.right else "WRONG")
     make_console().print(table)
     if fault is not None:
         raise UserError(f"demonstrations: {name}: {fault}")
-    say("nothing is wrong that can be told")
+    say("no fault was found")
 
 
 def _check(options):

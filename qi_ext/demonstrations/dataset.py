@@ -13,7 +13,6 @@ from qi_ext.robot.commands import Command
 KINDS = ("nominal", "start", "push", "noise", "recorded")
 HZ = 100.0
 REAL_HZ = 500.0  # of loco-mujoco's real format
-REAL_SOURCE = "recorded (real format)"
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,7 @@ class Demonstrations:
     initial_state: (S, k), float64, or None; MuJoCo's integration state at each segment's first row.
     source: where they come from, for tables and logs. synthetic: made by a controller in simulation.
     notes: what was changed on loading, and what the user should know, a line each.
+    recorded_hz: rate of the rows in the file that they come from, Hz: 500 of loco-mujoco's real format.
     """
 
     states: np.ndarray
@@ -42,15 +42,11 @@ class Demonstrations:
     external_force: np.ndarray | None = None
     initial_state: np.ndarray | None = None
     notes: tuple[str, ...] = ()
+    recorded_hz: float = HZ
 
     @property
     def n_segments(self) -> int:
         return len(self.commands)
-
-    @property
-    def recorded_hz(self) -> float:
-        """Rate of the rows in the file that they come from, Hz: 500 of loco-mujoco's real format, else 100."""
-        return REAL_HZ if self.source.startswith(REAL_SOURCE) else HZ
 
     def segment(self, index: int) -> slice:
         """Rows of a segment, a slice."""

@@ -13,7 +13,7 @@ from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.checks import check
-from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, REAL_SOURCE, Demonstrations
+from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, Demonstrations
 from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
 from qi_ext.demonstrations.stated import honour_stated
 from qi_ext.robot import a1
@@ -25,7 +25,6 @@ FORMAT_VERSION = 1
 MAX_SEGMENTS = 100_000
 MAX_SPEED = 100.0  # m/s of a goal
 REAL_FACTOR = round(REAL_HZ / HZ)  # samples of the real format for each control step
-PERFECT_SOURCE = "recorded (perfect format)"
 
 OURS = ("states", "actions", "executed_actions", "external_force", "kind", "command", "segment_bounds", "initial_state")
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
@@ -212,9 +211,7 @@ def _from_perfect(arrays, path):
     if np.any(np.diff(bounds) < 2):
         row = bounds[np.argmax(np.diff(bounds) < 2)]
         raise UserError(f"demonstrations: {path}: last makes an episode of row {row} alone; an episode needs 2 rows at least")
-    return _recorded(
-        states, bounds, path, PERFECT_SOURCE, actions=floats(arrays, "actions", path) if "actions" in arrays else None
-    )
+    return _recorded(states, bounds, path, "perfect", actions=floats(arrays, "actions", path) if "actions" in arrays else None)
 
 
 def _from_real(arrays, path):
@@ -242,10 +239,10 @@ def _from_real(arrays, path):
         "(loco-mujoco's finite differences are 0 at each segment's first sample)"
     )
     bounds = np.concatenate([[0], np.cumsum([len(part) for part in rows])])
-    return _recorded(states[np.concatenate(rows)], bounds, path, REAL_SOURCE, notes=(note,))
+    return _recorded(states[np.concatenate(rows)], bounds, path, "real", notes=(note,), recorded_hz=REAL_HZ)
 
 
-def _recorded(states, bounds, path, source, actions=None, notes=()):
+def _recorded(states, bounds, path, form, actions=None, notes=(), recorded_hz=HZ):
     """Return `Demonstrations` of a loco-mujoco format, whose commands are read from the goal features."""
     _require_few_segments(len(bounds) - 1, path)
     require_finite(states, "states", path)
@@ -263,10 +260,11 @@ def _recorded(states, bounds, path, source, actions=None, notes=()):
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=printable(f"{source}: {Path(path).name}"),
+        source=printable(f"recorded ({form} format): {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),
+        recorded_hz=recorded_hz,
     )
 
 

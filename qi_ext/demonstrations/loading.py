@@ -70,8 +70,12 @@ def load_demonstrations(
 
 def resolved_name(name: str) -> str:
     """Return `name` for use from any working directory: a path is made absolute."""
-    known = name in ("trot", "loco-mujoco") or name.startswith(minari.PREFIX)
-    return name if known else str(Path(name).resolve())
+    return str(Path(name).resolve()) if is_path(name) else name
+
+
+def is_path(name: str) -> bool:
+    """Return whether `name` is the path of a recording, not the name of a set or the id of a Minari dataset."""
+    return name not in ("trot", "loco-mujoco") and not name.startswith(minari.PREFIX)
 
 
 def is_embedded(name: str | Path | Demonstrations | None) -> bool:

@@ -77,7 +77,10 @@ def examine(demonstrations):
 
 
 def fault_of_velocities(demonstrations):
-    """Return the fault in one line where velocities do not say how positions change, or None; needs shapes and bounds alone."""
+    """Return the fault, in one line, where velocities do not say how positions change, or None.
+
+    demonstrations: of the right shapes and bounds; they need not have passed the rest of `check`.
+    """
     motion, hz = RecordedMotion(demonstrations), demonstrations.recorded_hz
     return _find_rate(motion, hz)[1] or _find_trunk(motion, hz)[1]
 
@@ -140,7 +143,8 @@ def _order_of_velocities(motion):
 
 
 def _find_segment(motion, hz):
-    slopes = np.array([motion.slope(LEGS, rows) or 1.0 for rows in motion.segments])
+    # One that stands still while its velocities do not has slope 0, and one that cannot be told none.
+    slopes = np.array([1.0 if slope is None else slope for slope in (motion.slope(LEGS, rows) for rows in motion.segments)])
     worst = int(np.argmax(np.abs(slopes - 1.0)))
     measure = Measure("movement of joints, likewise, in the worst segment", slopes[worst], SEGMENT_SLOPE)
     said = f"segment {worst + 1} moves {slopes[worst]:.2f} times as far a row as its velocities say, unlike the others"

@@ -4,7 +4,6 @@ Episodes of `write` are read as they were, because their infos and metadata hold
 as those of Minari's `DataCollector`, the last observation is left out: no action was taken in it.
 """
 
-import json
 import shutil
 import warnings
 from dataclasses import replace
@@ -16,6 +15,8 @@ from qi_ext.demonstrations.formats import from_arrays, require_ours
 from qi_ext.robot import a1
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_writable
+from qi_ext.utils.reading import open_regular, read_json
+from qi_ext.utils.words import in_one_line
 
 PREFIX = "minari:"  # of a dataset's id, where demonstrations are named
 LABEL = "expert_action"
@@ -43,7 +44,7 @@ def read(dataset_id):
     except UserError:
         raise
     except Exception as error:  # Minari checks by assertions, and hands on whatever its storage raises
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        reason = in_one_line(f"{type(error).__name__}: {error}")
         raise UserError(f"demonstrations: {where}: cannot be read: {reason}; write or record it again") from None
     demonstrations = from_arrays(arrays, where)
     return demonstrations if ours else replace(demonstrations, source=f"recorded: {where}")
@@ -110,14 +111,22 @@ def _found(dataset_id, option):
 
 
 def _require_harmless(data, where):
-    """Raise UserError where Minari would execute what the files in `data` name, or read more than is allowed."""
+    """Raise UserError where Minari would execute what the files in `data` name, wait on one, or read more than is allowed."""
     import h5py
 
+    files = list(data.glob("*.hdf5"))
+    try:
+        metadata = read_json(data / "metadata.json")
+        for path in files:
+            with open_regular(path):
+                pass
+    except UserError as error:
+        raise UserError(f"demonstrations: {where}: cannot be read: {error}; write or record it again") from None
     # Minari takes spaces that are missing from the environment of env_spec, whose entry point can be any function.
-    if not {"observation_space", "action_space"} <= json.loads((data / "metadata.json").read_text()).keys():
+    if not {"observation_space", "action_space"} <= metadata.keys():
         raise UserError(f"demonstrations: {where}: metadata.json has no spaces; record it again with Minari 0.5")
     sizes = []
-    for path in data.glob("*.hdf5"):
+    for path in files:
         with h5py.File(path) as file:
             file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
     if sum(sizes) > npz.MAX_BYTES:

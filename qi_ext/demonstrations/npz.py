@@ -10,6 +10,7 @@ import numpy as np
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 from qi_ext.utils.reading import NoSuchFile, open_regular, open_zip
+from qi_ext.utils.words import in_one_line
 
 MAX_BYTES = 2**31  # unpacked, because a small file can unpack to more than memory holds
 
@@ -85,7 +86,7 @@ def read_npz(path):
         raise UserError(f"demonstrations: {path}: the file is encrypted; save it without a password") from None
     # Of numpy, for headers that are none.
     except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-        told = " ".join(str(error).split())[:200]
+        told = in_one_line(error)
         reason = "holds pickled objects, which are never opened" if "pickle" in told else f"cannot be read: {told}"
         raise UserError(f"demonstrations: {path}: {reason}; save it as plain arrays") from None
 

@@ -27,7 +27,7 @@ def check_actions_meaning(demonstrations, model, where):
     """
     _, fault = examine_actions(demonstrations, model)
     if fault is not None:
-        raise UserError(f"demonstrations: {where}: {fault} --warm_start_actions inferred needs none")
+        raise UserError(f"demonstrations: {where}: {fault} From states alone: --warm_start_actions inferred")
 
 
 def examine_actions(demonstrations, model):

@@ -48,9 +48,10 @@ class RecordedMotion:
         self._velocities = np.stack([velocities[sample], velocities[sample + 1]])
 
     def slope(self, joints, rows=slice(None)):
-        """Slope of the changes of `joints` on those that velocities say, None where it cannot be told; inf without velocities.
+        """Slope of the changes of `joints` on those that their velocities say; inf where these are zero.
 
-        joints: `LEGS`, or the index of one, whose slope cannot be told from noise where velocity explains little.
+        None where the joints move too little. joints: `LEGS`, or the index of one joint, for which it is None, too, where its
+        velocity explains so little of its movement that the slope would be noise.
         """
         change, said = self.change[rows, joints], self.said[rows, joints]
         if joints is LEGS:

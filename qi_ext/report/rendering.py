@@ -7,14 +7,14 @@ import mujoco
 import numpy as np
 
 from qi_ext.robot.addresses import addresses
+from qi_ext.robot.kinematics import TRUNK_HEIGHT
 from qi_ext.utils.drawing import drawing_context
 
 ARROW_COLOUR = (0.98, 0.55, 0.10, 1.0)
 ARROW_ABOVE = 0.15  # m, over the middle of the trunk
 ARROW_WIDTH, ARROW_THICKNESS = 0.035, 0.018  # m, half of each; flat, so that it is an arrow from behind, too
-MODEL_HEIGHT = 0.43  # m, of the middle of the trunk where trunk_tz is 0
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
-TRUNK_HEIGHT = 0.25  # m, at which cameras look
+LOOKED_AT = 0.25  # m, the height at which cameras look
 MESH_CELL = 0.004  # m, side of the cubes whose vertices are merged
 MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
 SUN = (-0.7, -0.9, 3.0)  # m, from the point that the camera looks at
@@ -116,7 +116,7 @@ class Renderer:
     def _add_arrow(self, position, command):
         """Add an arrow above the robot, where nothing hides it; its length is the way commanded for one second."""
         ahead = command.features[:2]
-        begin = position + (*(0.1 * ahead), MODEL_HEIGHT + ARROW_ABOVE)
+        begin = position + (*(0.1 * ahead), TRUNK_HEIGHT + ARROW_ABOVE)
         size = (ARROW_WIDTH, ARROW_THICKNESS, 2.0 * command.speed)  # an arrow is half as long as that
         self._add(mujoco.mjtGeom.mjGEOM_ARROW, size, begin, ahead, ARROW_COLOUR)
 

@@ -1,6 +1,5 @@
 """Run directories, read for a report."""
 
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +10,7 @@ from qi_ext.training.config import make_config, makes_the_experiment, require_so
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.programs import command, program
+from qi_ext.utils.programs import command, program, shell_word
 from qi_ext.utils.settings import shown
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class Run:
             words += ["--backend", self.config["backend"]]
         for name, value in {"seed": self.config["seed"], **self.changed, "results_dir": self.config["results_dir"]}.items():
             words += [f"--{name}", *(map(str, value) if isinstance(value, list) else [str(value)])]
-        return f"{command('train')} {shlex.join(words)}"
+        return f"{command('train')} {' '.join(map(shell_word, words))}"
 
 
 def by_experiment(runs):

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import uniform_filter1d
 
-from qi_ext.report.rendering import TRUNK_HEIGHT, Renderer, Robot, View
+from qi_ext.report.rendering import LOOKED_AT, Renderer, Robot, View
 from qi_ext.robot import a1
 from qi_ext.sampling.loky_backend import LokyWorkers, in_order
 from qi_ext.sampling.pool import available_cpus
@@ -50,7 +50,7 @@ class Followed:
     def at(self, t):
         """Return the `Robot`s and the `View` of step t."""
         t = min(t, len(self._poses) - 1)
-        view = View((*self._path[t], TRUNK_HEIGHT), self._distance)
+        view = View((*self._path[t], LOOKED_AT), self._distance)
         return [Robot(self._poses[t], self.episodes[0].command)], view
 
 
@@ -134,7 +134,7 @@ def frames(model, layout, times, n_processes):
         fault = painters.fault or error
         if isinstance(error, painters.death) and not painters.fault:
             fault = f"a process that draws with {backend} has died"
-        raise UserError(f"rendering: {fault}; another may do: MUJOCO_GL=osmesa") from None
+        raise UserError(f"rendering: {fault}; another library may work: MUJOCO_GL=osmesa") from None
 
 
 class _Painter:

@@ -131,6 +131,10 @@ def _connect(address, timeout, security):
     context = None
     if url.scheme == "tls":
         context = _client_context(address, security)
+    elif security.require_encryption:
+        raise UserError(
+            f"--scheduler: Dask's configuration, distributed.comm.require-encryption, forbids {address}; use tls://"
+        )
     else:
         _log.warning(
             "%s is not encrypted and asks for no certificate: whoever reaches it can run code as its user; tls:// does both",

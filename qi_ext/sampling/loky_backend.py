@@ -1,7 +1,6 @@
 """Worker processes on this machine: joblib's loky, made to survive the death of a worker and to end with the main process."""
 
 import contextlib
-import fcntl
 import multiprocessing.connection
 import os
 import pickle
@@ -32,7 +31,7 @@ _unprepared = None  # in a worker whose initializer raised: an error message
 
 def worker_variables():
     """Environment variables of worker processes, {name: text}."""
-    # Without MUJOCO_GL, mujoco imports a window library, and workers do not draw.
+    # Without MUJOCO_GL, mujoco imports a window library. What draws here asks for its library by name.
     return _ONE_THREAD | {"MUJOCO_GL": os.environ.get("MUJOCO_GL", "disabled")}
 
 
@@ -172,6 +171,7 @@ class SharedValue:
     """
 
     def __init__(self, value):
+
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (processes may start as long as this lives)
         cloudpickle.dump(value, self._file)
         self._file.flush()
@@ -191,6 +191,8 @@ class StartedProcesses:
     """The processes that have started: each adds itself to an unnamed file."""
 
     def __init__(self):
+        import fcntl  # here, because Windows has none, and drawing there needs other parts of this module
+
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 (processes may start as long as this lives)
         fcntl.fcntl(self._file, fcntl.F_SETFL, os.O_APPEND)
         self._descriptor = self._file.fileno()

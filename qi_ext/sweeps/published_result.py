@@ -99,7 +99,7 @@ def agent_path(runs, name, seed):
 
 
 def agent_hashes(path):
-    """SHA-256 of an agent's file, and of its tensors alone: safetensors writes the metadata beside them in any order."""
+    """SHA-256 of an agent's file, and of its tensors alone: its metadata name the versions of the libraries."""
     content, (tensors, _) = read_bytes(path, MAX_BYTES), read_safetensors(path)
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

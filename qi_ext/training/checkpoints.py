@@ -20,6 +20,7 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.reading import first_fault
 from qi_ext.utils.settings import StoredSettings
 from qi_ext.utils.tensor_file import read_tensors, write_tensors
+from qi_ext.utils.words import in_one_line
 
 FILE = "checkpoint.safetensors"
 LEARNED = "agent"  # the part whose numbers must be finite
@@ -71,8 +72,9 @@ class Checkpoint(BaseModel):
                 part.load_state(self.states[name])
         # A part finds what does not fit where it uses it.
         except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UserError(f"--resume: the checkpoint of step {self.step} does not fit this program: {reason}") from None
+            raise UserError(
+                f"--resume: the checkpoint of step {self.step} does not fit this program: {in_one_line(error)}"
+            ) from None
 
     def require_demonstrations(self, name, content_hash):
         """Raise UserError where the demonstrations that --demonstrations names are not those that the run began with."""

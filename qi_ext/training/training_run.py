@@ -10,7 +10,7 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
-from qi_ext.demonstrations.loading import is_embedded
+from qi_ext.demonstrations.loading import is_embedded, is_path
 from qi_ext.demonstrations.recorded_actions import check_actions_meaning
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
@@ -68,7 +68,8 @@ class TrainingRun:
         self._demonstrations_hash = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
-        if self._learns_from_actions() and not is_embedded(config.task.demonstrations):
+        # A run that goes on has the demonstrations that it began with.
+        if start.checkpoint is None and self._learns_from_actions() and not is_embedded(config.task.demonstrations):
             check_actions_meaning(self.demonstrations, self.env.model, self.demonstrations.source)
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
@@ -278,7 +279,7 @@ class TrainingRun:
 def _require_recording(start):
     """Raise UserError where the recording cannot be, or is not where it was when the run began: no other takes its place."""
     name = start.config.task.demonstrations
-    if name in ("trot", "loco-mujoco"):
+    if not is_path(name):
         return
     if start.checkpoint is not None and not os.path.exists(name):
         raise UserError(

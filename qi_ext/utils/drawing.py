@@ -57,7 +57,7 @@ def drawing_context(width, height, backend=""):
 
 
 def has_screen():
-    """Return whether a window can be opened; where GLFW is told to all the same, it ends the process."""
+    """Return whether a window can be opened; where none can, opening one by GLFW would end the process."""
     import glfw
 
     with warnings.catch_warnings():

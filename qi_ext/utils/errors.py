@@ -26,7 +26,7 @@ class UserError(Exception):
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP arrived, `number`. Not an Exception, so that no handler of faults catches it."""
+    """The signal `number`, SIGTERM or SIGHUP, arrived. Not an Exception, so that no handler of faults catches it."""
 
     def __init__(self, number: int = signal.SIGTERM) -> None:
         super().__init__(number)

@@ -15,7 +15,7 @@ NAME_BYTES, PATH_BYTES = 255, 4096 - 255
 def require_name(path, option):
     """Raise UserError, naming `option`, for a path that nothing can have, or that leads through a link to nothing.
 
-    Names must be UTF-8, because the files that name it are.
+    A path must be UTF-8, because it is written into files that are.
     """
     path = Path(path)
     try:
@@ -64,8 +64,6 @@ def require_output(path, option):
 @contextmanager
 def locked(path, message):
     """Keep other processes from an existing file or directory for the block. Raises UserError(message) where one has it."""
-    import fcntl  # which Windows lacks, where agents act and are evaluated, and nothing is trained
-
     try:
         import fcntl  # here, because Windows has none, and files are read and written there
     except ImportError:

@@ -20,6 +20,7 @@ from contextlib import contextmanager
 from typing import Any, BinaryIO
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.words import in_one_line
 
 MAX_TEXT = 2**20  # bytes of a small file: config.yaml, trial.json
 MAX_DEPTH = 32  # of lists and mappings in each other
@@ -28,7 +29,8 @@ MAX_DIGITS = 300  # of a number; the largest of float64 has 309 before the point
 MAX_MEMBERS = 4096  # of an archive
 MAX_DIRECTORY = 2**20  # bytes of an archive's list of members
 
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
+# Possessive, because Python's re otherwise keeps 100 bytes for each character of a text, in case it has to go back.
+_JSON_TOKEN = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+"?|[\[\]{}]', re.DOTALL)
 _LONG_NUMBER = re.compile(rf"[-+0-9_.:xXeE a-fA-F]{{{MAX_DIGITS + 1},}}")
 _DOES_NOT_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
 
@@ -57,7 +59,8 @@ def read_bytes(path: Any, limit: int) -> bytes:
         # The size first, so that nothing is read of a file that is too long; one in /proc says 0.
         size = os.fstat(file.fileno()).st_size
         try:
-            content = b"" if size > limit else file.read(limit + 1)
+            # Python sets aside as many bytes as it is asked for, which a limit on its memory may not allow.
+            content = b"" if size > limit else file.read(size or limit + 1)
         except (OSError, MemoryError) as error:
             raise _cannot_read(path, error) from None
     if max(size, len(content)) > limit:
@@ -96,7 +99,7 @@ def parse_json(text: str, where: Any) -> Any:
         if "\\u" in text:
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: is not JSON that can be read ({_short(error)})") from None
+        raise UserError(f"{where}: is not JSON that can be read ({in_one_line(error)})") from None
     return value
 
 
@@ -114,7 +117,7 @@ def read_yaml(path: Any, schema: Any = None, loader: Any = None, limit: int = MA
         value = yaml.load(text, loader or yaml.SafeLoader)
     # Constructors of dates, numbers and binary data raise whatever Python does.
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: is not YAML: {_short(error)}") from None
+        raise UserError(f"{path}: is not YAML: {in_one_line(error)}") from None
     return checked(value, schema, path)
 
 
@@ -127,7 +130,7 @@ def read_csv(path: Any, limit: int) -> tuple[list[str], list[list[str]]]:
     try:
         rows = [row for row in csv.reader(line for line in lines if line.endswith("\n")) if row]
     except csv.Error as error:
-        raise UserError(f"{path}: is not CSV ({_short(error)})") from None
+        raise UserError(f"{path}: is not CSV ({in_one_line(error)})") from None
     names, *rows = rows or [[]]
     if len(set(names)) < len(names):
         raise UserError(f"{path}: has a column twice")
@@ -146,7 +149,7 @@ def open_zip(path: Any, limit: int, member_limit: int | None = None) -> Iterator
         try:
             archive = zipfile.ZipFile(io.BufferedReader(guarded))
         except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, OverflowError) as error:
-            raise UserError(f"{path}: the file is damaged or cut short, or no zip file ({_short(error)})") from None
+            raise UserError(f"{path}: the file is damaged or cut short, or no zip file ({in_one_line(error)})") from None
         guarded.limit = None
         with archive:
             _require_small_members(archive, path, limit, limit if member_limit is None else member_limit)
@@ -168,7 +171,7 @@ def first_fault(error: Any) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     place = ".".join(map(str, first["loc"]))[:100]
     message = first["msg"][:1].lower() + first["msg"][1:]
-    return _short(f"{place}: {message}" if place else message)
+    return in_one_line(f"{place}: {message}" if place else message)
 
 
 class _SmallReads(io.FileIO):
@@ -220,7 +223,9 @@ def _require_regular(status: os.stat_result, path: Any) -> None:
 
 def _cannot_read(path: Any, error: Exception) -> UserError:
     missing = isinstance(error, OSError) and error.errno in (errno.ENOENT, errno.ENOTDIR)
-    reason = getattr(error, "strerror", None) or ("more than memory holds" if isinstance(error, MemoryError) else _short(error))
+    reason = getattr(error, "strerror", None) or (
+        "more than memory holds" if isinstance(error, MemoryError) else in_one_line(error)
+    )
     return (NoSuchFile if missing else UserError)(f"{path}: cannot be read ({reason})")
 
 
@@ -274,7 +279,3 @@ def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(found) < len(pairs):
         raise ValueError("a key is there twice")
     return found
-
-
-def _short(error: object) -> str:
-    return " ".join(str(error).split())[:200]

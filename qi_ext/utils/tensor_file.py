@@ -1,6 +1,7 @@
 """Arrays and plain data in one safetensors file, with a digest that shows any changed byte."""
 
 import hashlib
+import io
 import json
 from typing import Any
 
@@ -11,6 +12,7 @@ from safetensors.numpy import load, save
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 from qi_ext.utils.reading import open_regular, parse_json, read_bytes
+from qi_ext.utils.words import in_one_line
 
 FORMAT_VERSION = 1
 MAX_BYTES = 2**31  # of a file
@@ -63,22 +65,24 @@ def read_safetensors(path, limit=MAX_BYTES):
 
     Raises NoSuchFile, and UserError where it is not such a file, or damaged.
     """
-    _read_header(path)  # by itself first, so that nothing is read of a large file that is something else
+    with open_regular(path) as file:
+        _header(file, path)  # by itself first, so that nothing is read of a large file that is something else
     content = read_bytes(path, limit)
     try:
         arrays = {name: array.copy() for name, array in load(content).items()}
     except (SafetensorError, AttributeError, KeyError, MemoryError, TypeError, ValueError) as error:
-        raise UserError(f"{path}: not a safetensors file, or damaged ({_short(error)})") from None
-    return arrays, _read_header(path).get("__metadata__", {})
+        reason = in_one_line(f"{type(error).__name__}: {error}")
+        raise UserError(f"{path}: not a safetensors file, or damaged ({reason})") from None
+    # Of what was read, because another file may be at the path by now.
+    return arrays, _header(io.BytesIO(content), path).get("__metadata__", {})
 
 
-def _read_header(path) -> dict[str, Any]:
-    with open_regular(path) as file:
-        try:
-            length = int.from_bytes(file.read(8), "little")
-            text = file.read(length).decode() if length <= MAX_HEADER else ""
-        except (OSError, UnicodeDecodeError):
-            text = ""
+def _header(file, path) -> dict[str, Any]:
+    try:
+        length = int.from_bytes(file.read(8), "little")
+        text = file.read(length).decode() if length <= MAX_HEADER else ""
+    except (OSError, UnicodeDecodeError):
+        text = ""
     header = parse_json(text, f"{path}: not a safetensors file, or damaged") if text.startswith("{") else None
     if not isinstance(header, dict) or len(header) > MAX_TENSORS:
         raise UserError(f"{path}: not a safetensors file, or damaged (its header)")
@@ -95,7 +99,3 @@ def _digest(header, arrays):
         digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
-
-
-def _short(error):
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -1,4 +1,4 @@
-"""Names in messages: lists of them, and the one that a misspelt word may have meant."""
+"""Words of messages: lists of names, the name that a misspelt word may have meant, and other texts in one line."""
 
 import difflib
 from collections.abc import Collection, Iterable
@@ -18,6 +18,11 @@ def did_you_mean(word: object, names: Iterable[str], alike: float = 0.7) -> str:
         return ""
     found = difflib.get_close_matches(word[:200], list(names), n=1, cutoff=alike)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def in_one_line(text: object) -> str:
+    """Return a text, such as an error of another library, in one line of at most 200 characters."""
+    return " ".join(str(text).split())[:200]
 
 
 def require_choice(option: str, value: str, choices: Collection[str]) -> None:

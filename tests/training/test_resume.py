@@ -7,12 +7,13 @@ import signal
 from pathlib import Path
 from typing import Literal, get_args, get_origin
 
+import gymnasium
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import formats, minari
 from qi_ext.training import checkpoints
 from qi_ext.training.checkpoints import FILE, Checkpoints
 from qi_ext.training.config import make_config, may_change, options
@@ -301,6 +302,14 @@ def test_demonstrations_are_found_from_another_place_and_may_have_moved(tiny, ru
         build({"n_steps": 256}, first.directory.path)
     again = run({"demonstrations": str(tmp_path / "there.npz"), "n_steps": 256}, first.directory.path)
     assert load_agent(again.directory.agent).metadata["demonstrations"] == str(tmp_path / "there.npz")
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")  # Minari's, of an author that is not given
+def test_a_run_that_learns_from_a_minari_dataset_goes_on(tiny, run, walking, monkeypatch, tmp_path):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "datasets"))
+    minari.write("quadruped/test-v0", walking(), gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", task="simple"))
+    first = run(tiny(demonstrations="minari:quadruped/test-v0"))
+    assert run({"n_steps": 192}, first.directory.path).result["steps"] == 192
 
 
 def test_auto_starts_a_run_and_goes_on_with_it(tiny, alone, build, stop, run, ends_as, capsys):
