@@ -70,7 +70,6 @@ def signals_held():
 
     A terminal and Slurm send these signals to all processes, but only this process decides when the workers end.
     """
-    resource_tracker.ensure_running()  # because before Python 3.14, starting it later would unblock the signals
     held, handlers = [], {}
     if threading.current_thread() is threading.main_thread():
         for number in STOPS:
@@ -80,6 +79,9 @@ def signals_held():
     # Processes started here inherit the mask. It is this thread's only, so another may still take a signal for this process.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
     try:
+        # Here, because it heeds SIGHUP unless it starts with it blocked, and before Python 3.14 unblocks the other two here.
+        resource_tracker.ensure_running()
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOPS)
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
