@@ -12,7 +12,6 @@ import pickle
 import resource
 import shutil
 import time
-import zipfile
 from collections import Counter
 from contextlib import contextmanager
 from functools import cache
@@ -26,6 +25,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import load
 
 from patches.loco_mujoco.archives import DownloadError, unpack
+from patches.loco_mujoco.local_site import zipped
 from patches.safe_pickle import load_pickle
 from patches.shrink import _Things
 from qi_ext.demonstrations import formats
@@ -304,14 +304,6 @@ def whole_npz(draw, arrays):
 def npz_bytes(arrays):
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
-    return buffer.getvalue()
-
-
-def zipped(members):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
     return buffer.getvalue()
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from qi_ext.demonstrations.meaning import fault_of_velocities
 from qi_ext.robot import a1
+from qi_ext.robot.frames import wrapped
 from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
@@ -95,7 +96,7 @@ def _check_continuity(demonstrations, where):
     states = demonstrations.states
     velocity = states[:, a1.VELOCITY][:, 2:]
     jump = np.diff(states[:, a1.POSITION], axis=0) - 0.5 * a1.CONTROL_DT * (velocity[1:] + velocity[:-1])
-    jump[:, a1.ROLL : a1.YAW + 1] = (jump[:, a1.ROLL : a1.YAW + 1] + np.pi) % (2.0 * np.pi) - np.pi
+    jump[:, a1.ROLL : a1.YAW + 1] = wrapped(jump[:, a1.ROLL : a1.YAW + 1])
     jump[demonstrations.bounds[1:-1] - 1] = 0.0
     row, joint = np.unravel_index(np.argmax(np.abs(jump)), jump.shape)
     if np.abs(jump[row, joint]) > JUMP_TOLERANCE:

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from qi_ext.robot import a1
+from qi_ext.robot.frames import wrapped
 
 LEG_ORDERS = {
     "legs in the order FL, FR, RL, RR": (1, 0, 3, 2),
@@ -108,7 +109,7 @@ def _angles(turn, rates=None):
         if rates is not None:
             return rates(converted, velocities)
         change = _STEP * velocities[..., _ANGLES]
-        turned = _wrapped(turn(angles + change) - turn(angles - change)) / (2.0 * _STEP)
+        turned = wrapped(turn(angles + change) - turn(angles - change)) / (2.0 * _STEP)
         return converted, _with(velocities, _ANGLES, turned)
 
     return convert
@@ -129,7 +130,7 @@ def _rates(positions, velocities, turn):
     now = _rotation(positions)
     spin = Rotation.from_rotvec(_STEP * velocities[..., _ANGLES].reshape(-1, 3))
     change = turn(spin, now).as_euler("XYZ") - turn(spin.inv(), now).as_euler("XYZ")
-    return _wrapped(change).reshape(*positions.shape[:-1], 3) / (2.0 * _STEP)
+    return wrapped(change).reshape(*positions.shape[:-1], 3) / (2.0 * _STEP)
 
 
 def _rotation(positions):
@@ -144,7 +145,3 @@ def _with(array, columns, values):
     array = array.copy()
     array[..., columns] = values
     return array
-
-
-def _wrapped(angles):
-    return (angles + np.pi) % (2.0 * np.pi) - np.pi

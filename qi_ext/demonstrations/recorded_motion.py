@@ -6,6 +6,7 @@ import numpy as np
 
 from qi_ext.demonstrations.conventions import conventions
 from qi_ext.robot import a1
+from qi_ext.robot.frames import wrapped
 from qi_ext.robot.kinematics import feet, feet_velocities
 
 LEGS = slice(6, 18)  # of `a1.JOINTS`
@@ -142,5 +143,5 @@ def _rms(values):
 
 
 def _wrapped_angles(change):
-    change[..., 3:6] = (change[..., 3:6] + np.pi) % (2.0 * np.pi) - np.pi
+    change[..., 3:6] = wrapped(change[..., 3:6])
     return change

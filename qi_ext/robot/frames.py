@@ -1,6 +1,8 @@
-"""The command's frame: its x axis points along the commanded direction, its y axis 90 degrees to the left of it."""
+"""The frame of a command: x points along the commanded direction, y 90 degrees to the left of it; and angles within a turn."""
 
 from typing import Any
+
+import numpy as np
 
 from qi_ext.robot import a1
 
@@ -17,3 +19,8 @@ def velocity_in_command_frame(observations: Any) -> tuple[Any, Any]:
     """The trunk's velocity (along, across) the command, m/s, (...) each; observations (..., 37), numpy or torch."""
     cosine, sine = observations[..., a1.GOAL.start], observations[..., a1.GOAL.start + 1]
     return in_command_frame(observations[..., a1.TRUNK_VX], observations[..., a1.TRUNK_VY], cosine, sine)
+
+
+def wrapped(angles: Any) -> Any:
+    """Return angles in rad, numbers or numpy arrays of any shape, moved by whole turns into [-pi, pi)."""
+    return (angles + np.pi) % (2.0 * np.pi) - np.pi
