@@ -15,6 +15,8 @@ LEG_ORDERS = {
     "legs in the order RL, RR, FL, FR": (3, 2, 1, 0),
     "legs in the order FR, RR, FL, RL": (0, 2, 1, 3),
     "legs in the order FL, RL, FR, RR": (1, 3, 0, 2),
+    "legs in the order FL, FR, RR, RL": (1, 0, 2, 3),
+    "legs in the order FR, FL, RL, RR": (0, 1, 3, 2),
 }
 SIGNS = {
     "the hips' sign reversed": ("FR_hip_joint", "FL_hip_joint", "RR_hip_joint", "RL_hip_joint"),
@@ -25,6 +27,7 @@ SIGNS = {
     "yaw's sign reversed": ("trunk_rotation",),
 }
 THIGH_EXCESS = (0.2, 0.4, 0.6, 0.9)  # rad, of either sign
+SPEED_FACTORS = (0.28, 0.5, 2.0, 3.6)  # the first and last: km/h
 _ANGLES = slice(3, 6)
 _STEP = 1e-5  # s, of the central difference that turns rates
 
@@ -54,6 +57,8 @@ def conventions():
         found[f"{words} (the rates are right)"] = _angles(turn, _rates_kept)
         found[f"{words}, and the gyroscope's rates"] = _angles(turn, _gyroscope)
         found[f"{words}, and velocities and rates in the trunk's frame"] = _angles(turn, _all_in_the_trunks_frame)
+    for factor in SPEED_FACTORS:
+        found[f"a horizontal velocity of the trunk that is {factor:g} times ours"] = _speed(factor)
     for excess in THIGH_EXCESS:
         found[f"thigh angles that count {excess:g} rad more than ours"] = _thighs(excess)
         found[f"thigh angles that count {excess:g} rad less than ours"] = _thighs(-excess)
@@ -74,6 +79,10 @@ def _signs(joints):
 def _thighs(excess):
     offset = np.concatenate([np.zeros(6), np.tile([0.0, excess, 0.0], 4)])
     return lambda positions, velocities: (positions - offset, velocities)
+
+
+def _speed(factor):
+    return lambda positions, velocities: (positions, _with(velocities, slice(0, 2), velocities[..., :2] / factor))
 
 
 def _velocity_of_the_trunks_frame(positions, velocities):

@@ -5,12 +5,14 @@ that explains it, where one of `conventions.py` does.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from qi_ext.demonstrations.conventions import LEG_ORDERS, joints_of
-from qi_ext.demonstrations.recorded_motion import LEGS, TRUNK, TRUNK_SLOPE, RecordedMotion
+from qi_ext.demonstrations.recorded_motion import LEGS, TRUNK, TRUNK_SLOPE, RecordedMotion, parts
 from qi_ext.robot import a1
+from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.robot.kinematics import TRUNK_HEIGHT
 from qi_ext.utils.errors import UserError
 
@@ -23,7 +25,16 @@ EXPLAINED = (0.75, 1.0)  # right 0.99 to 1.00, with noise of 1.2 rad/s 0.93; hal
 SEGMENT_SLOPE = JOINT_SLOPE = (0.6, 1.6)  # right 0.95 to 1.03, with noise of 0.6 rad/s 0.68
 HEIGHT = (-0.015, 0.04)  # m; right 0.000 to 0.021; clips that float 0.08, absolute height 0.44
 SLIP = (0.0, 0.35)  # m/s; right 0.004 to 0.26; quaternions in another order 0.41 to 1.0
-UNREST = (0.0, 2.0)  # right 0.93 to 1.05, single segments up to 1.6; wrong 2.2 and more
+UNREST = (0.0, 2.0)  # right 0.93 to 1.05, single segments up to 1.9; wrong 2.2 and more
+ASTRAY = (0.0, 45.0)  # degrees; right 0 to 3; a goal of the other side 90, that of a walk backwards 180
+RIGHT_PARTS = (1.0, 1.0)
+
+PART = 200  # rows, at least, of a part that is looked at by itself: two seconds, about four strides
+PART_UNREST = (0.0, 2.5)  # right up to 1.9, and 2.2 of calves whose zero is off by 0.05 rad
+PART_TELLING = 0.9  # share, likewise, of a part: of velocities with noise less is explained, and the slopes are low
+PARTS = 500  # looked at, at most, so that time is bounded
+RESTLESS_PARTS = 20  # those whose feet rest worst, which are also compared with other conventions, 0.1 s each
+TRAVELS = 0.1  # m/s, under which there is no direction of travel
 
 COMMON_RATES = (25, 30, 50, 60, 100, 120, 200, 240, 250, 400, 500, 1000)  # Hz
 STANDS = 1e-3  # slope below which joints do not move
@@ -58,7 +69,7 @@ def examine(demonstrations):
 
     demonstrations: must have passed `check`.
     """
-    motion, hz = RecordedMotion(demonstrations), demonstrations.recorded_hz
+    motion, hz = RecordedMotion(demonstrations.states, demonstrations.bounds), demonstrations.recorded_hz
     measures, fault = [], None
     for find in (
         _find_length,
@@ -73,6 +84,10 @@ def examine(demonstrations):
         found, said = find(motion, hz)
         measures += found
         fault = fault or said
+    for find in (_find_astray, _find_parts):
+        found, said = ([], None) if fault else find(demonstrations)
+        measures += found
+        fault = fault or said
     return measures, fault
 
 
@@ -81,7 +96,7 @@ def fault_of_velocities(demonstrations):
 
     demonstrations: of the right shapes and bounds; they need not have passed the rest of `check`.
     """
-    motion, hz = RecordedMotion(demonstrations), demonstrations.recorded_hz
+    motion, hz = RecordedMotion(demonstrations.states, demonstrations.bounds), demonstrations.recorded_hz
     return _find_rate(motion, hz)[1] or _find_trunk(motion, hz)[1]
 
 
@@ -152,7 +167,8 @@ def _find_segment(motion, hz):
 
 
 def _find_joint(motion, hz):
-    slopes = np.array([motion.slope(LEGS.start + index) or 1.0 for index in range(a1.N_ACTIONS)])
+    found = [motion.slope(LEGS.start + index) for index in range(a1.N_ACTIONS)]
+    slopes = np.array([1.0 if slope is None else slope for slope in found])  # a joint that is frozen has 0
     worst = int(np.argmax(np.abs(slopes - 1.0)))
     joint = a1.LEG_JOINTS[worst]
     measure = Measure(f"movement of the worst joint, likewise ({joint})", slopes[worst], JOINT_SLOPE)
@@ -182,6 +198,8 @@ def _find_trunk(motion, hz):
 def _find_height(motion, hz):
     height = motion.contact[0]
     measure = Measure("height of the lowest foot, m", height, HEIGHT)
+    if measure.right:
+        return [measure], None
     words, other_height, _ = motion.best_convention
     if _within(height - TRUNK_HEIGHT, HEIGHT):
         cause = f"is the trunk's height absolute? it counts from {TRUNK_HEIGHT} m: subtract {TRUNK_HEIGHT}"
@@ -193,10 +211,10 @@ def _find_height(motion, hz):
     return [measure], _fault(measure, f"the lowest foot is at {height:.3f} m, not on the ground: {cause}")
 
 
-def _find_contact(motion, hz):
-    _, unrest, slip = motion.contact
+def _find_contact(motion, hz, unrest=UNREST):
+    slip = motion.contact[2]
     sliding = Measure("slip of the lowest foot, m/s", slip, SLIP)
-    over_best = Measure("its unrest, over that under the best other convention", motion.unrest_over_best, UNREST)
+    over_best = Measure("its unrest, over that under the best other convention", motion.unrest_over_best, unrest)
     measures, words = [sliding, over_best], motion.best_convention[0]
     if not motion.travels and motion.slope(LEGS) is not None:
         return measures, "the trunk's horizontal velocity is zero while legs move: recorded on a treadmill? add its speed"
@@ -205,6 +223,52 @@ def _find_contact(motion, hz):
     if words is not None and words.startswith("legs"):
         explained += "; joint_names in the file would put them in order"
     return measures, _fault(over_best, explained) or _fault(sliding, f"{said}: check frames, signs and order of the legs")
+
+
+def _find_astray(demonstrations):
+    """Compare where each segment goes with the direction of its command."""
+    worst, angle = 0, None
+    for i, command in enumerate(demonstrations.commands):
+        rows = demonstrations.segment(i)
+        along, across = (values.mean() for values in velocity_in_command_frame(demonstrations.states[rows]))
+        if rows.stop - rows.start < ROWS[0] or np.hypot(along, across) < TRAVELS or command.speed == 0.0:
+            continue
+        astray = float(np.degrees(np.abs(np.arctan2(across, along))))
+        if angle is None or astray > angle:
+            worst, angle = i, astray
+    measure = Measure("angle from command to travel, degrees, in the worst segment", angle, ASTRAY)
+    if measure.right:
+        return [measure], None
+    told = demonstrations.commands[worst].direction_deg
+    said = f"segment {worst + 1} goes {angle:.0f} degrees off its command of {told:g} degrees"
+    return [measure], f"{said}: give as its goal where it goes, or mend the signs of velocities; or does time run backwards?"
+
+
+def _find_parts(demonstrations):
+    """Look at each part by itself, because a recording that is right as a whole may hold parts of another convention."""
+    bounds, hz = demonstrations.bounds, demonstrations.recorded_hz
+    found = list(parts(bounds, PART))
+    chosen, faults = [found[i] for i in np.linspace(0, len(found) - 1, min(PARTS, len(found))).astype(int)], []
+    motions = []
+    for begin, end in chosen if len(found) > 1 else []:
+        inner = bounds[(bounds > begin) & (bounds < end)]
+        motion = RecordedMotion(demonstrations.states[begin:end], np.array([begin, *inner, end]) - begin, PART_TELLING)
+        motions.append((begin, end, motion))
+    restless = sorted(motions, key=lambda part: -part[2].contact[1])[:RESTLESS_PARTS]
+    contact = partial(_find_contact, unrest=PART_UNREST)
+    for looked_at, finders in ((motions, (_find_rate, _find_joint, _find_trunk, _find_height)), (restless, (contact,))):
+        for begin, end, motion in looked_at:
+            said = next((said for find in finders if (said := find(motion, hz)[1])), None)
+            if said is not None:
+                faults.append((begin, end, said))
+    wrong = {(begin, end) for begin, end, _ in faults}
+    measure = Measure(
+        "share of its parts, each of two seconds or more, that are right", 1.0 - len(wrong) / len(chosen), RIGHT_PARTS
+    )
+    if not faults:
+        return [measure], None
+    begin, end, said = faults[0]
+    return [measure], f"rows {begin} to {end} by themselves, unlike others: {said}"
 
 
 def _fault(measure, said):

@@ -15,7 +15,7 @@ TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.13; degrees 57, the gyroscope at a y
 MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is taken not to move
 LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
 LAG = 5  # rows over which movement is compared, because noise of velocities averages out
-TELLING = 0.3  # share of a coordinate's movement that its velocity must explain for their ratio to be more than noise
+TELLING = 0.75  # share of a coordinate's movement that its velocity must explain: where less is, noise lowers their ratio
 LIMIT = 1e9
 SAMPLE = 300  # pairs of rows at most that are looked at by kinematics
 SLIP_TIME = 0.05  # s, that puts slip beside the spread of height: 0.1 m/s counts as 5 mm
@@ -23,11 +23,16 @@ GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recordin
 
 
 class RecordedMotion:
-    """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows."""
+    """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows.
 
-    def __init__(self, demonstrations):
+    states: (N, 37). bounds: (S + 1,), of segments, as of `Demonstrations`. telling: share of a coordinate's movement that its
+    velocity must explain for their ratio to be more than noise, which lowers both.
+    """
+
+    def __init__(self, states, bounds, telling=TELLING):
+        self._telling = telling
         # No robot reaches the limit, within which squares are finite.
-        states, bounds = np.clip(demonstrations.states, -LIMIT, LIMIT), demonstrations.bounds
+        states = np.clip(states, -LIMIT, LIMIT)
         self.rows = len(states)
         # x and y are not recorded; feet are looked at relative to the trunk's.
         positions = np.concatenate([np.zeros((self.rows, 2)), states[:, a1.POSITION]], axis=1)
@@ -57,7 +62,7 @@ class RecordedMotion:
         change, said = self.change[rows, joints], self.said[rows, joints]
         if joints is LEGS:
             return _slope(change, said, LEG_MOVING)
-        return _telling_slope(change, said, LEG_MOVING if joints >= LEGS.start else MOVING)
+        return _telling_slope(change, said, LEG_MOVING if joints >= LEGS.start else MOVING, self._telling)
 
     def explained(self, order=slice(None)):
         """Share of the legs' changes, as a sum of squares, that a multiple of their velocities explains, in [0, 1].
@@ -95,6 +100,20 @@ class RecordedMotion:
         return self.contact[1] / max(self.best_convention[2], 1e-6)
 
 
+def parts(bounds, rows):
+    """Yield (begin, end) of parts of at least `rows` rows that together are all rows; long segments are cut, short ones joined.
+
+    bounds: (S + 1,), of segments. What is left at the end is shorter, or is part of the one before.
+    """
+    begin = 0
+    for first, end in zip(bounds[:-1].tolist(), bounds[1:].tolist(), strict=True):
+        pieces = max(1, (end - first) // rows)
+        for cut in np.linspace(first, end, pieces + 1).astype(int)[1:].tolist():
+            if cut - begin >= rows or cut == bounds[-1]:
+                yield begin, cut
+                begin = cut
+
+
 def _lowest(positions):
     """Index of the lowest foot, (..., 1); median of its height, m, and its spread from the 5th to the 95th percentile, m."""
     heights = feet(positions)[..., 2]
@@ -126,9 +145,10 @@ def _explained(change, said):
     return float(np.sum(change * said) ** 2 / squares) if squares > 0.0 else 0.0
 
 
-def _telling_slope(change, said, moving):
+def _telling_slope(change, said, moving, telling=TELLING):
     slope = _slope(change, said, moving)
-    return slope if slope is None or np.isinf(slope) or _explained(change, said) > TELLING else None
+    frozen = not change.any()
+    return slope if slope is None or np.isinf(slope) or frozen or _explained(change, said) > telling else None
 
 
 def _slope(change, said, moving):

@@ -1,6 +1,7 @@
 """Recordings that mean something else than their format says: each way is refused by name, and right ones are not."""
 
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,6 +179,7 @@ WAYS = [
     ("yaw-pitch-roll", changed(yaw_pitch_roll), ALL, "yaw-pitch-roll in place of intrinsic x-y-z"),
     ("quaternion", changed(quaternion_in_another_order), ALL, "a quaternion taken as w, x, y, z that is x, y, z, w"),
     ("treadmill", scaled([16, 17], 0.0), ALL, "treadmill"),
+    ("half the speed", scaled([16, 17], 0.5), ONE, "a horizontal velocity of the trunk that is 0.5 times ours"),
     ("held", in_each_segment(lambda n: np.arange(n) // 2 * 2), ONE, "50% of the rows repeat|51% of the rows repeat"),
     ("frozen", in_each_segment(lambda n: np.minimum(np.arange(n), n // 2)), ONE, "rows repeat the one before: is it frozen"),
 ]
@@ -202,6 +204,39 @@ def test_a_wrong_recording_is_refused_with_its_likely_cause(recordings, make, wh
         check(wrong, "here.npz")
         check_meaning(wrong, "here.npz")
     assert "\n" not in str(refused.value)
+
+
+IN_A_PART = {
+    "FL-first": (legs(1, 0, 3, 2), "legs in the order FL, FR, RL, RR"),
+    "roll's sign": (scaled([1, 19], -1.0), "roll's sign reversed"),
+    "absolute height": (added(0, 0.43), "height absolute"),
+    "a joint's velocity": (scaled(22, 0.5), "FR_hip_joint moves (1.9|2.0). times as far"),
+    "yaw in degrees": (scaled([3], 57.3), "trunk_rotation moves 5[67].* in degrees"),
+}
+
+
+@pytest.mark.parametrize("way", IN_A_PART)
+def test_a_wrong_part_of_a_right_recording_is_found(recordings, way):
+    right, (make, said) = recordings["sideways"], IN_A_PART[way]
+    rows = right.segment(1)
+    states = right.states.copy()
+    states[rows] = make(right.select([1])).states
+    with pytest.raises(UserError, match=f"here.npz: rows {rows.start} to {rows.stop} by themselves, unlike others: .*{said}"):
+        check_meaning(replace(right, states=states), "here.npz")
+
+
+def test_a_segment_that_goes_elsewhere_than_commanded_is_found(recordings):
+    right = recordings["sideways"]
+    commands = list(right.commands)
+    commands[2] = Command(270.0, 0.5)
+    said = "segment 3 goes 1[78].* degrees off its command of 270 degrees: give as its goal where it goes"
+    assert re.match(said, examine(right.with_commands(commands))[1])
+
+
+def test_noise_of_velocities_is_no_fault_of_a_part(embedded):
+    states, generator = embedded["simple"].states.copy(), np.random.default_rng(1)
+    states[:, VELOCITIES] += np.repeat([0.06, 0.6], [6, 12]) * generator.normal(size=(len(states), 18))
+    assert examine(replace(embedded["simple"], states=states))[1] is None
 
 
 @pytest.mark.parametrize("where", ALL)
