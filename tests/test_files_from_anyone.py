@@ -5,6 +5,7 @@ and memory. A structure that passes is used as its callers use it. `make test` t
 `make test-slow` does so for ten minutes.
 """
 
+import importlib.util
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import gymnasium
 import numpy as np
 import pytest
 import yaml
@@ -28,7 +30,7 @@ from patches.loco_mujoco.archives import DownloadError, unpack
 from patches.loco_mujoco.local_site import zipped
 from patches.safe_pickle import load_pickle
 from patches.shrink import _Things
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import formats, minari
 from qi_ext.evaluation.evaluated_agent import load_evaluated_agent
 from qi_ext.report.html import _directions, _gaits, _returns
 from qi_ext.report.runs import read_curves, read_run
@@ -274,6 +276,7 @@ def whole_agents(draw):
         return b""
 
 
+MINARI_ID, MINARI = "quadruped/fuzz-v0", {}  # {name of a file: its content}, once there is a dataset
 DTYPES = ("f8", "f4", "i8", "u1", "?", "c16", "U3", "S0", "U0", "M8[s]", "V4")
 
 
@@ -316,6 +319,25 @@ def read_pickle(directory, path):
         raise UserError(" ".join(str(error).split())[:300]) from None
 
 
+def read_minari(directory, path):
+    """Read the dataset of which `path` is one file; the other is whole."""
+    for name, content in MINARI.items():
+        if not os.path.lexists(path.parent / name):
+            (path.parent / name).write_bytes(content)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(directory))
+        minari.read(MINARI_ID)
+
+
+def minari_files(directory, demonstrations):
+    """{name: bytes} of the files of a Minari dataset."""
+    env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MINARI_DATASETS_PATH", str(directory))
+        minari.write(MINARI_ID, demonstrations, env)
+    return {path.name: path.read_bytes() for path in (directory / MINARI_ID / "data").iterdir()}
+
+
 def read_archive(directory, path):
     unpack(path, directory / "sets", directory)
 
@@ -335,6 +357,9 @@ def kinds(directory, gliding):
         [{"commit": None, "clean": True, "processor": "p", "cores": 2}],
     )
     machine[0] |= {"gpu": None, "versions": {"numpy": "2"}}
+
+    MINARI.update(minari_files(directory, gliding((0.0, 0.0), rows=10)) if importlib.util.find_spec("minari") else {})
+    metadata = json.loads(MINARI.get("metadata.json", "{}"))
 
     def npz_reader(directory, path):
         formats.read(path)
@@ -365,6 +390,8 @@ def kinds(directory, gliding):
         "our npz": Kind((directory / "good.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["good"])),
         "perfect npz": Kind((directory / "perfect.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["perfect"])),
         "real npz": Kind((directory / "real.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["real"])),
+        "minari metadata": json_of(metadata, read_minari, f"{MINARI_ID}/data/metadata.json"),
+        "minari data": Kind(MINARI.get("main_data.hdf5", b""), (f"{MINARI_ID}/data/main_data.hdf5", read_minari)),
         "pickle": Kind(pickled, ("a.pickle", read_pickle)),
         "archive": Kind(zipped({"a.npz": b"a" * 99, "b/c.npz": b"b"}), ("a.zip", read_archive)),
     }
@@ -372,7 +399,8 @@ def kinds(directory, gliding):
 
 NAMES = (
     *("agent", "checkpoint", "config", "result", "curves", "rows", "trial", "trial of a seed", "sweep", "named sweep"),
-    *("published", "evaluation", "made with", "our npz", "perfect npz", "real npz", "pickle", "archive"),
+    *("published", "evaluation", "made with", "our npz", "perfect npz", "real npz", "minari metadata", "minari data"),
+    *("pickle", "archive"),
 )
 
 

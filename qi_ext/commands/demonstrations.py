@@ -37,6 +37,9 @@ def main(arguments=None):
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.check is not None:
+        others = [word for word in parser.options_in(arguments) if word != "--check"]
+        if others:
+            raise UserError(f"{others[0]}: does not go with --check, which only reads FILE")
         _print_check(options.check)
         return
     if options.output is None:

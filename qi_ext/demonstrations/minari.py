@@ -4,11 +4,17 @@ Episodes of `write` are read as they were, because their infos and metadata hold
 as those of Minari's `DataCollector`, the last observation is left out: no action was taken in it.
 """
 
+import json
+import math
+import re
 import shutil
 import warnings
 from dataclasses import replace
+from typing import NotRequired
 
 import numpy as np
+from pydantic import ConfigDict, TypeAdapter
+from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
 from qi_ext.demonstrations import npz
 from qi_ext.demonstrations.formats import from_arrays, require_ours
@@ -20,14 +26,30 @@ from qi_ext.utils.words import in_one_line
 
 PREFIX = "minari:"  # of a dataset's id, where demonstrations are named
 LABEL = "expert_action"
+MAX_LINKS = 200_000  # arrays and groups of a file
+MAX_DEPTH = 8  # of groups in each other
+MAX_SPACE = 100_000  # numbers of an observation or action
 # Infos of an episode that hold arrays of our format, a row for each observation.
 INFOS = {"actions": LABEL, "executed_actions": "executed_action", "external_force": "external_force"}
+
+
+class _Metadata(TypedDict):
+    """What is used of a dataset's metadata.json."""
+
+    __pydantic_config__ = ConfigDict(extra="allow")
+
+    total_episodes: int
+    observation_space: NotRequired[str]
+    action_space: NotRequired[str]
+
+
+_METADATA = TypeAdapter(_Metadata)
 
 
 def read(dataset_id):
     """Return `Demonstrations` from a local dataset. Raises UserError where they cannot be learned from.
 
-    Nothing is unpickled or executed: arrays come from HDF5 or Arrow, all else from JSON.
+    Nothing is unpickled or executed: arrays come from HDF5, all else from JSON.
     """
     where = PREFIX + dataset_id
     minari, path = _found(dataset_id, "demonstrations")
@@ -114,23 +136,69 @@ def _require_harmless(data, where):
     """Raise UserError where Minari would execute what the files in `data` name, wait on one, or read more than is allowed."""
     import h5py
 
-    files = list(data.glob("*.hdf5"))
     try:
-        metadata = read_json(data / "metadata.json")
-        for path in files:
-            with open_regular(path):
-                pass
+        metadata = read_json(data / "metadata.json", _METADATA)
+        # Only then its size is known before it is read.
+        if metadata.get("data_format") != "hdf5":
+            raise UserError("its data_format is not hdf5, the only one that is read")
+        # Minari takes spaces that are missing from the environment of env_spec, whose entry point can be any function.
+        if not {"observation_space", "action_space"} <= metadata.keys():
+            raise UserError("metadata.json has no spaces, as of Minari before 0.5")
+        for name in ("observation_space", "action_space"):
+            _require_small_space(json.loads(metadata[name]), name)
+        with open_regular(data / "main_data.hdf5") as opened, h5py.File(opened, "r") as file:
+            left = [npz.MAX_BYTES, MAX_LINKS]
+            _require_small(file, left, 0)
+            if metadata["total_episodes"] > len(file):
+                raise UserError(f"it has {len(file)} episodes, and metadata.json says {metadata['total_episodes']}")
     except UserError as error:
         raise UserError(f"demonstrations: {where}: cannot be read: {error}; write or record it again") from None
-    # Minari takes spaces that are missing from the environment of env_spec, whose entry point can be any function.
-    if not {"observation_space", "action_space"} <= metadata.keys():
-        raise UserError(f"demonstrations: {where}: metadata.json has no spaces; record it again with Minari 0.5")
-    sizes = []
-    for path in files:
-        with h5py.File(path) as file:
-            file.visititems(lambda _, item: sizes.append(getattr(item, "nbytes", 0)))
-    if sum(sizes) > npz.MAX_BYTES:
-        raise UserError(f"demonstrations: {where}: unpacks to {sum(sizes) / 2**30:.1f} GiB, more than the 2 GiB allowed")
+
+
+def _require_small_space(space, name):
+    """Raise UserError where a space, as Minari's JSON has it, would make arrays larger than anything that is learned from."""
+    if isinstance(space, dict):
+        shape = space.get("shape", [])
+        sizes = shape if isinstance(shape, list) else [shape]
+        small = all(isinstance(n, int) and 0 <= n <= MAX_SPACE for n in sizes) and math.prod(sizes) <= MAX_SPACE
+        if not small or not re.fullmatch("(float|u?int|bool)[0-9]{0,2}", str(space.get("dtype", "float64"))):
+            raise UserError(f"{name} is of a shape or type that nothing here has")
+    for each in space.values() if isinstance(space, dict) else space if isinstance(space, list) else ():
+        if isinstance(each, dict | list):
+            _require_small_space(each, name)
+
+
+def _require_small(group, left, depth):
+    """Raise UserError where what an HDF5 group holds is not in its own file, or more than `left`: [bytes, links]."""
+    import h5py
+
+    _require_small_attributes(group, left)
+    for name in group:
+        left[1] -= 1
+        if left[1] < 0 or depth > MAX_DEPTH:
+            raise UserError(f"holds more than {MAX_LINKS:,} arrays, or deeper than {MAX_DEPTH} levels")
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise UserError(f"{name!r:.100} is a link to elsewhere, which is not followed")
+        item = group[name]
+        if isinstance(item, h5py.Group):
+            _require_small(item, left, depth + 1)
+            continue
+        if not isinstance(item, h5py.Dataset) or item.external or item.is_virtual or item.dtype.hasobject:
+            raise UserError(f"{name!r:.100} is no plain array in this file")
+        _require_small_attributes(item, left)
+        _take(item.nbytes, left)
+
+
+def _require_small_attributes(item, left):
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        _take(attribute.get_storage_size(), left)
+
+
+def _take(size, left):
+    left[0] -= size
+    if left[0] < 0:
+        raise UserError(f"unpacks to more than the {npz.MAX_BYTES / 2**30:.0f} GiB allowed")
 
 
 def _require_episodes(episodes, where):

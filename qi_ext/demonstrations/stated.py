@@ -29,7 +29,8 @@ def honour_stated(arrays, hz, path):
                 _fail(path, f"{key} must be a single positive number")
             _require_rate(1.0 / stated.item() if key in STEPS else stated.item(), hz, f"{key} is {stated.item():g}", path)
     if "time" in arrays:
-        _require_times(floats(arrays, "time", path), hz, path)
+        rows = len(np.atleast_1d(arrays.get("states", arrays.get("q_trunk_tx", arrays["time"]))))
+        _require_times(floats(arrays, "time", path), rows, hz, path)
     if "units" in arrays:
         words = re.findall("[a-z]+", " ".join(map(str, np.atleast_1d(arrays["units"]).ravel())).lower())
         foreign = sorted(FOREIGN_UNITS & set(words))
@@ -45,9 +46,10 @@ def _require_rate(stated, hz, what, path):
         _fail(path, f"{what}, but the rows of this format are at {hz:g} Hz; resample it")
 
 
-def _require_times(time, hz, path):
-    if time.ndim != 1 or len(time) < 2 or not np.isfinite(time).all():
-        _fail(path, "time must be a row of finite seconds, one for each row of the recording")
+def _require_times(time, rows, hz, path):
+    if time.ndim != 1 or len(time) < 2 or len(time) != rows or not np.isfinite(time).all():
+        wanted = f"one for each of the {rows} rows of the recording"
+        _fail(path, f"time must be a row of finite seconds, {wanted}, not of shape {time.shape}")
     # Between segments time may jump.
     low, middle, high = np.percentile(np.diff(time), [5.0, 50.0, 95.0])
     if middle <= 0.0:

@@ -29,7 +29,7 @@ def table(results, source=""):
             rendered.add_row(
                 NAMES.get(name, name),
                 f"{row['direction_deg']:g}",
-                f"{row['return_mean']:.1f} +- {row['return_std']:.1f}",
+                with_spread(row, "+-"),
                 f"{row['length_mean']:.0f}",
                 f"{row['velocity_error_mean']:.3f} m/s",
                 f"{row['falls']}/{row['episodes']}",
@@ -38,6 +38,11 @@ def table(results, source=""):
             rendered.add_row(NAMES.get(name, name), "mean", f"{result['return_mean']:.1f}", "", "", "")
         rendered.add_section()
     return rendered
+
+
+def with_spread(row, sign):
+    """Return the return of a row of a result, and its standard deviation where the row has it, with `sign` between them."""
+    return f"{row['return_mean']:.1f}" + (f" {sign} {row['return_std']:.1f}" if "return_std" in row else "")
 
 
 def gait_table(results):

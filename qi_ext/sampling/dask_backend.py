@@ -149,7 +149,8 @@ def _connect(address, timeout, security):
             "the certificates of Dask's configuration, distributed.comm.tls, those of its cluster?"
         ) from None
     except Exception as error:
-        raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__})") from None
+        hint = f"; where it uses TLS, name it tls://{url.netloc}" if context is None else ""
+        raise UserError(f"--scheduler: no Dask scheduler answers at {address} ({type(error).__name__}){hint}") from None
 
 
 def _client_context(address, security):

@@ -26,7 +26,7 @@ class LiveEnvs:
         self._time_limit = time_limit
         self._autoreset = autoreset
         self._actions = None
-        self._interrupted = False
+        self._to_reset = "no episode was started"
         self._threads = _Threads(n_threads)
         # Seeds of the operating system's, as an environment has that was never seeded.
         seeds = [np.random.SeedSequence() for _ in range(n_envs)]
@@ -48,28 +48,28 @@ class LiveEnvs:
         for env, told_env in told.items():
             self._block.start(env, self, *told_env)
         if len(told) == self._block.n:
-            self._interrupted = False
+            self._to_reset = ""
 
     def step(self, actions):
         """Step all envs by `actions`, (N, 12); where an episode was over, start the next one instead.
 
         Returns rewards, terminated and truncated, (N,) each, and {env: (observation, command)} of the ends of episodes that
         were followed by the next one in this step. Raises SamplingError where an episode was over and there is no autoreset,
-        and where MuJoCo gives up; then, and after Ctrl-C, all envs must be reset.
+        and where MuJoCo gives up; then, and after Ctrl-C, as at first, all envs must be reset.
         """
         block = self._block
         over = np.flatnonzero(~block.running)
         if len(over) and self._autoreset != "NextStep":
             raise SamplingError(f"env {over[0]}: its episode is over, or none was started: call reset")
-        if self._interrupted:
-            raise SamplingError("a step was interrupted: call reset")
-        self._actions, self._interrupted = actions, True
+        if self._to_reset:
+            raise SamplingError(f"{self._to_reset}: call reset")
+        self._actions, self._to_reset = actions, "a step was interrupted"
         try:
             with simulation_context():
                 block.step(0, self, np.flatnonzero(block.running))
         except EnvError as error:
             raise SamplingError(f"env {error.env}: {error}") from error
-        self._interrupted = False
+        self._to_reset = ""
         _, _, rewards, _, terminated, truncated = block.take_step()
         truncated = truncated | (block.length >= self._time_limit)
         for env in over:

@@ -171,10 +171,12 @@ class SharedValue:
     """
 
     def __init__(self, value):
-
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 (processes may start as long as this lives)
-        cloudpickle.dump(value, self._file)
-        self._file.flush()
+        try:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115 (processes may start as long as this lives)
+            self._file.write(cloudpickle.dumps(value))
+            self._file.flush()
+        except OSError as error:
+            raise OSError(f"cannot write {tempfile.gettempdir()}: {error.strerror}; TMPDIR names another place") from None
 
     def __getstate__(self):
         return reduction.DupFd(self._file.fileno())

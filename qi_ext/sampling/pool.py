@@ -11,7 +11,7 @@ from collections import Counter
 import joblib
 
 from qi_ext.sampling.joblib_dispatch import dispatch
-from qi_ext.utils.errors import SamplingError, UserError, fault_of_the_machine
+from qi_ext.utils.errors import LESS_MEMORY, SamplingError, UserError, fault_of_the_machine
 
 KINDS = ("loky", "serial", "dask")
 SCHEDULER_TIMEOUT = 10.0  # s
@@ -122,7 +122,9 @@ class Pool:
                 raise SamplingError(f"{lost}: {_one_line(error)}") from error
         if given_up:
             names = ", ".join(name(index, None) for index, _ in given_up)
-            raise SamplingError(f"the worker that runs {names} keeps dying: {self._workers.cause(given_up[0][1])}")
+            cause = self._workers.cause(given_up[0][1])
+            hint = f"; where memory ran out, {LESS_MEMORY}" if "SIGKILL" in cause else ""
+            raise SamplingError(f"the worker that runs {names} keeps dying: {cause}{hint}")
 
     def close(self):
         """End the worker processes, or disconnect from the Dask cluster. A `loky` pool starts new ones when it runs again."""
@@ -161,9 +163,9 @@ def _attempt(index, function, task):
         return index, function(*task), None
     except Exception as error:
         # Where memory is refused, a traceback tells nothing.
-        refused = fault_of_the_machine(error) and not isinstance(error, OSError)
+        refused = "" if isinstance(error, OSError) else fault_of_the_machine(error)
         where = "" if refused else f"\n\nin the worker:\n{traceback.format_exc()}"
-        return index, None, (_one_line(error), where, getattr(error, "env", None))
+        return index, None, (refused or _one_line(error), where, getattr(error, "env", None))
 
 
 def _unwrap(outcome, name):
@@ -182,5 +184,7 @@ def _names(indices, name):
 
 
 def _one_line(error):
+    if isinstance(error, UnboundLocalError) and isinstance(error.__context__, OSError):
+        error = error.__context__  # such as too many open files, which loky stumbles over
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0] if lines else ''}"

@@ -91,7 +91,9 @@ def options(task: str = "simple", algorithm: str = "gail", backend: str = "nativ
     """The settings that can be given, {heading: {name: pydantic field}}."""
     unknown = DOES_NOT_KNOW if backend == "imitation_lib" else ()
     found = {
-        str(model.__doc__).rstrip("."): {name: field for name, field in model.model_fields.items() if name not in unknown}
+        (model.__doc__ or model.__name__).rstrip("."): {  # python -OO leaves docstrings out
+            name: field for name, field in model.model_fields.items() if name not in unknown
+        }
         for model in config_groups(task, algorithm, backend).values()
     }
     return {heading: fields for heading, fields in found.items() if fields}

@@ -23,9 +23,12 @@ class Totals(TypedDict):
 
 
 class Row(Totals):
-    """One direction in a result of `qi_ext.evaluation.evaluate`; measures of the gait are beside these."""
+    """One direction in a result of `qi_ext.evaluation.evaluate`; measures of the gait are beside these.
 
-    return_std: Figure
+    Older ones lack return_std.
+    """
+
+    return_std: NotRequired[Figure]
     length_mean: Figure
     velocity_error_mean: Figure
 

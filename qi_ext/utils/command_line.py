@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import signal
 import sys
 
@@ -28,14 +29,16 @@ class Parser(argparse.ArgumentParser):
         self.register("type", float, _finite_number)
 
     def parse_args(self, args=None, namespace=None):
-        for word in self._options_in(args):
+        for word in self.options_in(args):
             if word not in self._option_string_actions:
                 self.error(f"{word}: no such option{did_you_mean(word, self._option_string_actions)}; see --help")
         return super().parse_args(args, namespace)
 
     def parse_known_args(self, args=None, namespace=None):
-        given = self._options_in(args)
+        given = self.options_in(args)
         for action in self._actions:
+            if sum(given.count(word) for word in action.option_strings) > 1 and action.nargs != 0:
+                self.error(f"{action.option_strings[0]}: given twice; give it once")
             # Not by argparse, whose message differs with Python's version and does not say what is wanted.
             if action.required and action.option_strings and not {"-h", "--help", *action.option_strings} & set(given):
                 self.error(f"{action.option_strings[0]}: required; {action.help}")
@@ -47,7 +50,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(message)
 
-    def _options_in(self, args):
+    def options_in(self, args):
+        """Return the options among the words of a command line, as they were given, a list; None is sys.argv."""
         words = sys.argv[1:] if args is None else args
         return [word.partition("=")[0] for word in words if word.startswith("--") or word == "-h"]
 
@@ -77,6 +81,7 @@ def run_command(program, main):
     """
     with lasting_output():
         try:
+            _require_directory()
             code = main()
         except (KeyboardInterrupt, Terminated) as stop:
             code = 128 + (stop.number if isinstance(stop, Terminated) else signal.SIGINT)
@@ -86,6 +91,13 @@ def run_command(program, main):
                 raise
             print(f"{program}: {text}", file=sys.stderr)
         sys.exit(code)
+
+
+def _require_directory():
+    try:
+        os.getcwd()
+    except OSError as error:  # libraries end the process, or fail at anything that names a file
+        raise UserError(f"the working directory cannot be used ({error.strerror}); cd to one that is there") from None
 
 
 def _told(error):

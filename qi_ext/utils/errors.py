@@ -8,6 +8,9 @@ from qi_ext.utils.output import printable
 
 __all__ = ["SamplingError", "Terminated", "UserError"]
 
+LESS_MEMORY = "a smaller --batch_size, --n_envs or --n_workers needs less"
+LONGEST = 1000  # characters of a message, as names in files, and of files, can be of any length
+
 # What a user can mend by naming another file; all else, such as a full disk, is the machine's.
 _USERS = (
     *(errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.EACCES, errno.EPERM),
@@ -21,8 +24,9 @@ class UserError(Exception):
     """Bad input. The message is one line that says what, where and what to do; launchers print it and exit with code 2."""
 
     def __init__(self, message: str) -> None:
-        """message: control characters in it, as names of files may have, are escaped."""
-        super().__init__(printable(str(message)))
+        """message: control characters in it, as names of files may have, are escaped; the middle of a long one is left out."""
+        text = printable(str(message))
+        super().__init__(text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}")
 
 
 class Terminated(BaseException):
@@ -52,5 +56,5 @@ def fault_of_the_machine(error: BaseException) -> str:
     text = printable((str(error).strip().splitlines() or [type(error).__name__])[0])
     if not isinstance(error, MemoryError) and not _MEMORY.search(text):
         return ""
-    hint = "try --device cpu" if "CUDA" in text else "a smaller --batch_size, --n_envs or --n_workers needs less"
+    hint = "try --device cpu" if "CUDA" in text else LESS_MEMORY
     return f"not enough memory: {text}; {hint}"

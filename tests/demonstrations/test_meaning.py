@@ -393,6 +393,7 @@ def perfect(walking):
         ("time", np.arange(118) * 0.02, "time says 50 Hz"),
         ("time", np.cumsum(np.tile([0.005, 0.01, 0.01, 0.015], 30)), "time steps vary"),
         ("time", np.zeros(118), "time does not rise"),
+        ("time", np.arange(60) * 0.01, "one for each of the 118 rows of the recording, not of shape .60,."),
         ("units", "deg, m", "units are deg; give"),
         ("joint_names", [*a1.LEG_JOINTS[:-1], "tail"], "joint_names holds 'tail'"),
         ("joint_names", a1.LEG_JOINTS[:-1], "must name each of the 12 joints"),
@@ -441,6 +442,11 @@ def test_check_prints_the_measures_and_changes_nothing(perfect, tmp_path, capsys
     assert "WRONG" not in printed
     assert [path.name for path in tmp_path.iterdir()] == ["right.npz"]
     assert (tmp_path / "right.npz").read_bytes() == before
+
+
+def test_options_that_check_would_not_heed_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--seed: does not go with --check"):
+        command.main(["--check", str(tmp_path / "none.npz"), "--seed", "0"])
 
 
 def test_check_prints_the_table_of_a_refused_file_and_then_refuses_it(perfect, tmp_path, capsys):

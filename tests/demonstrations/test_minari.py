@@ -133,10 +133,8 @@ def test_nothing_is_left_of_a_dataset_that_could_not_be_written_whole(gliding, e
 # Of Minari's DataCollector
 
 
-@pytest.mark.parametrize("options", [{}, {"record_infos": True}, {"data_format": "arrow"}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"record_infos": True}], ids=str)
 def test_what_a_collector_records_is_read_by_step_under_the_tasks_commands(record, options):
-    if "data_format" in options:
-        pytest.importorskip("pyarrow")
     dataset = record((0.0, 90.0), **options)
     found = read()
     assert found.commands == (Command(0.0), Command(90.0))
@@ -237,6 +235,57 @@ def test_a_file_that_would_unpack_to_too_much_is_refused(gliding, env, datasets,
         archive.create_dataset("episode_0/infos/bomb", (10**12,), np.float64, chunks=True)
     assert file.stat().st_size < npz.MAX_BYTES
     assert "more than the 2 GiB allowed" in refusal()
+
+
+def linked(file):
+    file["episode_0/infos/elsewhere"] = h5py.ExternalLink("/dev/zero", "/")
+
+
+def in_another_file(file):
+    file.create_dataset("episode_0/infos/raw", (9,), np.float64, external=[("/etc/passwd", 0, 72)])
+
+
+def in_circles(file):
+    file["episode_0/infos/all"] = file["/"]
+
+
+def of_texts(file):
+    file["episode_0/infos/texts"] = ["x"]
+
+
+@pytest.mark.parametrize(
+    ("add", "said"),
+    [
+        (linked, "'elsewhere' is a link to elsewhere"),
+        (in_another_file, "'raw' is no plain array in this file"),
+        (in_circles, "deeper than 8 levels"),
+        (of_texts, "'texts' is no plain array"),
+    ],
+)
+def test_what_would_be_read_from_elsewhere_or_without_end_is_refused(gliding, env, datasets, add, said):
+    minari.write(ID, gliding(), env)
+    with h5py.File(datasets / ID / "data" / "main_data.hdf5", "a") as file:
+        add(file)
+    assert said in refusal()
+
+
+BOX = {"type": "Box", "dtype": "float64", "shape": [37], "low": 0.0, "high": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"data_format": "arrow"}, "its data_format is not hdf5"),
+        ({"total_episodes": 10**12}, "it has 2 episodes"),
+        ({"observation_space": json.dumps(BOX | {"shape": [10**12]})}, "observation_space is of a shape"),
+        ({"action_space": json.dumps({"type": "Tuple", "subspaces": [BOX | {"dtype": "U99999999"}]})}, "action_space is of"),
+    ],
+)
+def test_metadata_that_say_more_than_there_is_are_refused(gliding, env, datasets, changed, said):
+    minari.write(ID, gliding(), env)
+    file = datasets / ID / "data" / "metadata.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | changed))
+    assert said in refusal()
 
 
 def test_nothing_that_a_dataset_names_is_executed(walking, env, datasets, monkeypatch):

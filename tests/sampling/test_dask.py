@@ -219,7 +219,9 @@ def test_an_address_where_no_scheduler_answers_is_the_users_mistake(monkeypatch,
         if listening:
             server.listen()
         address = f"tcp://127.0.0.1:{server.getsockname()[1]}"
-        with pytest.raises(UserError, match=f"^--scheduler: no Dask scheduler answers at {address} [(].*Error[)]$"):
+        with pytest.raises(
+            UserError, match=f"^--scheduler: no Dask scheduler answers at {address} [(].*Error[)]; .* tls://.*$"
+        ):
             Pool("dask", scheduler=address)
 
 

@@ -18,7 +18,7 @@ import pytest
 import qi_ext
 from qi_ext.sampling import loky_backend
 from qi_ext.sampling.pool import Pool
-from qi_ext.utils.errors import SamplingError
+from qi_ext.utils.errors import LESS_MEMORY, SamplingError
 
 ROOT = Path(qi_ext.__file__).parents[1]
 pytestmark = [pytest.mark.extensive, pytest.mark.usefixtures("deadline")]
@@ -157,7 +157,8 @@ def test_tasks_that_keep_killing_their_workers_are_named_after_all_others_are_do
         for result in pool.run(die, [(i, (2, 5)) for i in range(7)], name):
             results.append(result)
     assert sorted(results) == [(i, i) for i in (0, 1, 3, 4, 6)]
-    assert str(caught.value) == "the worker that runs task 2, task 5 keeps dying: SIGKILL(-9)"
+    hint = f"; where memory ran out, {LESS_MEMORY}"
+    assert str(caught.value) == "the worker that runs task 2, task 5 keeps dying: SIGKILL(-9)" + hint
     assert len(warnings()) == 5  # three deaths together, then each task dies alone once before it is given up
     assert warnings()[-2:] == [WARNING + "task 2", WARNING + "task 5"]
 

@@ -1,6 +1,7 @@
 """The promises of `Pool` where nothing dies: its results, its errors, and what it leaves behind."""
 
 import contextlib
+import errno
 import gc
 import json
 import os
@@ -8,6 +9,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,7 +25,7 @@ from qi_ext.sampling.envs import EnvError
 from qi_ext.sampling.joblib_dispatch import dispatch
 from qi_ext.sampling.loky_backend import LokyWorkers
 from qi_ext.sampling.pool import Pool, available_cpus
-from qi_ext.utils.errors import SamplingError, UserError
+from qi_ext.utils.errors import LESS_MEMORY, SamplingError, UserError
 
 ROOT = Path(qi_ext.__file__).parents[1]
 pytestmark = pytest.mark.usefixtures("deadline")
@@ -177,6 +179,34 @@ def test_a_task_that_raises_is_named_with_its_traceback(pool, kind, summary):
     assert any("in fail" in line for line in rest)
     assert rest[-2].endswith(summary)
     assert rest[-1] == "wrong"
+
+
+def refuse_memory():
+    raise MemoryError
+
+
+def test_memory_that_a_task_is_refused_comes_with_what_needs_less(pool):
+    with pytest.raises(SamplingError, match=f"^task 0: not enough memory: MemoryError; {LESS_MEMORY}$"):
+        list(pool.run(refuse_memory, [()], name))
+
+
+def test_what_the_machine_refuses_to_workers_is_said(monkeypatch):
+    def submit(*_):
+        try:
+            raise OSError(errno.EMFILE, "Too many open files")
+        finally:
+            raise UnboundLocalError("as in loky")
+
+    monkeypatch.setattr(LokyWorkers, "submit", submit)
+    with pytest.raises(SamplingError, match="Too many open files"):
+        list(Pool("loky", 2).run(double, [(1,)], name))
+
+    def full():
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(OSError, match=f"cannot write {tempfile.gettempdir()}: No space left on device; TMPDIR"):
+        Pool("loky", 2)
 
 
 def test_an_env_that_raises_is_named(pool):

@@ -138,6 +138,8 @@ def test_settings_that_envs_cannot_have_are_refused(make, wrong, message):
 @pytest.mark.parametrize("bad, message", [(np.zeros((N, 3)), "shape"), (np.full((N, 12), np.nan), "env 0")])
 def test_bad_actions_are_refused_and_change_nothing(make, bad, message):
     environment, other = make(n_workers=2), make()
+    with pytest.raises(SamplingError, match="no episode was started: call reset"):
+        environment.step(np.ones((N, 12)))
     for each in environment, other:
         each.reset(seed=0)
     with pytest.raises(ValueError, match=message):

@@ -7,7 +7,7 @@ import pytest
 from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
 from qi_ext.tasks.directions import TASKS
 from qi_ext.training.algorithms import ALGORITHMS, Algorithm
-from qi_ext.training.config import all_options, make_config, makes_the_experiment, may_change
+from qi_ext.training.config import all_options, config_groups, make_config, makes_the_experiment, may_change
 from qi_ext.training.presets import PRESETS
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings, option
@@ -32,6 +32,13 @@ def test_a_config_can_be_made_again_of_its_settings(choice):
     assert (config.task.task, config.run.algorithm, config.run.backend) == choice
     assert config.run.results_dir == f"runs/{task}-{algorithm}" + ("-imitation_lib" if backend == "imitation_lib" else "")
     assert make_config(**config.settings()) == config
+
+
+def test_there_are_all_options_without_docstrings(monkeypatch):
+    known = list(all_options())
+    for group in config_groups("simple", "vail", "native").values():
+        monkeypatch.setattr(group, "__doc__", None)  # as by python -OO
+    assert list(all_options()) == known
 
 
 def test_presets_name_settings_that_there_are():

@@ -88,6 +88,10 @@ def test_a_run_that_goes_on_has_no_result_until_it_ends(config, path):
         directory.write_result({"steps": 64, "length": None, "rows": [1.5]})
         assert directory.read_result() == json.loads((path / "result.json").read_text())
     assert directory.read_result() == {"steps": 64, "length": None, "rows": [1.5]}
+    row = {"direction_deg": 0, "return_mean": 1.0, "falls": 0, "episodes": 1, "length_mean": 9, "velocity_error_mean": 0.1}
+    older = {"steps": 64, "evaluation": {"deterministic": {"return_mean": 1.0, "directions": [row]}}}
+    directory.write_result(older)
+    assert directory.read_result() == older
 
 
 def test_a_result_that_is_not_json_leaves_no_file(config, path):

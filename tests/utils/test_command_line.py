@@ -70,6 +70,18 @@ def test_a_fault_of_ours_keeps_its_traceback():
         run_command("program.py", lambda: 1 / 0)
 
 
+def test_a_working_directory_that_is_gone_is_said(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    tmp_path.rmdir()
+    assert exit_code() == 2
+    assert "the working directory cannot be used" in capsys.readouterr().err
+
+
+def test_a_long_name_leaves_the_rest_of_a_message(capsys):
+    said = str(UserError(f"--agent: {'x' * 5000}: no such file"))
+    assert len(said) < 1010 and said.startswith("--agent: xxx") and said.endswith("xxx: no such file")
+
+
 @pytest.mark.parametrize("result", [None, 0, 1])
 def test_the_exit_code_is_what_main_returns(result):
     assert exit_code(result) == result
@@ -83,6 +95,7 @@ def test_the_exit_code_is_what_main_returns(result):
         (["--size"], "--size: expected one argument"),
         (["--siz", "3"], "--siz: no such option; did you mean --size?; see --help"),
         (["--count", "3"], "--size: required; how large"),
+        (["--size", "1", "--size=2"], "--size: given twice; give it once"),
     ],
     ids=" ".join,
 )
