@@ -21,6 +21,7 @@ ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}
 MAX_BYTES = 2**30  # of a file
 MAX_LAYERS, MAX_WIDTH = 65, 65536
 MAX_METADATA = 10_000  # characters of one
+LARGEST_OBSERVATION, LARGEST_ACTION = 1e6, 1e36  # float32 ends at 3e38
 LARGEST_LOG_STD = 50.0
 PRETRAINED = Path(__file__).with_name("pretrained")
 
@@ -174,6 +175,13 @@ def _actor(tensors: dict[str, np.ndarray], metadata: dict[str, str], path: Path)
         raise UserError(
             f"agent: {path}: log_std reaches {tensors['log_std'].max():g}, at most {LARGEST_LOG_STD:g}; it is damaged"
         )
+    # With finite weights, too, actions can overflow.
+    reach = LARGEST_OBSERVATION * float(np.abs(tensors["observation_inverse_std"]).max())
+    for i in range(len(pairs)):
+        weight, bias = (np.abs(tensors[f"layer{i}.{part}"].astype(np.float64)) for part in ("weight", "bias"))
+        reach = weight.sum(axis=1).max() * reach + bias.max()
+    if reach > LARGEST_ACTION:
+        raise UserError(f"agent: {path}: its weights are so large that its actions may not be finite; it is damaged")
     symmetry, of_a1 = metadata.get("symmetry", "none"), (sizes[0], sizes[-1]) == (a1.N_OBSERVATIONS, a1.N_ACTIONS)
     if symmetry not in SYMMETRIES or (symmetry == "mirror" and not of_a1):
         raise UserError(

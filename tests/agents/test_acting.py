@@ -116,6 +116,12 @@ def test_a_file_says_its_activation_one_without_means_relu_and_another_is_refuse
     assert "the activation is 'tanh', but this program knows relu" in refusal(agent_file(activation="tanh"))
 
 
+def test_finite_weights_whose_actions_would_not_be_are_refused(agent_file):
+    values = tensors(3, 4, 2)
+    values["layer0.weight"] = np.full_like(values["layer0.weight"], 1e38)
+    assert "its weights are so large" in refusal(agent_file(values))
+
+
 def test_loading_and_acting_import_neither_torch_nor_the_simulator(agent_file):
     program = (
         "import sys, numpy\n"
