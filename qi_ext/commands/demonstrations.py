@@ -25,8 +25,8 @@ def main(arguments=None):
     """Parse, record, write. Raises UserError for the user's mistakes, before anything is recorded."""
     parser = Parser(program("demonstrations"), __doc__)
     for name, kind, default, text in (
-        ("task", str, "hard", "simple (walk along +x) or hard (8 directions)"),
-        ("seconds", float, 20.0, "motion per direction, s"),
+        ("task", str, "hard", "simple (walk along +x), hard (8 directions) or follow (drawn courses)"),
+        ("seconds", float, 20.0, "motion per direction, or along all courses together, s"),
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
@@ -55,8 +55,7 @@ def main(arguments=None):
     environment = QuadrupedDirection(
         options.task, n_directions=options.n_directions, speed=options.speed, demonstrations=None, seed=0
     )
-    kinds, rows = recording.segment_plan(options.seconds)
-    with Display("recording", len(kinds) * len(environment.commands), "segments") as display:
+    with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
         demonstrations, falls = recording.record(
             environment, options.seconds, options.seed, lambda done, total: display.update(done)
         )
@@ -76,17 +75,18 @@ def main(arguments=None):
         minari.write(output, demonstrations, env, made_by)
         output = minari.PREFIX + output
 
-    table = Table(title=f"nominal segments, of {len(kinds)} segments of {rows * a1.CONTROL_DT:g} s in each direction")
-    for heading in ("direction", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
+    rows = demonstrations.bounds[1]
+    table = Table(title=f"nominal segments, of {demonstrations.n_segments} segments of {rows * a1.CONTROL_DT:g} s")
+    for heading in ("command", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
         table.add_column(heading, justify="right")
     for row in recording.summary(demonstrations):
         table.add_row(
-            f"{row['direction_deg']:g}",
+            row["command"],
             f"{row['speed']:.4f} m/s",
             f"{row['reward']:.4f}",
             *(f"{row[name]:.3f} rad" for name in ("roll", "pitch", "yaw")),
             f"{100 * row['saturation']:.1f} %",
-            str(falls[row["direction_deg"]]),
+            str(falls[row["command"]]),
         )
     display.console.print(table)
     display.say("falls: segments that ended in a fall and were recorded anew")
@@ -122,6 +122,8 @@ def _print_check(name):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
+    if options.task == "follow" and options.format != "qi_ext":
+        raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
     if not 1.0 <= options.seconds <= 3600.0:
         raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
     if options.seed < 0:

@@ -1,4 +1,4 @@
-"""Evaluate a trained agent in each direction, beside the trot controller and random torques.
+"""Evaluate a trained agent in each direction, or along courses, beside the trot controller and random torques.
 
     qi-ext evaluate --agent runs/hard-gail/0/agent.safetensors --episodes 10
 
@@ -31,7 +31,7 @@ def main(arguments=None):
     agent = load_evaluated_agent(options.agent)
     beside = load_evaluated_agent(options.beside) if options.beside else None
     seed = agent.seed if options.seed is None else options.seed
-    environment = agent.environment(options.demonstrations)
+    environment = agent.environment(options.demonstrations, options.courses)
     say(f"{options.agent}: {agent.title}")
     notes = agent.notes(environment, options.demonstrations)
     if beside:
@@ -40,6 +40,8 @@ def main(arguments=None):
     for note in notes:
         say(note)
     if options.env == "stock":
+        if agent.settings["task"] == "follow":
+            raise UserError("--env: stock is told no heading, which follow's commands have; use ours")
         results = _evaluate_stock(agent, environment, options.episodes, seed)
     else:
         results = _evaluate(agent, beside, environment, seed, options, sampling)
@@ -52,10 +54,12 @@ def _parse(arguments):
     parser = Parser(program("evaluate"), __doc__)
     text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
-    parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes per direction or course [10]", metavar="X")
     parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")
     starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
+    text = "of an agent of follow: courses by name, or YAML files of legs [all that have names]"
+    parser.add_argument("--courses", type=str, nargs="+", default=[], help=text, metavar="X")
     text = "another agent to evaluate, deterministic, such as one that was only cloned"
     parser.add_argument("--beside", type=str, default="", help=text, metavar="FILE")
     text = "also evaluate under pushes, action noise and other commands"

@@ -62,7 +62,13 @@ def _check_arrays(demonstrations, where):
     rows, start = len(demonstrations.states), demonstrations.initial_state
     if start is not None and (start.ndim != 2 or len(start) != demonstrations.n_segments or not np.all(np.isfinite(start))):
         _fail(where, f"initial_state must hold a row of finite numbers for each of the {demonstrations.n_segments} segments")
-    widths = {"states": a1.N_OBSERVATIONS, "actions": a1.N_ACTIONS, "executed_actions": a1.N_ACTIONS, "external_force": 3}
+    widths = {
+        "states": a1.N_OBSERVATIONS,
+        "actions": a1.N_ACTIONS,
+        "executed_actions": a1.N_ACTIONS,
+        "external_force": 3,
+        "headings": 2,
+    }
     for name, width in widths.items():
         array = getattr(demonstrations, name)
         if array is None:

@@ -26,6 +26,7 @@ class Demonstrations:
     executed_actions: (N, 12) in [-1, 1], or None; the action that was executed, noise included.
     external_force: (N, 3), or None; N on the trunk, world frame, during the step that leaves the state.
     initial_state: (S, k), float64, or None; MuJoCo's integration state at each segment's first row.
+    headings: (N, 2), or None; the commanded heading, rad, and the rate at which it turns, rad/s; states are in its frame.
     source: where they come from, for tables and logs. synthetic: made by a controller in simulation.
     notes: what was changed on loading, and what the user should know, a line each.
     recorded_hz: rate of the rows in the file that they come from, Hz: 500 of loco-mujoco's real format.
@@ -41,6 +42,7 @@ class Demonstrations:
     executed_actions: np.ndarray | None = None
     external_force: np.ndarray | None = None
     initial_state: np.ndarray | None = None
+    headings: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     recorded_hz: float = HZ
 
@@ -53,9 +55,9 @@ class Demonstrations:
         return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
 
     def content_hash(self) -> str:
-        """SHA-256 of states, actions and bounds, its first 16 hexadecimal digits."""
+        """SHA-256 of states, actions, bounds and headings, its first 16 hexadecimal digits."""
         digest = hashlib.sha256()
-        for array in (self.states, self.actions, self.bounds):
+        for array in (self.states, self.actions, self.bounds, self.headings):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
@@ -82,6 +84,7 @@ class Demonstrations:
             actions=pick(self.actions, rows),
             executed_actions=pick(self.executed_actions, rows),
             external_force=pick(self.external_force, rows),
+            headings=pick(self.headings, rows),
             initial_state=pick(self.initial_state, keep),
         )
 

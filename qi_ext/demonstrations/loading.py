@@ -16,6 +16,7 @@ from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import Measure, check_meaning, examine
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.courses import Course
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_name
@@ -28,17 +29,17 @@ SLOW = 0.1  # m/s by which the expert's speed may differ from the commanded one 
 
 
 @overload
-def load_demonstrations(name: None, commands: Sequence[Command], compat: str = "task") -> None: ...
+def load_demonstrations(name: None, commands: Sequence[Command | Course], compat: str = "task") -> None: ...
 
 
 @overload
 def load_demonstrations(
-    name: str | Path | Demonstrations, commands: Sequence[Command], compat: str = "task"
+    name: str | Path | Demonstrations, commands: Sequence[Command | Course], compat: str = "task"
 ) -> Demonstrations: ...
 
 
 def load_demonstrations(
-    name: str | Path | Demonstrations | None, commands: Sequence[Command], compat: str = "task"
+    name: str | Path | Demonstrations | None, commands: Sequence[Command | Course], compat: str = "task"
 ) -> Demonstrations | None:
     """Return `Demonstrations` for a task that draws from `commands`.
 
@@ -62,10 +63,15 @@ def load_demonstrations(
         demonstrations = name
         check(demonstrations)
     else:
-        demonstrations, where = _read(str(name), len(commands) == 1)
+        demonstrations, where = _read(str(name), _embedded_for(commands))
         if not is_embedded(name):
             check_meaning(demonstrations, where)
-    return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
+    if demonstrations.headings is not None and _embedded_for(commands) != "follow":
+        raise UserError(
+            f"demonstrations: {demonstrations.source}: its commands change as it walks, which only --task follow can learn from"
+        )
+    fitted = compat == "task" and _embedded_for(commands) != "follow"
+    return _fit_to(demonstrations, commands) if fitted else demonstrations
 
 
 def resolved_name(name: str) -> str:
@@ -90,7 +96,7 @@ def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]
     """
     from qi_ext.demonstrations.recorded_actions import examine_actions  # MuJoCo's import takes 0.2 s
 
-    demonstrations, _ = _read(name, True)
+    demonstrations, _ = _read(name, "simple")
     measures, fault = examine(demonstrations)
     if fault is not None:
         return measures, fault
@@ -99,26 +105,35 @@ def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]
 
 
 def embedded_path(task: str) -> Path:
-    """Path of the embedded set of our trot expert for `simple` or `hard`."""
+    """Path of the embedded set of our trot expert for `simple`, `hard` or `follow`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
 
 
-def _read(name: str, simple: bool) -> tuple[Demonstrations, str | Path]:
+def _embedded_for(commands: Sequence[Command | Course]) -> str:
+    """The task whose embedded set goes with these commands."""
+    if any(isinstance(command, Course) for command in commands):
+        return "follow"
+    return "simple" if len(commands) == 1 else "hard"
+
+
+def _read(name: str, task: str) -> tuple[Demonstrations, str | Path]:
     """Return `Demonstrations`, checked but for their meaning, and where they are, for messages."""
     if name.startswith(minari.PREFIX):
         return minari.read(name.removeprefix(minari.PREFIX)), name
-    path = _path(name, simple)
+    path = _path(name, task)
     return read(path), path
 
 
-def _path(name: str, simple: bool) -> Path:
+def _path(name: str, task: str) -> Path:
     if name == "trot":
-        return embedded_path("simple" if simple else "hard")
+        return embedded_path(task)
     if name == "loco-mujoco":
         found: Any = importlib.util.find_spec("loco_mujoco")
         folder = Path(found.submodule_search_locations[0], "datasets", "quadrupeds")
-        real = folder / "real" / ("walk_straight.npz" if simple else "walk_8_dir.npz")
-        perfect = folder / "perfect" / f"unitreea1_{'simple' if simple else 'hard'}" / "perfect_expert_dataset_det.npz"
+        real = folder / "real" / ("walk_straight.npz" if task == "simple" else "walk_8_dir.npz")
+        perfect = (
+            folder / "perfect" / f"unitreea1_{'simple' if task == 'simple' else 'hard'}" / "perfect_expert_dataset_det.npz"
+        )
         for path in (real, perfect):
             if path.is_file():
                 return path

@@ -5,6 +5,7 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from qi_ext.robot import a1
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.envs import EVALUATION, seed_of
 
 SAMPLES = 500
@@ -53,12 +54,13 @@ class StateDistance:
 
     def generator(self, command, *keys):
         """The generator that draws states of a direction's demonstrations, or, with keys (episode, 0), of an episode."""
-        direction = round(command.direction_deg * 1000)
         # With a number of keys that no episode's own seed has.
-        return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, direction, *keys))
+        return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, command.key, *keys))
 
     def demonstrated(self, command):
-        """The nominal states of a direction, (n, 34)."""
+        """The nominal states of a direction, (n, 34); all of them for a course."""
+        if isinstance(command, Course):
+            return self.demonstrations.states[:, MOTION]
         if command not in self.demonstrations.commands:
             return np.empty((0, MOTION.stop))
         return self.demonstrations.of(command).states[:, MOTION]

@@ -7,6 +7,7 @@ import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.envs import episode_seed
 from qi_ext.sampling.pool_source import PoolSource
@@ -16,7 +17,7 @@ __all__ = ["evaluate"]
 
 
 def run_episodes(
-    source: PoolSource, controller: Controller, commands: Sequence[Command], seeds: Sequence[np.random.SeedSequence]
+    source: PoolSource, controller: Controller, commands: Sequence[Command | Course], seeds: Sequence[np.random.SeedSequence]
 ) -> Iterator[tuple[int, Rollouts]]:
     """Run one episode under each of `commands`; yield (index of the command, `Rollouts` of its episode) in any order.
 
@@ -35,7 +36,7 @@ def evaluate(
     seed: int,
     step: int = 0,
     progress: Callable[[int], Any] = lambda n: None,
-    commands: Sequence[Command] | None = None,
+    commands: Sequence[Command | Course] | None = None,
     measures: Sequence[Callable] = (),
 ) -> dict:
     """Run `episodes` episodes under each command and summarize them by direction.
@@ -67,7 +68,7 @@ def evaluate(
     directions = []
     for command, of_direction in zip(commands, counts, strict=True):
         *summarized, blow_ups = of_direction.T
-        directions.append(summarize(command.direction_deg, *summarized, blow_ups=blow_ups))
+        directions.append(summarize(command, *summarized, blow_ups=blow_ups))
     result = {"return_mean": float(np.mean([row["return_mean"] for row in directions])), "directions": directions}
     if measures:
         measured = [{name: value for measure in row for name, value in measure.result().items()} for row in measuring]
@@ -78,7 +79,7 @@ def evaluate(
 
 
 def summarize(
-    direction_deg: float,
+    command: Command | Course,
     returns: np.ndarray,
     lengths: np.ndarray,
     falls: np.ndarray,
@@ -91,7 +92,7 @@ def summarize(
     (episodes,), whose sums stand after falls.
     """
     return {
-        "direction_deg": direction_deg,
+        **({"course": command.name} if isinstance(command, Course) else {"direction_deg": command.direction_deg}),
         "episodes": len(returns),
         "return_mean": float(returns.mean()),
         "return_std": float(returns.std()),

@@ -1,6 +1,6 @@
 """An agent that is evaluated, or the trot controller, with the environment that it belongs in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -53,17 +53,21 @@ class EvaluatedAgent:
         """The controller, of `qi_ext.sampling.controllers`, that acts as this agent."""
         return ExpertController() if self.actor is None else PolicyController(self.actor, deterministic)
 
-    def environment(self, demonstrations: str = "") -> "QuadrupedDirection":
+    def environment(self, demonstrations: str = "", courses: Sequence[str] = ()) -> "QuadrupedDirection":
         """The `QuadrupedDirection` that the agent was trained in.
 
+        courses: that it can be told, names or YAML files; all that have names where it is empty.
         demonstrations: where episodes start, as --demonstrations names it; the agent's own where it is empty.
         Raises UserError where they cannot be used.
         """
         from qi_ext.tasks import QuadrupedDirection  # loco_mujoco, which takes a second
 
+        task = self.settings["task"]
+        if courses and task != "follow":
+            raise UserError(f"--courses: {self.name} was trained on {task}, where commands stay; leave it out")
         name = demonstrations or self.metadata.get("demonstrations", "trot")
         try:
-            return QuadrupedDirection(**self.settings, demonstrations=name)
+            return QuadrupedDirection(**self.settings, courses=courses or None, demonstrations=name)
         except UserError as error:
             if demonstrations:
                 raise

@@ -8,6 +8,7 @@ from qi_ext.agents.acting import Actor
 from qi_ext.evaluation.comparison import controllers
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.disturbances import DisturbedController
 from qi_ext.sampling.pool_source import PoolSource
@@ -25,19 +26,26 @@ class Condition:
     """One condition of an evaluation. push, noise: as `DisturbedController` takes them."""
 
     name: str
-    commands: Sequence[Command]
+    commands: Sequence[Command | Course]
     push: float = 0.0
     noise: float = 0.0
 
 
-def conditions(commands: Sequence[Command]) -> list[Condition]:
+def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     """Return the `Condition`s for a task's `commands`: undisturbed first, then each disturbance alone.
 
-    A task of one direction has no directions between, so that condition is left out.
+    A task of one direction has no directions between, so that condition is left out. Of courses, the first is disturbed, and
+    straight walks are beside it.
     """
+    courses = [command for command in commands if isinstance(command, Course)]
+    if courses:
+        commands = courses[:1]
     found = [Condition("undisturbed", commands)]
     found += [Condition(f"pushes of {push:g} N", commands, push=push) for push in PUSHES]
     found += [Condition(f"action noise {noise:.2f}", commands, noise=noise) for noise in NOISES]
+    if courses:
+        straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
+        return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
     if len(commands) > 1:
         turn = 180.0 / len(commands)
         turned = tuple(Command(command.direction_deg + turn, command.speed) for command in commands)
@@ -52,7 +60,8 @@ def evaluate_robustness(
 ) -> list[dict]:
     """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
     commands = source.environment.commands
-    n_episodes = len(conditions(commands)) * len(_controllers(actor, beside)) * episodes * len(commands)
+    n_commands = sum(len(condition.commands) for condition in conditions(commands))
+    n_episodes = n_commands * len(_controllers(actor, beside)) * episodes
     with Display("evaluating robustness", n_episodes, "episodes") as display:
         return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
 

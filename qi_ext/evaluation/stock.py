@@ -99,7 +99,7 @@ def evaluate_stock(policy, demonstrations, commands, episodes, seed, step=0, pro
                 direction_deg, row = _measured(dataset)
                 measured.setdefault(direction_deg, []).append(row)
                 progress(1)
-    directions = [summarize(direction_deg, *np.transpose(rows)) for direction_deg, rows in measured.items()]
+    directions = [summarize(Command(direction_deg), *np.transpose(rows)) for direction_deg, rows in measured.items()]
     return {
         "return_mean": float(np.mean([row["return_mean"] for row in directions])),
         "directions": directions,

@@ -10,7 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from qi_ext.report import plots
-from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, totals
+from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, row_label, totals
 
 POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stochastic", **NAMES}
 
@@ -120,7 +120,7 @@ def _returns(evaluations):
 
 def _directions(evaluation):
     rows = [
-        [POLICIES.get(name, name), f"{row['direction_deg']:g}", f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
+        [POLICIES.get(name, name), row_label(row), f"{row['return_mean']:.1f} ± {row['return_std']:.1f}",
          f"{row['length_mean']:.0f}", f"{row['velocity_error_mean']:.3f}", f"{row['falls']}/{row['episodes']}"]
         for name, result in evaluation.items() for row in result["directions"]
     ]  # fmt: skip

@@ -10,6 +10,7 @@ GAIT_COLUMNS = (
     ("along\nm/s", "velocity_error_along", "+z.3f"),
     ("across\nm/s", "velocity_error_across", "+z.3f"),
     ("yaw\ndeg/s", "yaw_drift", "z.2f"),
+    ("heading\nrad", "heading_error", ".3f"),
     ("energy\nJ/m", "energy_per_metre", ".0f"),
     ("torque limit", "torque_saturation", ".1%"),
     ("stride\nHz", "stride_frequency", ".2f"),
@@ -28,7 +29,7 @@ def table(results, source=""):
         for row in result["directions"]:
             rendered.add_row(
                 NAMES.get(name, name),
-                f"{row['direction_deg']:g}",
+                row_label(row),
                 f"{row['return_mean']:.1f} +- {row['return_std']:.1f}",
                 f"{row['length_mean']:.0f}",
                 f"{row['velocity_error_mean']:.3f} m/s",
@@ -49,7 +50,7 @@ def gait_table(results):
     for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
-    directions = [f"{row['direction_deg']:g}" for row in next(iter(measured.values()))["directions"]]
+    directions = [row_label(row) for row in next(iter(measured.values()))["directions"]]
     for i, direction in enumerate(directions):
         for name, result in measured.items():
             rendered.add_row(direction, name, *gait_cells(result["directions"][i]))
@@ -75,6 +76,11 @@ def robustness_table(results):
             cells += [f"{row[name]['return_mean']:.1f} ({lowest:.1f})", f"{falls}/{episodes}"]
         rendered.add_row(row["condition"], *cells)
     return rendered
+
+
+def row_label(row):
+    """Return the course, or the direction in degrees, that a row of a result of `evaluate` is of."""
+    return row.get("course") or f"{row['direction_deg']:g}"
 
 
 def totals(result):

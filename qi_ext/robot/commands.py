@@ -1,4 +1,4 @@
-"""Commands: a direction and a speed in the horizontal plane, and the directions that a task draws from."""
+"""Commands: a heading, and a direction and a speed in the horizontal plane."""
 
 import math
 import numbers
@@ -10,29 +10,49 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Command:
-    """A velocity command in the world frame.
+    """A velocity command, and the heading to be held.
 
-    direction_deg: degrees, counter-clockwise from +x, any finite number (kept in [0, 360)).
+    direction_deg: degrees, counter-clockwise from the heading, any finite number (kept in [0, 360)).
     speed: m/s, at least 0.
+    heading_deg: degrees, counter-clockwise from +x of the world, any finite number; 0 on `simple` and `hard`.
     Raises ValueError on anything else.
     """
 
     direction_deg: float
     speed: float = 0.5
+    heading_deg: float = 0.0
 
     def __post_init__(self) -> None:
         if not _is_finite(self.direction_deg):
             raise ValueError(f"command: direction must be a finite number of degrees, not {self.direction_deg}")
         if not (_is_finite(self.speed) and self.speed >= 0.0):
             raise ValueError(f"command: speed must be a finite number of m/s, at least 0, not {self.speed}")
+        if not _is_finite(self.heading_deg):
+            raise ValueError(f"command: heading must be a finite number of degrees, not {self.heading_deg}")
         # Twice, because the remainder of a rounding error below 0 is 360 itself.
         object.__setattr__(self, "direction_deg", float(self.direction_deg) % 360.0 % 360.0)
         object.__setattr__(self, "speed", float(self.speed))
+        object.__setattr__(self, "heading_deg", float(self.heading_deg))
 
     @property
     def direction(self) -> float:
-        """Direction in radians, [0, 2 pi)."""
+        """Direction in radians, [0, 2 pi), from the heading."""
         return math.radians(self.direction_deg)
+
+    @property
+    def label(self) -> str:
+        """The direction in degrees, for tables."""
+        return f"{self.direction_deg:g}"
+
+    @property
+    def key(self) -> int:
+        """A number that tells it from others in the seeds of episodes: the direction in thousandths of a degree."""
+        return round(self.direction_deg * 1000)
+
+    @property
+    def heading(self) -> float:
+        """Heading in radians, from +x of the world."""
+        return math.radians(self.heading_deg)
 
     @property
     def features(self) -> np.ndarray:
@@ -42,7 +62,8 @@ class Command:
     @property
     def velocity(self) -> np.ndarray:
         """Commanded velocity, (2,), m/s in the world frame."""
-        return self.speed * self.features[:2]
+        angle = self.direction + self.heading
+        return self.speed * np.array([math.cos(angle), math.sin(angle)])
 
 
 def _is_finite(number: object) -> bool:

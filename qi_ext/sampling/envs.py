@@ -99,9 +99,8 @@ def seed_of(seed, purpose, *keys):
 
 
 def episode_seed(seed, step, command, episode):
-    """The seed of an evaluation's episode, by (seed, step, direction, episode), so that it depends on nothing run before."""
-    direction = 0 if command is None else round(command.direction_deg * 1000)
-    return seed_of(seed, EVALUATION, step, direction, episode)
+    """The seed of an evaluation's episode, by (seed, step, command, episode), so that it depends on nothing run before."""
+    return seed_of(seed, EVALUATION, step, 0 if command is None else command.key, episode)
 
 
 def named(what, seed):

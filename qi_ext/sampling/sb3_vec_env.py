@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from qi_ext.sampling.vector_env import COMMAND
+
 
 class SB3VecEnv(VecEnv):
     """Gymnasium's vector environment as Stable-Baselines3's `VecEnv`: `PPO("MlpPolicy", SB3VecEnv(32, task="hard"))`.
@@ -70,4 +72,4 @@ class SB3VecEnv(VecEnv):
 
     @staticmethod
     def _info(infos: dict[str, Any], env: int) -> dict[str, Any]:
-        return {name: float(infos[name][env]) for name in ("direction_deg", "speed")}
+        return {name: float(infos[name][env]) for name in COMMAND}

@@ -7,6 +7,9 @@ import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.courses import COURSES, Course
+from qi_ext.tasks.course_files import find_courses
+from qi_ext.tasks.follow import FollowTask
 from qi_ext.tasks.task import DRAWN, Starts, Task
 
 if TYPE_CHECKING:
@@ -51,16 +54,22 @@ class DirectionTask(Task):
 
 
 # By the names that --task takes.
-TASKS = {"simple": DirectionTask, "hard": DirectionTask}
+TASKS = {"simple": DirectionTask, "hard": DirectionTask, "follow": FollowTask}
 
 
-def task_commands(task: str, n_directions: int = 8, speed: float = 0.5) -> tuple[Command, ...]:
-    """Commands that a task draws from: one along +x for `simple`, `n_directions` evenly spread for `hard`.
+def task_commands(
+    task: str, n_directions: int = 8, speed: float = 0.5, courses: Iterable[str | Course] | None = None
+) -> tuple[Command | Course, ...]:
+    """What a task draws from: a command along +x for `simple`, `n_directions` evenly spread for `hard`, courses for `follow`.
 
     speed: m/s. Raises ValueError for an unknown task, or a number of directions that is no whole number of at least 1.
     """
     if task not in TASKS:
         raise ValueError(f"task: unknown task {task!r}; choose one of {', '.join(TASKS)}")
+    if courses is not None and task != "follow":
+        raise ValueError(f"courses: only follow has any, not {task}")
+    if task == "follow":
+        return find_courses(COURSES if courses is None else courses)
     if not isinstance(n_directions, int | np.integer) or n_directions < 1:
         raise ValueError(f"n_directions: must be a whole number of at least 1, not {n_directions!r}")
     count = 1 if task == "simple" else int(n_directions)

@@ -12,11 +12,12 @@ Name = Annotated[str, Field(max_length=200)]
 
 
 class Totals(TypedDict):
-    """What is published of one direction."""
+    """What is published of one direction, or course."""
 
     __pydantic_config__ = ConfigDict(extra="allow")
 
-    direction_deg: Figure
+    direction_deg: NotRequired[Figure]
+    course: NotRequired[Name]
     return_mean: Figure
     falls: Count
     episodes: Count

@@ -21,7 +21,7 @@ class Task(Settings):
     """Task and demonstrations."""
 
     task: Annotated[Text, one_of(TASKS)] = option(
-        "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
+        "simple", "simple (walk along +x), hard (one of n_directions, drawn each episode) or follow (commands that change)"
     )
     demonstrations: Text = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"

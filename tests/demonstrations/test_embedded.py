@@ -91,5 +91,5 @@ def test_the_documented_table_is_that_of_the_set():
     assert documented == expected
 
 
-def test_the_sets_take_at_most_8_megabytes():
-    assert sum(path.stat().st_size for path in embedded_path("simple").parent.iterdir()) <= 8_000_000
+def test_the_sets_take_at_most_16_megabytes():
+    assert sum(path.stat().st_size for path in embedded_path("simple").parent.iterdir()) <= 16_000_000

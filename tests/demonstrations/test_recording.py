@@ -35,7 +35,7 @@ embedded = pytest.mark.skipif(
 
 def record(environment, seed, **settings):
     demonstrations, falls = recording.record(environment, seconds=0.2 * SEGMENTS, seed=seed, **settings)
-    assert falls == {0.0: 0}
+    assert falls == {"0": 0}
     return demonstrations
 
 
