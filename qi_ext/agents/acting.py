@@ -141,6 +141,7 @@ def load_agent(path: str | Path) -> Actor:
         raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory") from None
     except UserError as error:
         hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
+        hint = f"; the agent of a run is {path / 'agent.safetensors'}" if os.path.isdir(path) else hint
         raise UserError(f"agent: {error}{hint}") from None
     if any(len(text) > MAX_METADATA for item in metadata.items() for text in item):
         raise UserError(f"agent: {path}: its metadata have a text of more than {MAX_METADATA:,} characters; it is damaged")

@@ -127,5 +127,7 @@ def _film(agents, environment, commands, seed, options):
     for agent, episodes in zip(agents, recorded, strict=True):
         title = f"{agent.title}, " if len(agents) > 1 else ""
         for episode in episodes:
-            fell = ", fell" if episode.fell else f" in {n_steps * a1.CONTROL_DT:g} s" if episode.cut else ""
-            say(f"  {title}{episode.command.direction_deg:g} degrees: return {episode.episode_return:.0f}{fell}")
+            most = shown if episode.cut else environment.info.horizon
+            end = ", fell" if episode.fell else f" in {shown * a1.CONTROL_DT:g} s" if episode.cut else ""
+            value = f"return {episode.episode_return:.0f} of at most {most}"
+            say(f"  {title}{episode.command.direction_deg:g} degrees: {value}{end}")

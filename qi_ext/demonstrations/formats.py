@@ -202,7 +202,7 @@ def _from_ours(arrays, path):
 
 
 def _from_perfect(arrays, path):
-    require_keys(arrays, ("states", "last"), path)
+    require_keys(arrays, ("states", "last"), path, "add it: (N,), 1 in the last row of each piece of motion, 0 in the others")
     states = floats(arrays, "states", path)
     last = floats(arrays, "last", path).reshape(-1)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(last) != len(states):
@@ -264,7 +264,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=(), recorded_hz=HZ
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=printable(f"recorded ({form} format): {Path(path).name}"),
+        source=printable(f"recorded, {form} format of loco-mujoco: {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),

@@ -43,10 +43,8 @@ def table(results, source=""):
 
 def gait_table(results):
     """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
-    caption = (
-        "achieved less commanded velocity, along the command and to its left; distance of states from the demonstrated ones"
-    )
-    rendered = _table("how it walks", f"{caption}, whose floor is the trot controller's")
+    velocity = "along, across: achieved minus commanded velocity, along the command and to its left"
+    rendered = _table("how it walks", f"{velocity}; state distance: from the demonstrated ones, least for the trot controller")
     for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}

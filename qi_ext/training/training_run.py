@@ -214,7 +214,7 @@ class TrainingRun:
             start = f", from step {disturbances.disturb_after:,} on" if disturbances.disturb_after else ""
             say(f"every other env: pushes of up to {disturbances.push:g} N, {noise}{start}")
             if disturbances.disturb_after >= self.n_steps > 0:
-                say("warning: the run ends before that; a smaller --disturb_after has them in it")
+                say("  the run ends before that, and has none of them; a smaller --disturb_after changes that")
         say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
         say(f"run directory: {self.directory.path}")
         if self._resumed:

@@ -195,3 +195,7 @@ def test_a_number_format_that_numpy_does_not_know_is_refused(tmp_path):
     values = {name: torch.from_numpy(value).to(torch.bfloat16) for name, value in tensors(3, 4, 2).items()}
     save_torch(values, path, metadata={"format_version": "1", "layers": "3,4,2"})
     refusal(path)
+
+
+def test_of_a_run_directory_the_agent_is_named(tmp_path):
+    assert str(tmp_path / "agent.safetensors") in refusal(tmp_path)

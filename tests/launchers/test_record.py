@@ -51,7 +51,7 @@ def test_a_film_moves(main, tmp_path, capsys, suffix, codec):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     printed = capsys.readouterr().out
     assert "drawing" in printed
-    assert "45 degrees: return 19 in 0.2 s" in printed  # of the steps that are shown
+    assert "45 degrees: return 19 of at most 20 in 0.2 s" in printed  # of the steps that are shown
 
 
 @pytest.mark.extensive
