@@ -7,7 +7,7 @@ from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
-from qi_ext.robot.courses import SPEEDS, Course, begin
+from qi_ext.robot.courses import SPEEDS, Course, constant_command
 from qi_ext.robot.frames import velocity_in_command_frame
 
 # Kinds of a round of segments: most are nominal, and every kind occurs.
@@ -147,7 +147,7 @@ def replay(environment, demonstrations, index):
     for row, (action, force) in enumerate(zip(executed, demonstrations.external_force[rows], strict=False), rows.start + 1):
         if demonstrations.headings is not None:
             cosine, sine, speed = demonstrations.states[row, a1.GOAL]
-            environment.command_array = begin(speed, np.arctan2(sine, cosine), *demonstrations.headings[row])
+            environment.command_array = constant_command(speed, np.arctan2(sine, cosine), *demonstrations.headings[row])
         observations.append(step_with_force(environment, action, force)[0])
     return np.array(observations)
 
@@ -187,8 +187,8 @@ def _pushes(rows, generator):
 def summary(demonstrations):
     """Return figures of the nominal segments of each command, or of all drawn courses, a list of dicts.
 
-    Keys: command, as `record` labels its falls; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw, largest magnitudes in rad;
-    saturation, the share of actions at the limit.
+    Keys: command, as `record` labels its falls; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw,
+    largest magnitudes in rad; saturation, the share of actions at the limit.
     """
     labels = [command.label if demonstrations.headings is None else "drawn" for command in demonstrations.commands]
     rows = []

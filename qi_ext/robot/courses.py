@@ -108,7 +108,7 @@ COURSES = {
 }
 
 
-def begin(speed: float, direction: float, heading: float = 0.0, heading_rate: float = 0.0) -> np.ndarray:
+def constant_command(speed: float, direction: float, heading: float = 0.0, heading_rate: float = 0.0) -> np.ndarray:
     """Return a command, (COMMAND_SIZE,), that stays: m/s, rad from the heading, rad from +x of the world, rad/s."""
     command = np.zeros(COMMAND_SIZE)
     command[:3] = math.cos(direction), math.sin(direction), speed
@@ -122,7 +122,7 @@ def command_along(course: Course, number: int) -> np.ndarray:
     """Return the command, (COMMAND_SIZE,), that begins a course with legs. number: of the course among those given."""
     first = course.legs[0]
     speed, direction, turn_rate = first.target
-    command = begin(speed, direction, math.radians(course.heading_deg))
+    command = constant_command(speed, direction, math.radians(course.heading_deg))
     command[TARGET.stop - 1] = turn_rate
     command[STEPS_LEFT], command[COURSE] = first.steps, number
     return command

@@ -31,8 +31,8 @@ def turned(positions: Any, velocities: Any, angle: float, rate: float = 0.0) -> 
     """Return the trunk's coordinates, six positions and six velocities, in a world turned by `angle` about the vertical.
 
     positions, velocities: of `a1.TRUNK_JOINTS`: m and rad, m/s and rad/s; angles are intrinsic x-y-z, their velocities the
-    rates of these angles, not body rates. angle: rad, counter-clockwise. rate: rad/s, at which that world goes on turning about the
-    trunk, which its rotation gains. Turning by `-angle` and `-rate` turns back, to rounding.
+    rates of these angles, not body rates. angle: rad, counter-clockwise. rate: rad/s, at which that world goes on turning
+    about the trunk, which its rotation gains. Turning by `-angle` and `-rate` turns back, to rounding.
     """
     x, y, z, roll, pitch, yaw = map(float, positions)
     vx, vy, vz, roll_rate, pitch_rate, yaw_rate = map(float, velocities)

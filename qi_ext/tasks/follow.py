@@ -49,7 +49,7 @@ class FollowTask(Task):
 
     def tell(self, command: Command | Course) -> tuple[np.ndarray, int]:
         if isinstance(command, Command):
-            array = courses.begin(command.speed, command.direction, command.heading)
+            array = courses.constant_command(command.speed, command.direction, command.heading)
         elif not command.legs:
             return np.zeros(self.command_size), DRAWN
         else:
@@ -108,7 +108,9 @@ class FollowTask(Task):
         groups = np.stack([begins, np.append(begins[1:], len(order))], axis=1)
         self._centres = np.array([(kinds[order[b]] // 3 * 360.0 / N_DIRECTIONS, speed[order[b:e]].mean()) for b, e in groups])
         rows = states[order]
-        commands = np.array([courses.begin(v, d) for v, d in zip(speed[order], np.radians(direction[order]), strict=True)])
+        commands = np.array(
+            [courses.constant_command(v, d) for v, d in zip(speed[order], np.radians(direction[order]), strict=True)]
+        )
         commands[:, courses.STEPS_LEFT] = 0.0
         if headings is not None:
             commands[:, courses.HEADING_RATE] = headings[order, 1]

@@ -119,7 +119,7 @@ def test_summary_describes_the_nominal_walk_of_each_direction(gliding):
     demonstrations = gliding((0.0, 90.0), moving_at=0.4)
     demonstrations.states[60, a1.YAW] = -0.04
     one, other = recording.summary(demonstrations)
-    assert (one["direction_deg"], other["direction_deg"]) == (0.0, 90.0)
+    assert (one["command"], other["command"]) == ("0", "90")
     assert (one["yaw"], other["yaw"]) == (0.0, 0.04)
     assert one["speed"] == pytest.approx(0.4)
     assert one["reward"] == pytest.approx(np.exp(-0.5))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from qi_ext.robot import courses
-from qi_ext.robot.courses import COURSES, Course, Leg, advance, begin, command_along
+from qi_ext.robot.courses import COURSES, Course, Leg, advance, command_along, constant_command
 
 DT = 0.01
 
@@ -10,7 +10,7 @@ DT = 0.01
 def walked(course, n_steps, seed=0):
     """Commands of `n_steps` steps along a course, (n_steps + 1, COMMAND_SIZE)."""
     generator, given = np.random.default_rng(seed), (COURSES["drawn"], course)
-    command = command_along(course, 1) if course.legs else begin(0.5, 0.0)
+    command = command_along(course, 1) if course.legs else constant_command(0.5, 0.0)
     if not course.legs:
         command[courses.STEPS_LEFT] = 0.0
     found = [command]
@@ -79,7 +79,7 @@ def test_the_figure_eight_turns_once_round_on_either_side():
 
 
 def test_a_command_that_stays_is_the_same_array():
-    command = begin(0.5, 1.0, heading=2.0)
+    command = constant_command(0.5, 1.0, heading=2.0)
     assert advance(command, (), np.random.default_rng(0)) is command
 
 

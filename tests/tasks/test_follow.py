@@ -52,11 +52,13 @@ def test_a_robot_that_is_turned_with_the_heading_is_observed_alike():
     task = FollowTask()
     for heading, rate in ((0.7, 0.0), (-2.5, 1.0), (9.0, -1.0)):
         positions, velocities = random_state(generator)
-        command = courses.begin(0.5, 1.0, heading, rate)
+        command = courses.constant_command(0.5, 1.0, heading, rate)
         task.starts = _OneStart(positions, velocities, command)
         _, state = task.start(generator, command, 0)
         found = observed(*np.split(state, 2), command)
-        np.testing.assert_allclose(found, observed(positions, velocities, courses.begin(0.5, 1.0)), rtol=0.0, atol=1e-12)
+        np.testing.assert_allclose(
+            found, observed(positions, velocities, courses.constant_command(0.5, 1.0)), rtol=0.0, atol=1e-12
+        )
         assert not np.allclose(state[:6], positions[:6])
 
 
@@ -75,8 +77,8 @@ def test_the_mirrored_robot_under_the_mirrored_command_is_observed_as_the_mirror
         positions, velocities = random_state(generator)
         image = [x[order] * sign for x in (positions, velocities)]
         np.testing.assert_allclose(
-            observed(*image, courses.begin(0.5, -1.0, -heading, -rate)),
-            mirror.mirror_observations(observed(positions, velocities, courses.begin(0.5, 1.0, heading, rate))),
+            observed(*image, courses.constant_command(0.5, -1.0, -heading, -rate)),
+            mirror.mirror_observations(observed(positions, velocities, courses.constant_command(0.5, 1.0, heading, rate))),
             rtol=0.0,
             atol=1e-6,
         )
@@ -85,14 +87,14 @@ def test_the_mirrored_robot_under_the_mirrored_command_is_observed_as_the_mirror
 def test_the_frame_turns_with_the_robot_so_that_one_which_keeps_up_has_no_yaw_rate():
     positions, velocities = np.zeros((2, 18))
     positions[5], velocities[5] = 2.0, 1.0
-    observation = observed(positions, velocities, courses.begin(0.5, 0.0, 2.0, 1.0))
+    observation = observed(positions, velocities, courses.constant_command(0.5, 0.0, 2.0, 1.0))
     assert observation[a1.YAW] == pytest.approx(0.0) and observation[a1.VELOCITY.start + 5] == pytest.approx(0.0)
 
 
 def test_falls_are_those_in_the_heading_frame():
     positions, velocities = np.zeros((2, 18))
     positions[4], positions[5] = 0.23, np.pi / 2  # in the world, pitch past its limit; the robot itself has rolled
-    fallen = FollowTask().has_fallen(np.array([observed(positions, velocities, courses.begin(0.5, 0.0, np.pi / 2))]))
+    fallen = FollowTask().has_fallen(np.array([observed(positions, velocities, courses.constant_command(0.5, 0.0, np.pi / 2))]))
     assert a1.has_fallen(positions[2:]) and not fallen[0]
 
 
@@ -163,7 +165,8 @@ def test_gymnasium_tells_a_course_or_a_command_with_a_heading(make):
     _, info = env.reset(seed=0, options={"course": "stop-and-go"})
     assert np.ravel(info["speed"])[0] == 0.6
     _, info = env.reset(seed=0, options={"direction_deg": 45.0, "speed": 0.3, "heading_deg": -30.0})
-    assert [float(np.ravel(info[name])[0]) for name in ("direction_deg", "speed", "heading_deg")] == pytest.approx([45.0, 0.3, -30.0])
+    told = [float(np.ravel(info[name])[0]) for name in ("direction_deg", "speed", "heading_deg")]
+    assert told == pytest.approx([45.0, 0.3, -30.0])
     with pytest.raises(ValueError, match="no course 'circel' on follow; choose one of drawn, straight"):
         env.reset(options={"course": "circel"})
     env.close()
