@@ -38,20 +38,20 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     straight walks are beside it.
     """
     courses = [command for command in commands if isinstance(command, Course)]
-    if courses:
-        commands = courses[:1]
-    found = [Condition("undisturbed", commands)]
-    found += [Condition(f"pushes of {push:g} N", commands, push=push) for push in PUSHES]
-    found += [Condition(f"action noise {noise:.2f}", commands, noise=noise) for noise in NOISES]
+    plain = [command for command in commands if isinstance(command, Command)]
+    told: Sequence[Command | Course] = courses[:1] or plain
+    found = [Condition("undisturbed", told)]
+    found += [Condition(f"pushes of {push:g} N", told, push=push) for push in PUSHES]
+    found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]
     if courses:
         straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
         return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
-    if len(commands) > 1:
-        turn = 180.0 / len(commands)
-        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in commands)
+    if len(plain) > 1:
+        turn = 180.0 / len(plain)
+        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in plain)
         found.append(Condition(f"directions turned by {turn:g} degrees", turned))
     for speed in SPEEDS:
-        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(command.direction_deg, speed) for command in commands)))
+        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(command.direction_deg, speed) for command in plain)))
     return found
 
 
