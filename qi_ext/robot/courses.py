@@ -19,7 +19,7 @@ STOPS = 1 / 8  # share of drawn targets that stop
 STRAIGHT = 1 / 3  # share of drawn targets that keep the heading
 # What a command may change by in a second: speed, m/s; direction, rad; turn rate, rad/s.
 ACCELERATION = 0.5
-DIRECTION_RATE = math.radians(90.0)
+DIRECTION_RATE = math.radians(60.0)
 TURN_ACCELERATION = math.radians(240.0)
 
 # A command that moves along a course, as an array: the goal features, then these.
