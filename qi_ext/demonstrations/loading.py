@@ -73,14 +73,14 @@ def load_demonstrations(
         demonstrations, where = _read(str(name), _embedded_for(commands))
         if not is_embedded(name):
             check_meaning(demonstrations, where)
-    constant = [command for command in commands if isinstance(command, Command)]
-    if len(constant) < len(commands):
+    plain = [command for command in commands if isinstance(command, Command)]
+    if len(plain) < len(commands):
         return demonstrations
     if demonstrations.headings is not None:
         raise UserError(
             f"demonstrations: {demonstrations.source}: its commands change as it walks, which only --task follow can learn from"
         )
-    return _fit_to(demonstrations, constant) if compat == "task" else demonstrations
+    return _fit_to(demonstrations, plain) if compat == "task" else demonstrations
 
 
 def resolved_name(name: str) -> str:
@@ -156,9 +156,9 @@ def _path(name: str, task: str) -> Path:
 
 def _how_to_record(commands: Sequence[Command | Course]) -> str:
     """What to do instead of learning several speeds from the embedded set."""
-    constant = [command for command in commands if isinstance(command, Command)]
-    speeds = " ".join(f"{speed:g}" for speed in dict.fromkeys(command.speed for command in constant))
-    count = len({command.direction_deg for command in constant})
+    plain = [command for command in commands if isinstance(command, Command)]
+    speeds = " ".join(f"{speed:g}" for speed in dict.fromkeys(command.speed for command in plain))
+    count = len({command.direction_deg for command in plain})
     words = f"--task hard --speeds {speeds}" + (f" --n_directions {count}" if count != 8 else "") + " --output speeds.npz"
     return (
         f"demonstrations: trot, the embedded set, holds 0.5 m/s only; record these speeds by {shell_command('demonstrations')} "

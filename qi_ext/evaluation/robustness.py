@@ -39,20 +39,20 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     halfway between two. Of courses, the first is disturbed, and straight walks are beside it.
     """
     courses = [command for command in commands if isinstance(command, Course)]
-    disturbed = courses[:1] or commands
-    found = [Condition("undisturbed", disturbed)]
-    found += [Condition(f"pushes of {push:g} N", disturbed, push=push) for push in PUSHES]
-    found += [Condition(f"action noise {noise:.2f}", disturbed, noise=noise) for noise in NOISES]
+    plain = [command for command in commands if isinstance(command, Command)]
+    told: Sequence[Command | Course] = courses[:1] or plain
+    found = [Condition("undisturbed", told)]
+    found += [Condition(f"pushes of {push:g} N", told, push=push) for push in PUSHES]
+    found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]
     if courses:
         straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
         return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
-    constant = [command for command in commands if isinstance(command, Command)]
-    directions = list(dict.fromkeys(command.direction_deg for command in constant))
+    directions = list(dict.fromkeys(command.direction_deg for command in plain))
     if len(directions) > 1:
         turn = 180.0 / len(directions)
-        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in constant)
+        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in plain)
         found.append(Condition(f"directions turned by {turn:g} degrees", turned))
-    speeds = sorted({command.speed for command in constant})
+    speeds = sorted({command.speed for command in plain})
     for speed in [(slower + faster) / 2.0 for slower, faster in pairwise(speeds)] or SPEEDS:
         found.append(Condition(f"speed {speed:g} m/s", tuple(Command(direction, speed) for direction in directions)))
     return found

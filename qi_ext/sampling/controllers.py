@@ -50,7 +50,8 @@ class ExpertController(Controller):
         from qi_ext.demonstrations.trot import Gait, TrotController
 
         task = block.spec.task
-        trot = TrotController(block.spec.model, *task.steering(block.command[env]), gait=Gait(**task.expert_gait))
+        direction, speed, heading, turn_rate = task.steering(block.command[env])
+        trot = TrotController(block.spec.model, direction, speed, heading, turn_rate, Gait(**task.expert_gait))
         trot.reset(block.datas[env])
         self._trots[env] = trot
 

@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import Controller, PolicyController
 from qi_ext.sampling.disturbances import UNDISTURBED, TrainingDisturbances
@@ -151,8 +152,8 @@ class PoolSource(RolloutSource):
         """Other envs than the source's own, before their first episode, one for each `numpy.random.SeedSequence`."""
         return Envs.fresh(seeds, self.spec.state_size, self.spec.task.command_size)
 
-    def tell(self, envs: Envs, commands: Iterable[Command]) -> None:
-        """Tell each of `envs` what to do in its next episode, one `Command` each."""
+    def tell(self, envs: Envs, commands: Iterable[Command | Course]) -> None:
+        """Tell each of `envs` what to do in its next episode, one `Command` or `Course` each."""
         for env, command in enumerate(commands):
             envs.command[env], envs.start_group[env] = self.spec.task.tell(command)
 
