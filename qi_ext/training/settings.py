@@ -11,7 +11,7 @@ from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.settings import LayerSizes, Number, Numbers, Settings, Text, Whole, one_of, option
+from qi_ext.utils.settings import LayerSizes, Number, Settings, Speeds, Text, Whole, one_of, option
 
 MOST_STEPS = 10**12
 MOST_ROWS = 2**24  # of a batch or minibatch
@@ -31,9 +31,7 @@ class Task(Settings):
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
     n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
-    speeds: Annotated[Numbers, Field(max_length=20)] = option(
-        [], "in place of speed, those of the hard task, m/s, of which each episode draws one"
-    )
+    speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")
 
     def model_post_init(self, context: Any) -> None:
         """Raise UserError for settings that do not go together."""

@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.words import did_you_mean, listed
 
-__all__ = ["LayerSizes", "Number", "Numbers", "Settings", "Text", "Whole", "option"]
+__all__ = ["LayerSizes", "Number", "Settings", "Speeds", "Text", "Whole", "option"]
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -71,7 +71,9 @@ Number = Annotated[float, BeforeValidator(_number)]
 LayerSizes = Annotated[
     list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
 ]
-Numbers = Annotated[list[Number], BeforeValidator(_numbers)]  # or text, with spaces between
+Speeds = Annotated[  # or text, with spaces between
+    list[Annotated[Number, Field(ge=0.0, le=3.0)]], Field(max_length=20), BeforeValidator(_numbers)
+]
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
 
 # Settings as a file holds them, {name: value}, of which none is checked yet.
