@@ -1,6 +1,7 @@
 """Record the trot expert in every direction of a task, or check what the numbers of a recording mean.
 
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
+    qi-ext demonstrations --task hard --speeds 0.3 0.5 0.7 --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
     qi-ext demonstrations --check FILE
 
@@ -26,13 +27,15 @@ def main(arguments=None):
     parser = Parser(program("demonstrations"), __doc__)
     for name, kind, default, text in (
         ("task", str, "hard", "simple (walk along +x), hard (8 directions) or follow (drawn courses)"),
-        ("seconds", float, 20.0, "motion per direction, or along all courses together, s"),
+        ("seconds", float, 20.0, "motion per command, or along all courses together, s"),
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
         ("format", str, "qi_ext", "qi_ext (ours), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
+    text = "in place of --speed, those of the hard task, m/s: each direction is recorded at each"
+    parser.add_argument("--speeds", type=float, nargs="+", default=[], help=text, metavar="X")
     parser.add_argument("--output", type=str, help="the npz to write, or a Minari dataset's id", metavar="FILE")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
@@ -52,16 +55,17 @@ def main(arguments=None):
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
-    environment = QuadrupedDirection(
-        options.task, n_directions=options.n_directions, speed=options.speed, demonstrations=None, seed=0
-    )
+    of_commands = _of_commands(options)
+    environment = QuadrupedDirection(**of_commands, demonstrations=None, seed=0)
     with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
         demonstrations, falls = recording.record(
             environment, options.seconds, options.seed, lambda done, total: display.update(done)
         )
     made_by = "python launchers/make_demonstrations.py"
     made_by += f" --task {options.task} --seconds {options.seconds:g} --seed {options.seed}"
-    if (options.n_directions, options.speed) != (8, 0.5):
+    if options.speeds:
+        made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
+    elif (options.n_directions, options.speed) != (8, 0.5):
         made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
     if options.format == "qi_ext":
         formats.write(output, demonstrations, made_by)
@@ -70,8 +74,9 @@ def main(arguments=None):
     elif options.format == "perfect":
         formats.write_loco_mujoco_perfect(output, demonstrations)
     else:
-        settings = {name: getattr(options, name) for name in ("task", "n_directions", "speed")}
-        env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", **settings)
+        # Episodes of the recovered environment cannot start from an embedded set that does not have these speeds.
+        starts = {"demonstrations": None} if len(options.speeds) > 1 else {}
+        env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", **of_commands, **starts)
         minari.write(output, demonstrations, env, made_by)
         output = minari.PREFIX + output
 
@@ -119,6 +124,10 @@ def _print_check(name):
     say("no fault was found")
 
 
+def _of_commands(options):
+    return {name: getattr(options, name) for name in ("task", "n_directions", "speed", "speeds")}
+
+
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
@@ -128,10 +137,11 @@ def _check(options):
         raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
     if options.seed < 0:
         raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if not 0.0 < options.speed <= 0.7:
-        raise UserError(f"--speed: the trot expert walks at up to 0.7 m/s, not at {options.speed:g}")
+    for name, speed in (("speed", options.speed), *(("speeds", speed) for speed in options.speeds)):
+        if not 0.0 < speed <= 0.7:
+            raise UserError(f"--{name}: the trot expert walks at up to 0.7 m/s, not at {speed:g}")
     try:
-        task_commands(options.task, options.n_directions, options.speed)
+        task_commands(**_of_commands(options))
     except ValueError as error:
         raise UserError(f"--{error}") from None
     if options.format != "minari":

@@ -88,12 +88,12 @@ class Demonstrations:
             initial_state=pick(self.initial_state, keep),
         )
 
-    def states_by_direction(self) -> dict[float, np.ndarray]:
-        """The states walked in each direction, {direction_deg: (n, 37)}."""
-        found: dict[float, list[np.ndarray]] = {}
+    def states_by_command(self) -> dict[Command, np.ndarray]:
+        """The states walked under each command, {command: (n, 37)}."""
+        found: dict[Command, list[np.ndarray]] = {}
         for i, command in enumerate(self.commands):
-            found.setdefault(command.direction_deg, []).append(self.states[self.segment(i)])
-        return {direction: np.concatenate(parts) for direction, parts in found.items()}
+            found.setdefault(command, []).append(self.states[self.segment(i)])
+        return {command: np.concatenate(parts) for command, parts in found.items()}
 
     def with_commands(self, commands: Sequence[Command]) -> "Demonstrations":
         """Return the same motion under other commands, one for each segment, and with their goal features."""

@@ -6,7 +6,7 @@ import numpy as np
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command
+from qi_ext.robot.commands import Command, key_among, label_among
 from qi_ext.robot.courses import SPEEDS, Course, constant_command
 from qi_ext.robot.frames import velocity_in_command_frame
 
@@ -85,8 +85,12 @@ def _plan(commands, seconds, seed):
         plan = [("drawn", kind, None, np.random.SeedSequence([seed, i])) for i, kind in enumerate(kinds)]
         return plan, round(COURSE_SECONDS / a1.CONTROL_DT)
     kinds, rows = segment_plan(seconds)
-    keyed = [(command, i, kind) for command in commands for i, kind in enumerate(kinds)]
-    return [(command.label, kind, command, np.random.SeedSequence([seed, command.key, i])) for command, i, kind in keyed], rows
+    keyed = [(command, label_among(command, commands), key_among(command, commands)) for command in commands]
+    return [
+        (label, kind, command, np.random.SeedSequence([seed, key, i]))
+        for command, label, key in keyed
+        for i, kind in enumerate(kinds)
+    ], rows
 
 
 def record_segment(environment, command, kind, rows, generator):
@@ -190,7 +194,9 @@ def summary(demonstrations):
     Keys: command, as `record` labels its falls; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw,
     largest magnitudes in rad; saturation, the share of actions at the limit.
     """
-    labels = [command.label if demonstrations.headings is None else "drawn" for command in demonstrations.commands]
+    different = set(demonstrations.commands)
+    names = {each: label_among(each, different) if demonstrations.headings is None else "drawn" for each in different}
+    labels = [names[command] for command in demonstrations.commands]
     rows = []
     for label in dict.fromkeys(labels):
         kinds = zip(labels, demonstrations.kind, strict=True)

@@ -24,7 +24,7 @@ EXPERT = "expert"
 class EvaluatedAgent:
     """An agent, with what its file says about the run that it comes from.
 
-    name: as the user gave it. actor: None for the trot controller. settings: task, n_directions and speed, as
+    name: as the user gave it. actor: None for the trot controller. settings: those of commands, as
     `QuadrupedDirection` takes them. lanes_per_block: envs whose actions are computed together. seed, step: of the run; they
     key the episodes of its evaluation.
     """
@@ -113,7 +113,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     if "task" not in metadata:
         raise UserError(f"agent: {name}: its metadata do not say which task it was trained on")
     try:
-        task = Task(**_known(metadata, "task", "n_directions", "speed", "demonstrations"))
+        task = Task(**_known(metadata, "task", "n_directions", "speed", "speeds", "demonstrations"))
         # An agent saved by mushroom-rl's `save` belongs to no run.
         lanes = Sampling(**_known(metadata, "lanes_per_block")).lanes_per_block
         seed = Run(**_known(metadata, "seed")).seed
@@ -121,8 +121,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
         step = Run(n_steps=steps).n_steps
     except UserError as error:
         raise UserError(f"agent: {name}: its metadata do not say which task it was trained on ({error})") from None
-    settings = {"task": task.task, "n_directions": task.n_directions, "speed": task.speed}
-    return EvaluatedAgent(name, actor, settings, lanes, seed, step)
+    return EvaluatedAgent(name, actor, task.of_commands, lanes, seed, step)
 
 
 def _known(metadata: Mapping[str, str], *names: str) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def record_episodes(
     """
     if n_steps is not None:
         controller = CutShort(controller, n_steps)
-    seeds = [episode_seed(seed, step, command, episode) for command in commands]
+    seeds = [episode_seed(seed, step, command, episode, commands) for command in commands]
     recorded = {}
     for i, rollouts in run_episodes(source, controller, commands, seeds):
         row = rollouts.episodes[0]

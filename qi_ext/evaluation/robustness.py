@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from qi_ext.agents.acting import Actor
@@ -18,7 +19,7 @@ __all__ = ["compare_robustness", "conditions", "evaluate_robustness"]
 
 PUSHES = (30.0, 60.0)  # N
 NOISES = (0.05, 0.10)  # of the action
-SPEEDS = (0.3, 0.7)  # m/s
+SPEEDS = (0.3, 0.7)  # m/s, where one is commanded
 
 
 @dataclass(frozen=True)
@@ -34,8 +35,8 @@ class Condition:
 def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     """Return the `Condition`s for a task's `commands`: undisturbed first, then each disturbance alone.
 
-    A task of one direction has no directions between, so that condition is left out. Of courses, the first is disturbed, and
-    straight walks are beside it.
+    A task of one direction has no directions between, so that condition is left out. Of several speeds, other ones are those
+    halfway between two. Of courses, the first is disturbed, and straight walks are beside it.
     """
     courses = [command for command in commands if isinstance(command, Course)]
     plain = [command for command in commands if isinstance(command, Command)]
@@ -46,12 +47,14 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     if courses:
         straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
         return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
-    if len(plain) > 1:
-        turn = 180.0 / len(plain)
+    directions = list(dict.fromkeys(command.direction_deg for command in plain))
+    if len(directions) > 1:
+        turn = 180.0 / len(directions)
         turned = tuple(Command(command.direction_deg + turn, command.speed) for command in plain)
         found.append(Condition(f"directions turned by {turn:g} degrees", turned))
-    for speed in SPEEDS:
-        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(command.direction_deg, speed) for command in plain)))
+    speeds = sorted({command.speed for command in plain})
+    for speed in [(slower + faster) / 2.0 for slower, faster in pairwise(speeds)] or SPEEDS:
+        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(direction, speed) for direction in directions)))
     return found
 
 
@@ -78,8 +81,8 @@ def compare_robustness(
     """Evaluate `actor` deterministic, the trot controller (`expert`) and `beside`, another `Actor`, under all `conditions`.
 
     Arguments as in `evaluate`. Returns a list of dicts, one a condition: condition (its name), and for each policy's name the
-    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated direction
-    nearest to the command. Raises SamplingError.
+    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated command
+    nearest to the one told. Raises SamplingError.
     """
     results = []
     for condition in conditions(source.environment.commands):

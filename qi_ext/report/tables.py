@@ -77,8 +77,8 @@ def robustness_table(results):
 
 
 def row_label(row):
-    """Return the course, or the direction in degrees, that a row of a result of `evaluate` is of."""
-    return row.get("course") or f"{row['direction_deg']:g}"
+    """Return the course, or the direction in degrees, and its speed where there are several, of a row of `evaluate`."""
+    return row.get("course") or f"{row['direction_deg']:g}" + (f" at {row['speed']:g} m/s" if "speed" in row else "")
 
 
 def totals(result):

@@ -2,10 +2,15 @@
 
 import math
 import numbers
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+if TYPE_CHECKING:
+    from qi_ext.robot.courses import Course  # which imports this module
 
 
 @dataclass(frozen=True)
@@ -41,12 +46,16 @@ class Command:
 
     @property
     def label(self) -> str:
-        """The direction in degrees, for tables."""
+        """The direction in degrees, for tables; see `label_among`."""
         return f"{self.direction_deg:g}"
 
     @property
+    def label_with_speed(self) -> str:
+        return f"{self.label} at {self.speed:g} m/s"
+
+    @property
     def key(self) -> int:
-        """A number that tells it from others in the seeds of episodes: the direction in thousandths of a degree."""
+        """The direction in thousandths of a degree, for the seeds of episodes; see `key_among`."""
         return round(self.direction_deg * 1000)
 
     @property
@@ -73,3 +82,30 @@ def _is_finite(number: object) -> bool:
 def angle_between(direction_deg: ArrayLike, other_deg: ArrayLike) -> np.ndarray:
     """Smallest angle between directions in degrees, in [0, 180]; arrays broadcast."""
     return np.abs((np.asarray(direction_deg) - np.asarray(other_deg) + 180.0) % 360.0 - 180.0)
+
+
+def nearest_command(command: Command, commands: Sequence[Command]) -> int:
+    """Return the index of the one of `commands` that is nearest in direction, of these in speed, and of these the first."""
+    turned = angle_between([other.direction_deg for other in commands], command.direction_deg)
+    faster = np.abs([other.speed - command.speed for other in commands])
+    return int(np.lexsort((faster, turned))[0])
+
+
+def differ_in_speed(commands: "Iterable[Command | Course]") -> bool:
+    """Return whether `commands` are of more than one speed, so that their labels and seeds must tell it."""
+    return len({command.speed for command in commands if isinstance(command, Command)}) > 1
+
+
+def label_among(command: "Command | Course", commands: "Iterable[Command | Course]") -> str:
+    """Return what tells a command from others of `commands` in tables, with its speed where they differ in it."""
+    return command.label_with_speed if isinstance(command, Command) and differ_in_speed(commands) else command.label
+
+
+def key_among(command: "Command | Course", commands: "Iterable[Command | Course]") -> int:
+    """Return what tells a command from others of `commands` in the seeds of episodes and recorded segments.
+
+    The speed, in mm/s, is part of it only where they differ in speed: at any single one, directions have the same seeds.
+    """
+    if isinstance(command, Command) and differ_in_speed(commands):
+        return command.key + 10**6 * round(command.speed * 1000)
+    return command.key

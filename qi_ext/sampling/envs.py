@@ -5,6 +5,7 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from qi_ext.robot.commands import key_among
 from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.generators import pack_generator
 
@@ -98,9 +99,12 @@ def seed_of(seed, purpose, *keys):
     return np.random.SeedSequence(seed, spawn_key=(purpose, *keys))
 
 
-def episode_seed(seed, step, command, episode):
-    """The seed of an evaluation's episode, by (seed, step, command, episode), so that it depends on nothing run before."""
-    return seed_of(seed, EVALUATION, step, 0 if command is None else command.key, episode)
+def episode_seed(seed, step, command, episode, commands=()):
+    """The seed of an evaluation's episode, by (seed, step, command, episode), so that it depends on nothing run before.
+
+    commands: all that are evaluated, which `command` is told from; see `key_among`.
+    """
+    return seed_of(seed, EVALUATION, step, 0 if command is None else key_among(command, commands), episode)
 
 
 def named(what, seed):

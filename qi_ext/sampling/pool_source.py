@@ -118,7 +118,7 @@ class PoolSource(RolloutSource):
         commands = self.spec.task.commands or [None]
         chosen = [commands[number % len(commands)] for number in numbers]
         seeds = [
-            episode_seed(self._seed, step, command, number // len(commands))
+            episode_seed(self._seed, step, command, number // len(commands), commands)
             for number, command in zip(numbers, chosen, strict=True)
         ]
         envs = self.envs(seeds)

@@ -31,14 +31,14 @@ GIVEN_BY_THE_SWEEP = {
 }
 MAX_TRIALS = 10_000
 MAX_NAME = 100  # characters
-PUBLISHED_EPISODES = 96  # in all directions together
+PUBLISHED_EPISODES = 96  # under all commands together
 
 
 @dataclass(frozen=True)
 class Publication:
     """Evaluation and table entry of a trial that is published.
 
-    what: words for the tables. episodes: of the evaluation, per direction. robustness: whether it is evaluated under
+    what: words for the tables. episodes: of the evaluation, per command. robustness: whether it is evaluated under
     disturbances, too. beside: name of a trial above, whose agent of the same seed is evaluated in the same run; or "".
     reproduce: whether `make reproduce` reruns it.
     """
@@ -246,9 +246,8 @@ def _publication(entry, trial, seeds, above):
     where = f"trial {trial.index} ({trial.configuration})"
     if not trial.name or not given.get("what") or not isinstance(given["what"], str):
         raise UserError(f"{where}: one that is published needs `name` and `what`, words for the tables")
-    task = trial.config.task
-    n_directions = len(task_commands(task.task, task.n_directions))
-    episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_directions)))
+    n_commands = len(task_commands(**trial.config.task.of_commands))
+    episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_commands)))
     if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,5}", episodes):
         raise UserError(f"{where}: episodes: must be a whole number of at least 1, and at most 999999, not {brief(episodes)}")
     for name in ("robustness", "reproduce"):

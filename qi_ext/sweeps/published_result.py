@@ -124,8 +124,7 @@ def _summary(result):
 
 def _are_demonstrations_synthetic(config):
     task = config.task
-    commands = task_commands(task.task, task.n_directions, task.speed)
-    return load_demonstrations(task.demonstrations, commands, task.compat).synthetic
+    return load_demonstrations(task.demonstrations, task_commands(**task.of_commands), task.compat).synthetic
 
 
 def _word(value):

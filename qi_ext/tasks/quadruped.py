@@ -2,7 +2,7 @@
 
 import inspect
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def _known_keywords() -> list[str]:
 
 
 class QuadrupedDirection(UnitreeA1):
-    """The Unitree A1, told at each episode start to walk in one direction.
+    """The Unitree A1, told at each episode start to walk in one direction, at one speed.
 
     Tasks: `simple` commands +x; `hard` commands one of `n_directions` directions (0, 45, ... 315 degrees for 8), drawn
     uniformly at each episode start. Physics, observation, reward, fall and horizon are those of loco-mujoco's `UnitreeA1`
@@ -93,6 +93,7 @@ class QuadrupedDirection(UnitreeA1):
         task: str | Task = "simple",
         n_directions: int = 8,
         speed: float = 0.5,
+        speeds: Sequence[float] = (),
         courses: Iterable[str | Course] | None = None,
         demonstrations: str | Path | Demonstrations | None = "trot",
         seed: int | np.random.SeedSequence | None = None,
@@ -101,6 +102,8 @@ class QuadrupedDirection(UnitreeA1):
         """Build the environment.
 
         task: `simple`, `hard`, or a `Task`. n_directions: of `hard`. speed: commanded, m/s, on both.
+        speeds: of `hard`, m/s, of which each episode draws one, in place of `speed`. The embedded set has none but 0.5, so that
+        `demonstrations` of these speeds are to be named, such as `make_demonstrations.py` records.
         courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         seed: of this environment's own generator; None takes it from the operating system.
@@ -115,7 +118,7 @@ class QuadrupedDirection(UnitreeA1):
             if name not in known:
                 hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
                 raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
-        commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, courses)
+        commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
         self.demonstrations = load_demonstrations(demonstrations, commands)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"

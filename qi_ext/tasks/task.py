@@ -8,6 +8,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median_low
 from types import MappingProxyType
 from typing import Any
 
@@ -57,7 +58,8 @@ class Task(ABC):
     A command travels as an array of `command_size` numbers, whose layout is the task's own.
 
     name: for messages, tables and agents. commands: what evaluation runs, a tuple of `Command`s or `Course`s.
-    speed: m/s, of a `Command` that is given by its direction alone. command_fields: of a `Command` that an episode can be told.
+    speed: m/s, of a `Command` that is given by its direction alone: the middle of those commanded.
+    command_fields: of a `Command` that an episode can be told.
     expert_gait: fields of `demonstrations.trot.Gait` in which the trot expert of the task differs from that class's defaults.
     starts: `Starts`; None where every episode must be given its start.
     """
@@ -72,7 +74,8 @@ class Task(ABC):
 
     @property
     def speed(self) -> float:
-        return next((command.speed for command in self.commands if isinstance(command, Command)), 0.5)
+        speeds = {command.speed for command in self.commands if isinstance(command, Command)}
+        return median_low(speeds) if speeds else 0.5
 
     @abstractmethod
     def tell(self, command: Any) -> tuple[np.ndarray, int]:

@@ -132,15 +132,7 @@ def make_config(task: str = "simple", algorithm: str = "gail", backend: str = "n
     }
     config = Config(**groups)
     _check_standard_deviations(config)
-    _check_commands(config.task)
     return config
-
-
-def _check_commands(task: Task) -> None:
-    """Raise UserError for settings of commands that `follow` does not have."""
-    for name in ("n_directions", "speed") if task.task == "follow" else ():
-        if getattr(task, name) != Task.model_fields[name].default:
-            raise UserError(f"--{name}: not with --task follow, which draws all directions and speeds; leave it out")
 
 
 def _check_standard_deviations(config: Config) -> None:

@@ -17,6 +17,7 @@ class Totals(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")
 
     direction_deg: NotRequired[Figure]
+    speed: NotRequired[Figure]  # where several are commanded
     course: NotRequired[Name]
     return_mean: Figure
     falls: Count

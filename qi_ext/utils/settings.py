@@ -13,7 +13,7 @@ from pydantic_core import PydanticCustomError
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.words import did_you_mean, listed
 
-__all__ = ["LayerSizes", "Number", "Settings", "Text", "Whole", "option"]
+__all__ = ["LayerSizes", "Number", "Settings", "Speeds", "Text", "Whole", "option"]
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -56,6 +56,10 @@ def _values(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def _numbers(value: Any) -> list:
+    return value.split() if isinstance(value, str) else _values(value)
+
+
 def _without_null(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("null", "holds a null character")
@@ -66,6 +70,9 @@ Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
 LayerSizes = Annotated[
     list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
+]
+Speeds = Annotated[  # or text, with spaces between
+    list[Annotated[Number, Field(ge=0.0, le=3.0)]], Field(max_length=20), BeforeValidator(_numbers)
 ]
 Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
 
@@ -136,8 +143,8 @@ def brief(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as on a command line; none for an empty list."""
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def plain_type(field: FieldInfo) -> Any:

@@ -82,6 +82,7 @@ def test_in_the_stock_environment_the_agent_is_evaluated_both_ways_beside_the_ex
         ({"task": "../../x"}, [], "--task: must be simple or hard, not '../../x'"),
         ({"n_directions": "-5"}, [], "--n_directions: must be at least 1, not -5"),
         ({"n_directions": "1000000000"}, [], "--n_directions: must be at most 360"),
+        ({"speeds": "0.3 0.7"}, [], "--speeds: only hard"),
         ({"speed": "nan"}, [], "--speed: must be a finite number"),
         ({"lanes_per_block": "0"}, [], "--lanes_per_block: must be at least 1"),
         ({"step": "1e400"}, [], "metadata do not say which task"),

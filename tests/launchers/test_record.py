@@ -90,7 +90,7 @@ def test_a_grid_shows_each_direction_and_a_map(main, make_agent, tmp_path, capsy
         (["--output", "walk.mp4", "--direction", "nan"], "--direction: must be a finite number"),
         (["--output", "walk.mp4", "--seconds", "0"], "--seconds: must be above 0"),
         (["--output", "walk.mp4", "--seed", "-1"], "--seed: must be at least 0"),
-        (["--output", "walk.mp4", "--task", "harder"], "--task: must be simple or hard"),
+        (["--output", "walk.mp4", "--task", "harder"], "--task: must be simple, hard or follow"),
         (["--output", "walk.mp4", "--beside", "missing"], "missing"),
     ],
 )

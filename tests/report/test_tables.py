@@ -1,9 +1,12 @@
 """Tables of an evaluation, as a terminal of 120 columns shows them."""
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from qi_ext.report.tables import GAIT_COLUMNS, gait_table, robustness_table, table
+from qi_ext.evaluation.episodes import summarize
+from qi_ext.report.tables import GAIT_COLUMNS, gait_table, robustness_table, row_label, table
+from qi_ext.robot.commands import Command
 
 
 def result(*returns, falls=0, **gait):
@@ -58,6 +61,13 @@ def test_each_policy_has_a_row_a_direction_and_its_mean(compared):
     assert rows[1] == ["deterministic", "180", "800.0 +- 2.5", "988", "0.012 m/s", "0/4"]
     assert rows[2] == ["deterministic", "mean", "850.0", "", "", ""]
     assert rows[-2][-1] == "4/4"
+
+
+def test_the_speed_is_told_where_there_are_several():
+    commands = [Command(45.0, 0.3), Command(45.0, 0.5)]
+    labels = [row_label(summarize(command, commands, *np.ones((4, 2)))) for command in commands]
+    assert labels == ["45 at 0.3 m/s", "45 at 0.5 m/s"]
+    assert row_label(summarize(commands[0], commands[:1], *np.ones((4, 2)))) == "45"
 
 
 def test_a_single_direction_has_no_mean_row():
