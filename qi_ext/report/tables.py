@@ -10,7 +10,7 @@ GAIT_COLUMNS = (
     ("along\nm/s", "velocity_error_along", "+z.3f"),
     ("across\nm/s", "velocity_error_across", "+z.3f"),
     ("yaw\ndeg/s", "yaw_drift", "z.2f"),
-    ("heading\nrad", "heading_error", ".3f"),
+    ("yaw\nrad", "heading_error", ".3f"),
     ("energy\nJ/m", "energy_per_metre", ".0f"),
     ("torque limit", "torque_saturation", ".1%"),
     ("stride\nHz", "stride_frequency", ".2f"),
