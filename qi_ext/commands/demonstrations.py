@@ -11,12 +11,13 @@ each beside the range that is expected, changes nothing, and ends with exit code
 
 import math
 
-from qi_ext.tasks.directions import TASKS, task_commands
+from qi_ext.tasks.directions import TASKS
+from qi_ext.training.settings import Run, Task
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_choice
+from qi_ext.utils.words import require_between, require_choice
 
 FORMATS = ("qi_ext", "real", "perfect", "minari")
 
@@ -122,16 +123,11 @@ def _print_check(name):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
-    if not 1.0 <= options.seconds <= 3600.0:
-        raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
-    if options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    require_between("--seconds", options.seconds, 1, 3600)
+    Run(seed=options.seed)
+    Task(n_directions=options.n_directions)
     if not 0.0 < options.speed <= 0.7:
         raise UserError(f"--speed: the trot expert walks at up to 0.7 m/s, not at {options.speed:g}")
-    try:
-        task_commands(options.task, options.n_directions, options.speed)
-    except ValueError as error:
-        raise UserError(f"--{error}") from None
     if options.format != "minari":
         require_output(options.output, "--output")
         return

@@ -10,7 +10,7 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext.training.settings import Sampling
+from qi_ext.training.settings import Run, Sampling
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
@@ -69,8 +69,7 @@ def _parse(arguments):
     options = parser.parse_args(arguments)
     sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
     require_between("--episodes", options.episodes, 1, 1_000_000)
-    if options.seed is not None:
-        require_between("--seed", options.seed, 0, 2**63 - 1)
+    Run(seed=options.seed or 0)
     require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]

@@ -112,7 +112,8 @@ def read_sweep(path, directory):
     path, directory = Path(path), Path(directory).resolve()
     try:
         text = read_bytes(path, MAX_TEXT)
-        given = read_yaml(path, loader=_TextLoader)
+        # Every scalar as text, so that neither `2:00:00` nor `no` nor `1e-4` is taken for something else.
+        given = read_yaml(path, loader=yaml.BaseLoader)
     except NoSuchFile as error:
         raise UserError(f"{error}; name the YAML file of a sweep") from None
     try:
@@ -122,18 +123,6 @@ def read_sweep(path, directory):
         return Sweep(directory, tuple(_trials(given, directory)), read_resources(resources), text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-class _TextLoader(yaml.BaseLoader):
-    """A loader that keeps every scalar as text, so that neither `2:00:00` nor `no` nor `1e-4` is taken for something else."""
-
-    def construct_mapping(self, node, deep=False):
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            names = [key.value for key, _ in node.value]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice} is there twice")
-        return mapping
 
 
 def _require_keys(given, known, what):
@@ -177,12 +166,13 @@ def _trials(given, directory):
 
 def _entries(given):
     """Yield what is said of each trial, {name: text or list}."""
-    if given.get("grid") and given.get("trials"):
+    if given.keys() >= {"grid", "trials"}:
         raise UserError("grid, trials: give one of them; a list of trials can hold what a grid holds, and more")
-    if given.get("trials"):
-        if not isinstance(given["trials"], list) or not all(isinstance(each, dict) for each in given["trials"]):
+    if "trials" in given:
+        trials = given["trials"]
+        if not isinstance(trials, list) or not trials or not all(isinstance(each, dict) for each in trials):
             raise UserError("trials: must be a list of {name: value, ...}")
-        yield from given["trials"]
+        yield from trials
         return
     grid = _mapping(given, "grid")
     for name, values in grid.items():

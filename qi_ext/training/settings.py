@@ -23,7 +23,7 @@ class Task(Settings):
     task: Annotated[Text, one_of(TASKS)] = option(
         "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
     )
-    demonstrations: Text = option(
+    demonstrations: Annotated[Text, Field(min_length=1)] = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")

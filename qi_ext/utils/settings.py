@@ -31,6 +31,7 @@ MUST_BE = {
     "string_type": "text",
     "too_short": "at least one value",
     "too_long": "at most {max_length} values",
+    "string_too_short": "some text",
     "string_too_long": "at most {max_length} characters long",
     "string_unicode": "text without halves of surrogate pairs",
     "null": "text without null characters",

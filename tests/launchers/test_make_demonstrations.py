@@ -69,6 +69,7 @@ def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_pa
         "--seed -1",
         "--speed 3",
         "--n_directions 0",
+        "--n_directions 1000000",
         "--format csv",
         "--second 3",
     ],

@@ -116,8 +116,9 @@ def test_brackets_in_text_are_no_depth_and_pairs_are_whole(path):
         ("a: [", "is not YAML"),
         ("- x\n" * 60_000, "more than 50,000 values"),
         ("? [a]\n: b", "is not YAML"),
+        ("a: 1\nb: {c: 1, c: 2}", "line 2: c is there twice"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_yaml_that_is_none_or_unbounded_is_refused(path, text, said):
     path.write_text(text)
