@@ -78,12 +78,14 @@ class Actor:
         """Return actions, (..., m), float32, not clipped, for observations, (..., n).
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape,
-        and where an observation is not finite.
+        and where an observation is not finite or not real.
         """
         if np.shape(observation)[-1:] != self.observation_mean.shape:
             raise ValueError(
                 f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
             )
+        if np.asarray(observation).dtype.kind not in "biuf":
+            raise ValueError(f"act: observations must be real numbers, not {np.asarray(observation).dtype}")
         with np.errstate(over="ignore"):
             observation = np.asarray(observation, dtype=np.float32)
         if not np.all(np.isfinite(observation)):

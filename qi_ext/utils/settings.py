@@ -33,7 +33,7 @@ MUST_BE = {
     "too_long": "at most {max_length} values",
     "string_too_short": "some text",
     "string_too_long": "at most {max_length} characters long",
-    "string_unicode": "text without halves of surrogate pairs",
+    "string_unicode": "text in UTF-8",
     "null": "text without null characters",
 }
 
