@@ -14,6 +14,7 @@ from qi_ext.training.settings import Run, Sampling
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between, require_choice
 
@@ -68,7 +69,7 @@ def _parse(arguments):
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
     sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
-    require_between("--episodes", options.episodes, 1, 1_000_000)
+    require_between("--episodes", options.episodes, 1, MOST_EPISODES)
     Run(seed=options.seed or 0)
     require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}

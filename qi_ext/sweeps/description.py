@@ -13,6 +13,7 @@ from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.reading import MAX_TEXT, NoSuchFile, read_bytes, read_yaml
 from qi_ext.utils.settings import brief, shown
 
@@ -239,8 +240,10 @@ def _publication(entry, trial, seeds, above):
     task = trial.config.task
     n_directions = len(task_commands(task.task, task.n_directions))
     episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_directions)))
-    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,5}", episodes):
-        raise UserError(f"{where}: episodes: must be a whole number of at least 1, and at most 999999, not {brief(episodes)}")
+    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,6}", episodes) or int(episodes) > MOST_EPISODES:
+        raise UserError(
+            f"{where}: episodes: must be a whole number of at least 1, and at most {MOST_EPISODES}, not {brief(episodes)}"
+        )
     for name in ("robustness", "reproduce"):
         if given.setdefault(name, "false") not in ("true", "false"):
             raise UserError(f"{where}: {name}: must be true or false, not {brief(given[name])}")

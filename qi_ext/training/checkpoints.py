@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from qi_ext.training.episode_counter import EpisodeCounter
+from qi_ext.training.result import Count, Line, Name, Seconds
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.reading import first_fault
 from qi_ext.utils.settings import StoredSettings
@@ -38,13 +39,13 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    step: Annotated[int, Field(ge=0, le=10**15)]
+    step: Count
     score: Annotated[float, Field(allow_inf_nan=False)] | None
     config: StoredSettings
-    seconds: Annotated[float, Field(ge=0.0, le=1e12)]
-    demonstrations_hash: Annotated[str, Field(max_length=200)]
+    seconds: Seconds
+    demonstrations_hash: Name
     states: dict[str, dict[str, Any]]
-    versions: Annotated[str, Field(max_length=1000)] = ""
+    versions: Line = ""
 
     @model_validator(mode="after")
     def _counter_is_of_this_step(self):

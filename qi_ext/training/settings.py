@@ -10,9 +10,9 @@ from pydantic import Field
 from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
 from qi_ext.tasks.directions import TASKS
+from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
 from qi_ext.utils.settings import LayerSizes, Number, Settings, Text, Whole, one_of, option
 
-MOST_STEPS = 10**12
 MOST_ROWS = 2**24  # of a batch or minibatch
 MOST_MINUTES = 1e6
 
@@ -46,7 +46,7 @@ class Run(Settings):
     seed: Whole = option(0, "seed of everything random in the run", 0, 2**32 - 1)
     results_dir: Text = option("", "the run goes to RESULTS_DIR/SEED")
     evaluation_episodes: Whole = option(
-        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, 1_000_000
+        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, MOST_EPISODES
     )
     checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0, MOST_MINUTES)
     keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1, 1_000_000)

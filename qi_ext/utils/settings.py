@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_CHARACTERS
 from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["LayerSizes", "Number", "Settings", "Text", "Whole", "option"]
@@ -68,10 +69,10 @@ Number = Annotated[float, BeforeValidator(_number)]
 LayerSizes = Annotated[
     list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
 ]
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
+Text = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
 
 # Settings as a file holds them, {name: value}, of which none is checked yet.
-_Value = bool | int | float | Annotated[str, Field(max_length=4096)] | None
+_Value = bool | int | float | Annotated[str, Field(max_length=MOST_CHARACTERS)] | None
 StoredSettings = Annotated[
     dict[Annotated[str, Field(max_length=100)], _Value | Annotated[list[_Value], Field(max_length=1000)]],
     Field(max_length=500),

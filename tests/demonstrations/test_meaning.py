@@ -1,5 +1,6 @@
 """Recordings that mean something else than their format says: each way is refused by name, and right ones are not."""
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -419,8 +420,8 @@ def test_joint_names_put_joints_in_order(perfect, tmp_path):
 
 
 def test_noise_of_velocities_is_no_fault(recordings):
-    for right in recordings.values():
-        generator = np.random.default_rng(0)
+    for right, seed in itertools.product(recordings.values(), range(3)):
+        generator = np.random.default_rng(seed)
         states = right.states.copy()
         states[:, 16:22] += 0.06 * generator.normal(size=states[:, 16:22].shape)
         states[:, a1.LEG_VELOCITY] += 0.6 * generator.normal(size=states[:, a1.LEG_VELOCITY].shape)
