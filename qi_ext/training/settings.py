@@ -11,7 +11,7 @@ from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
 from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
-from qi_ext.utils.settings import LayerSizes, Number, Settings, Text, Whole, one_of, option
+from qi_ext.utils.settings import LayerSizes, Number, Settings, SomeText, Text, Whole, one_of, option
 
 MOST_ROWS = 2**24  # of a batch or minibatch
 MOST_MINUTES = 1e6
@@ -23,7 +23,7 @@ class Task(Settings):
     task: Annotated[Text, one_of(TASKS)] = option(
         "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
     )
-    demonstrations: Annotated[Text, Field(min_length=1)] = option(
+    demonstrations: SomeText = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")

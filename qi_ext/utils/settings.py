@@ -70,6 +70,7 @@ LayerSizes = Annotated[
     list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
 ]
 Text = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
+SomeText = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
 
 # Settings as a file holds them, {name: value}, of which none is checked yet.
 _Value = bool | int | float | Annotated[str, Field(max_length=MOST_CHARACTERS)] | None

@@ -149,6 +149,8 @@ def test_a_value_of_another_type_is_told_with_its_place(path):
     assert refusal(lambda path: read_json(path, schema), path) == f"{path}: rows.1: input should be a valid integer"
     path.write_text('{"rows": [1, 2]}')
     assert read_json(path, schema) == {"rows": [1, 2]}
+    several = refusal(lambda path: read_json(path, TypeAdapter(dict[str, int | str | None])), path)
+    assert several == f"{path}: rows: input should be a valid integer or a valid string"
 
 
 def write_zip(path, members, **how):
