@@ -12,12 +12,13 @@ each beside the range that is expected, changes nothing, and ends with exit code
 
 import math
 
-from qi_ext.tasks.directions import TASKS, task_commands
+from qi_ext.tasks.directions import TASKS
+from qi_ext.training.settings import Run, Task
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_choice
+from qi_ext.utils.words import require_between, require_choice
 
 FORMATS = ("qi_ext", "real", "perfect", "minari")
 
@@ -133,10 +134,9 @@ def _check(options):
     require_choice("--format", options.format, FORMATS)
     if options.task == "follow" and options.format != "qi_ext":
         raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
-    if not 1.0 <= options.seconds <= 3600.0:
-        raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
-    if options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    require_between("--seconds", options.seconds, 1, 3600)
+    Run(seed=options.seed)
+    Task(n_directions=options.n_directions)
     for name, speed in (("speed", options.speed), *(("speeds", speed) for speed in options.speeds)):
         if not 0.0 < speed <= 0.7:
             raise UserError(f"--{name}: the trot expert walks at up to 0.7 m/s, not at {speed:g}")

@@ -10,10 +10,11 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext.training.settings import Sampling
+from qi_ext.training.settings import Run, Sampling
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between, require_choice
 
@@ -72,9 +73,8 @@ def _parse(arguments):
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
     sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
-    require_between("--episodes", options.episodes, 1, 1_000_000)
-    if options.seed is not None:
-        require_between("--seed", options.seed, 0, 2**63 - 1)
+    require_between("--episodes", options.episodes, 1, MOST_EPISODES)
+    Run(seed=options.seed or 0)
     require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]

@@ -6,18 +6,18 @@
 film shows an episode that qi-ext evaluate measures with the same --seed. --live opens MuJoCo's viewer instead, on a screen.
 """
 
-import math
 from contextlib import closing
 from pathlib import Path
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import TASKS
+from qi_ext.training.settings import Run
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_choice
+from qi_ext.utils.words import require_between, require_choice
 
 SUFFIXES = (".mp4", ".webm", ".png")
 
@@ -70,12 +70,9 @@ def _check(options):
         raise UserError("--beside: not with --grid; make two films")
     if options.grid and options.direction:
         raise UserError("--direction: not with --grid, which shows them all; leave one out")
-    if not math.isfinite(options.direction):
-        raise UserError(f"--direction: must be a finite number of degrees, not {options.direction:g}")
-    if not 0.0 < options.seconds <= 1e6:
-        raise UserError(f"--seconds: must be above 0, not {options.seconds:g}")
-    if options.seed is not None and options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
+    require_between("--direction", options.direction, -360, 360)
+    require_between("--seconds", options.seconds, a1.CONTROL_DT, 1e6)
+    Run(seed=options.seed or 0)
     require_choice("--task", options.task, TASKS)
     if options.output:
         if Path(options.output).suffix not in SUFFIXES:

@@ -75,6 +75,8 @@ def _check_arrays(demonstrations, where):
             continue
         if array.shape != (rows, width):
             _fail(where, f"{name} must have shape ({rows}, {width}), a row for each state, not {array.shape}")
+        if array.dtype.kind not in "biuf":
+            _fail(where, f"{name} must hold real numbers, not {array.dtype}")
         if not np.all(np.isfinite(array)):
             row, column = np.argwhere(~np.isfinite(array))[0]
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")

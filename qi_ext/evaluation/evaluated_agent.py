@@ -120,7 +120,8 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
         steps: Any = metadata.get("step", 0)
         step = Run(n_steps=steps).n_steps
     except UserError as error:
-        raise UserError(f"agent: {name}: its metadata do not say which task it was trained on ({error})") from None
+        said = str(error).removeprefix("--").replace("n_steps", "step", 1)
+        raise UserError(f"agent: {name}: its metadata hold a value that they cannot have: {said}") from None
     return EvaluatedAgent(name, actor, task.of_commands, lanes, seed, step)
 
 

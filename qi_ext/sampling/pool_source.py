@@ -19,6 +19,7 @@ from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.read_environment import read_environment
 from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
+from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.errors import SamplingError
 from qi_ext.utils.simulation_context import simulation_context
 
@@ -141,6 +142,8 @@ class PoolSource(RolloutSource):
         envs, n_whole = self._envs.replaced_by(state), np.asarray(state.get("n_episodes", 0))
         if n_whole.shape or n_whole.dtype.kind != "i" or n_whole < 0:
             raise ValueError(f"envs: n_episodes must be a whole number of at least 0, not {n_whole}")
+        if (envs.start_group != DRAWN).any():
+            raise ValueError("envs: those of a run draw their commands, and are told none")
         self._envs, self._n_whole = envs, int(n_whole)
 
     def close(self) -> None:

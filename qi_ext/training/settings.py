@@ -11,9 +11,9 @@ from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.settings import LayerSizes, Number, Settings, Speeds, Text, Whole, one_of, option
+from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
+from qi_ext.utils.settings import LayerSizes, Number, Settings, SomeText, Speeds, Text, Whole, one_of, option
 
-MOST_STEPS = 10**12
 MOST_ROWS = 2**24  # of a batch or minibatch
 MOST_MINUTES = 1e6
 MOST_COMMANDS = 360
@@ -25,7 +25,7 @@ class Task(Settings):
     task: Annotated[Text, one_of(TASKS)] = option(
         "simple", "simple (walk along +x), hard (one of n_directions, drawn each episode) or follow (commands that change)"
     )
-    demonstrations: Text = option(
+    demonstrations: SomeText = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
@@ -68,7 +68,7 @@ class Run(Settings):
     seed: Whole = option(0, "seed of everything random in the run", 0, 2**32 - 1)
     results_dir: Text = option("", "the run goes to RESULTS_DIR/SEED")
     evaluation_episodes: Whole = option(
-        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, 1_000_000
+        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, MOST_EPISODES
     )
     checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0, MOST_MINUTES)
     keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1, 1_000_000)

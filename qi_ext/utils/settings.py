@@ -11,6 +11,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_CHARACTERS
 from qi_ext.utils.words import did_you_mean, listed
 
 __all__ = ["LayerSizes", "Number", "Settings", "Speeds", "Text", "Whole", "option"]
@@ -31,8 +32,9 @@ MUST_BE = {
     "string_type": "text",
     "too_short": "at least one value",
     "too_long": "at most {max_length} values",
+    "string_too_short": "some text",
     "string_too_long": "at most {max_length} characters long",
-    "string_unicode": "text without halves of surrogate pairs",
+    "string_unicode": "text in UTF-8",
     "null": "text without null characters",
 }
 
@@ -74,10 +76,11 @@ LayerSizes = Annotated[
 Speeds = Annotated[  # or text, with spaces between
     list[Annotated[Number, Field(ge=0.0, le=3.0)]], Field(max_length=20), BeforeValidator(_numbers)
 ]
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
+Text = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
+SomeText = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
 
 # Settings as a file holds them, {name: value}, of which none is checked yet.
-_Value = bool | int | float | Annotated[str, Field(max_length=4096)] | None
+_Value = bool | int | float | Annotated[str, Field(max_length=MOST_CHARACTERS)] | None
 StoredSettings = Annotated[
     dict[Annotated[str, Field(max_length=100)], _Value | Annotated[list[_Value], Field(max_length=1000)]],
     Field(max_length=500),

@@ -83,6 +83,11 @@ def test_an_observation_that_is_not_finite_in_float32_is_refused(actor, bad):
         actor.act(np.array([[0.0, 1.0], [bad, 0.0]]))
 
 
+def test_an_observation_that_is_not_real_is_refused(actor):
+    with pytest.raises(ValueError, match="act: observations must be real numbers, not complex128"):
+        actor.act(np.array([0.0, 1j]))
+
+
 def test_the_same_agent_makes_the_same_file(actor, tmp_path):
     about = {f"name {i}": str(i) for i in range(20)}
     contents = set()

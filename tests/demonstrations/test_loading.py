@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,12 @@ def test_demonstrations_of_other_directions_only_are_refused(gliding):
     with pytest.raises(UserError, match="none of the task's directions.*only 90") as raised:
         load_demonstrations(gliding((90.0,)), task_commands("simple"))
     assert "\n" not in str(raised.value)
+
+
+def test_numbers_that_are_not_real_are_refused(gliding):
+    glide = gliding((0.0, 0.0))
+    with pytest.raises(UserError, match="states must hold real numbers, not complex128"):
+        load_demonstrations(replace(glide, states=glide.states + 0j), task_commands("simple"))
 
 
 @pytest.mark.parametrize("compat", ["task", "upstream"])

@@ -1,5 +1,6 @@
 """Recordings that mean something else than their format says: each way is refused by name, and right ones are not."""
 
+import itertools
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -70,6 +71,13 @@ def added(columns, offset):
     return changed(change)
 
 
+def exchanged(some, others):
+    def change(states):
+        states[:, some + others] = states[:, others + some]
+
+    return changed(change)
+
+
 def legs(*order, columns=(4, 22)):
     """Put leg order[i] of ours in the i-th place."""
 
@@ -112,6 +120,11 @@ def in_each_segment(order):
         return replace(demonstrations, states=demonstrations.states[rows])
 
     return make
+
+
+def held_with_noise(demonstrations):
+    noise = 1e-7 * np.random.default_rng(0).normal(size=demonstrations.states[:, a1.POSITION].shape)
+    return added(a1.POSITION, noise)(in_each_segment(lambda n: np.arange(n) // 2 * 2)(demonstrations))
 
 
 def with_angles(states, turn):
@@ -157,6 +170,7 @@ ONE, ALL = ("forwards",), ("forwards", "sideways", "real")
 WAYS = [
     ("every second row", resampled(2), ALL, "2.0. times as far a row as its velocities say: (50|240|250) Hz"),
     ("rows between", resampled(1, between=5), ONE, "0.20 times as far a row as its velocities say: (500|25..) Hz"),
+    ("90 Hz", scaled(VELOCITIES, 0.9), ONE, "1.11 times as far a row as its velocities say: 90 Hz"),
     ("velocities scaled", scaled(slice(22, 34), 0.05), ONE, "joint velocities say: are they scaled by 0.05"),
     ("velocities zero", scaled(VELOCITIES, 0.0), ONE, "joint velocities are all zero"),
     ("velocities a row", scaled(VELOCITIES, 0.01), ONE, "are they given per row"),
@@ -177,14 +191,26 @@ WAYS = [
     ("gyroscope", changed(gyroscope), ALL, "the gyroscope's rates"),
     ("yaw-pitch-roll", changed(yaw_pitch_roll), ALL, "yaw-pitch-roll in place of intrinsic x-y-z"),
     ("quaternion", changed(quaternion_in_another_order), ALL, "a quaternion taken as w, x, y, z that is x, y, z, w"),
-    ("treadmill", scaled([16, 17], 0.0), ALL, "treadmill"),
+    (
+        "the inverse",
+        changed(lambda states: with_angles(states, lambda rotation: rotation.inv().as_euler("XYZ"))),
+        ALL,
+        "inverse",
+    ),
+    ("roll as pitch", exchanged([1, 19], [2, 20]), ALL, "roll and pitch exchanged"),
+    ("treadmill", scaled([16, 17], 0.0), ALL, "the velocity of trunk_t[xy] is zero: recorded on a treadmill"),
+    ("treadmill along x", scaled([16], 0.0), ("forwards", "real"), "the velocity of trunk_tx is zero: recorded on a treadmill"),
+    ("km/h", scaled([16, 17], 3.6), ALL, "trunk_t[xy] moves 0.2. times .* is it scaled by 3.[5-9]"),
+    ("forwards is backwards", scaled([16], -1.0), ("forwards", "real"), "trunk_tx moves -.* is its sign reversed"),
     ("held", in_each_segment(lambda n: np.arange(n) // 2 * 2), ONE, "50% of the rows repeat|51% of the rows repeat"),
+    ("held, with noise", held_with_noise, ONE, "50% of the rows repeat|51% of the rows repeat"),
     ("frozen", in_each_segment(lambda n: np.minimum(np.arange(n), n // 2)), ONE, "rows repeat the one before: is it frozen"),
 ]
 SEEN_BEFORE = [
     ("angles in degrees", scaled(ANGLES, 180.0 / np.pi), ONE, "is the angle in degrees|angles in degrees"),
     ("joints in degrees", scaled(slice(4, 16), 180.0 / np.pi), ONE, "units .rad., joint order"),
     ("every fourth row", resampled(4), ("forwards",), r"4\.\d\d times as far a row as its velocities say: 25 Hz"),
+    ("every fifth row", resampled(5), ("forwards", "real"), r"\d\.\d\d times as far a row as its velocities say: (20|100) Hz"),
 ]
 
 
@@ -260,7 +286,7 @@ def test_a_standing_robot_has_nothing_to_measure(walking):
     states[:, VELOCITIES] = 0.0
     states[:, a1.LEG_POSITION] += 1e-6 * np.random.default_rng(0).normal(size=(60, 12))
     measures, _ = examine(replace(still, states=states))
-    assert [measure.value for measure in measures if measure.name.startswith("movement of trunk")] == [None] * 4
+    assert [measure.value for measure in measures if measure.name.startswith("movement of trunk")] == [None] * 6
 
 
 # Closed forms
@@ -353,14 +379,19 @@ def perfect(walking):
     [
         ("frequency", 50.0, "frequency is 50, but the rows of this format are at 100 Hz"),
         ("fps", 500, "fps is 500"),
+        ("Sampling_Rate", 50, "Sampling_Rate is 50"),
+        ("control_dt", 0.02, "control_dt is 0.02"),
+        ("timestamps", np.arange(118) * 0.02, "timestamps says 50 Hz"),
+        ("time", np.arange(117) * 0.01, "one for each row of the recording"),
+        ("angle_units", "deg", "angle_units are deg"),
         ("dt", 0.02, "dt is 0.02, but"),
         ("dt", 0.0, "dt must be a single positive number"),
         ("time", np.arange(118) * 0.02, "time says 50 Hz"),
-        ("time", np.cumsum(np.tile([0.005, 0.01, 0.01, 0.015], 30)), "time steps vary"),
+        ("time", np.cumsum(np.tile([0.005, 0.01, 0.01, 0.015], 30))[:118], "steps of time vary"),
         ("time", np.zeros(118), "time does not rise"),
         ("units", "deg, m", "units are deg; give"),
         ("joint_names", [*a1.LEG_JOINTS[:-1], "tail"], "joint_names holds 'tail'"),
-        ("joint_names", a1.LEG_JOINTS[:-1], "must name each of the 12 joints"),
+        ("joint_order", [name.encode() for name in a1.LEG_JOINTS[:-1]], "joint_order must name each of the 12 joints"),
     ],
 )
 def test_keys_that_say_something_else_are_refused(perfect, tmp_path, key, value, said):
@@ -386,6 +417,15 @@ def test_joint_names_put_joints_in_order(perfect, tmp_path):
     np.testing.assert_array_equal(found.states, perfect["states"])
     np.testing.assert_array_equal(found.actions, perfect["actions"])
     assert "joints put in our order" in found.notes[0]
+
+
+def test_noise_of_velocities_is_no_fault(recordings):
+    for right, seed in itertools.product(recordings.values(), range(3)):
+        generator = np.random.default_rng(seed)
+        states = right.states.copy()
+        states[:, 16:22] += 0.06 * generator.normal(size=states[:, 16:22].shape)
+        states[:, a1.LEG_VELOCITY] += 0.6 * generator.normal(size=states[:, a1.LEG_VELOCITY].shape)
+        assert examine(replace(right, states=states))[1] is None
 
 
 # The command line

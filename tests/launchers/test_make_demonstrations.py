@@ -86,6 +86,7 @@ def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_pa
         "--n_directions 0",
         "--speeds 0.3 0.9",
         "--speeds 0.3 0.3",
+        "--n_directions 1000000",
         "--format csv",
         "--second 3",
     ],

@@ -187,8 +187,9 @@ def test_the_config_needs_neither_torch_nor_the_simulator():
         ("policy_hidden", [8] * 65, "must be at most 64 values, not [8, 8"),
         ("results_dir", "a\0b", "must be text without null characters, not 'a\\x00b'"),
         ("demonstrations", "x" * 5000, "must be at most 4096 characters long, not 'xxx"),
+        ("demonstrations", "", "must be some text, not ''"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_is_too_large_is_refused_in_a_short_line(name, value, message):
     with pytest.raises(UserError) as caught:
