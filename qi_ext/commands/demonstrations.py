@@ -12,7 +12,7 @@ each beside the range that is expected, changes nothing, and ends with exit code
 
 import math
 
-from qi_ext.tasks.directions import TASKS
+from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.training.settings import Run, Task
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
