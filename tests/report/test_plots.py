@@ -29,7 +29,7 @@ def episode(command, speed=0.45, n=100, fell=False):
     observations = np.zeros((n, 37))
     observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = speed * command.features[:2]
     observations[:, a1.GOAL] = command.features
-    return RecordedEpisode(command, observations, np.zeros((n, 12)), fell, 0.0)
+    return RecordedEpisode(command, observations, np.zeros((n, 12)), [command] * n, fell, 0.0)
 
 
 def test_ink_takes_the_colour_of_the_page():

@@ -17,7 +17,7 @@ from qi_ext.utils.errors import UserError
 def episode(command, n=1000, fell=False):
     observations = np.zeros((n, 37))
     observations[:, 16:18] = command.velocity
-    return RecordedEpisode(command, observations, np.zeros((n, 12)), fell, 0.0)
+    return RecordedEpisode(command, observations, np.zeros((n, 12)), [command] * n, fell, 0.0)
 
 
 class Deadly:
