@@ -8,7 +8,6 @@ orange and the walked one blue, and --grid all courses. --live opens MuJoCo's vi
 --gamepad steers an agent of follow.
 """
 
-import math
 from contextlib import closing
 from pathlib import Path
 
@@ -112,13 +111,7 @@ def _check_command(options):
         raise UserError(f"--{said[0]}: not with --grid, which shows them all; leave one out")
     if len(said) > 1 and options.course:
         raise UserError(f"--{said[0]}: not with --course, which says it all; leave one out")
-    for name in ("direction", "heading"):
-        value = getattr(options, name)
-        if value is not None and not math.isfinite(value):
-            raise UserError(f"--{name}: must be a finite number of degrees, not {value:g}")
     if options.speed is not None:
-        if math.isnan(options.speed):
-            raise UserError("--speed: must be a number of m/s, not nan")
         require_between("--speed", options.speed, 0.0, MAX_SPEED)
     if options.course:
         find_courses([options.course])

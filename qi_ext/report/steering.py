@@ -56,7 +56,7 @@ class Steering:
         self.speed = self.turn_rate = 0.0
 
     def command(self, command: np.ndarray) -> np.ndarray:
-        """Return a command, (COMMAND_SIZE,), that is `command` and moves on to the target in the next step, as along a course."""
+        """Return a command, (COMMAND_SIZE,), that is `command` and next moves on to the target, as along a course."""
         command = command.copy()
         command[courses.TARGET] = self.speed, self.direction, self.turn_rate
         command[courses.STEPS_LEFT] = 1.0  # this one

@@ -45,6 +45,7 @@ def gait_table(results):
     """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
     velocity = "along, across: achieved minus commanded velocity, along the command and to its left"
     rendered = _table("how it walks", f"{velocity}; state distance: from the demonstrated ones, least for the trot controller")
+    rendered.padding = (0, 1, 0, 0)  # so that names of courses and ten numbers fit in 120 columns
     for heading in (row_heading(results), "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
