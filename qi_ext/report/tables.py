@@ -23,7 +23,7 @@ GAIT_COLUMNS = (
 def table(results, source=""):
     """Return the results of `compare` as a rich table. source: of the demonstrations, for the caption."""
     rendered = _table("return of at most 1000 (mean +- std over episodes)", source and f"demonstrations: {source}")
-    for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
+    for heading in ("policy", row_heading(results), "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
     for name, result in results.items():
         for row in result["directions"]:
@@ -45,7 +45,8 @@ def gait_table(results):
     """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
     velocity = "along, across: achieved minus commanded velocity, along the command and to its left"
     rendered = _table("how it walks", f"{velocity}; state distance: from the demonstrated ones, least for the trot controller")
-    for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
+    rendered.padding = (0, 1, 0, 0)  # so that names of courses and ten numbers fit in 120 columns
+    for heading in (row_heading(results), "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
     directions = [row_label(row) for row in next(iter(measured.values()))["directions"]]
@@ -79,6 +80,11 @@ def robustness_table(results):
 def row_label(row):
     """Return the course, or the direction in degrees, and its speed where there are several, of a row of `evaluate`."""
     return row.get("course") or f"{row['direction_deg']:g}" + (f" at {row['speed']:g} m/s" if "speed" in row else "")
+
+
+def row_heading(results):
+    """Return the word for what the rows of results of `evaluate`, {name: result}, are: course or direction."""
+    return "course" if any("course" in row for result in results.values() for row in result["directions"]) else "direction"
 
 
 def totals(result):

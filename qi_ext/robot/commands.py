@@ -69,10 +69,15 @@ class Command:
         return np.array([math.cos(self.direction), math.sin(self.direction), self.speed])
 
     @property
+    def ahead(self) -> np.ndarray:
+        """Unit vector of the direction, (2,), in the world frame."""
+        angle = self.direction + self.heading
+        return np.array([math.cos(angle), math.sin(angle)])
+
+    @property
     def velocity(self) -> np.ndarray:
         """Commanded velocity, (2,), m/s in the world frame."""
-        angle = self.direction + self.heading
-        return self.speed * np.array([math.cos(angle), math.sin(angle)])
+        return self.speed * self.ahead
 
 
 def _is_finite(number: object) -> bool:

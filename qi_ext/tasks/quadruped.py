@@ -225,9 +225,7 @@ class QuadrupedDirection(UnitreeA1):
         # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        command = self.command
-        self._goal.set_goal(command.direction + command.heading + np.pi / 2, command.speed)
-        super()._set_goal_arrow()
+        self.show_command()
         if self._viewer is None:
             headless = self._viewer_params.get("headless", False)
             if not headless and not has_screen():
@@ -238,6 +236,12 @@ class QuadrupedDirection(UnitreeA1):
                 headless = True
             self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params | {"headless": headless})
         return super().render(record)
+
+    def show_command(self) -> None:
+        """Turn the arrow, which is for pictures only, to the command."""
+        command = self.command
+        self._goal.set_goal(command.direction + command.heading + np.pi / 2, command.speed)
+        super()._set_goal_arrow()
 
     def create_dataset(self, ignore_keys: None = None) -> dict[str, np.ndarray]:
         """Return the demonstrations' transitions in the form of upstream's `create_dataset`.

@@ -91,6 +91,16 @@ def test_the_gait_is_shown_beside_the_trot_controllers_and_not_that_of_chance(co
     assert not any("random" in cell for row in rows for cell in row)
 
 
+def test_rows_of_courses_say_so_and_fit(compared):
+    for found in compared.values():
+        for row in found["directions"]:
+            del row["direction_deg"]
+            row["course"] = "figure-eight"
+    for rendered in (table(compared), gait_table(compared)):
+        text = "\n".join(lines_of(rendered))
+        assert "course" in text and "figure-eight" in text and "direction" not in text and "\u2026" not in text
+
+
 def test_a_missing_number_is_a_dash():
     assert rows_of(gait_table({"expert": result(900.0, foot_clearance=None)}))[-1].count("-") == 1
 
