@@ -22,13 +22,14 @@ COVERAGE ?= 88
 # Two files at a time: most tests use one processor.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help named setup setup-video train watch test test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
+.PHONY: help named setup setup-video train watch test test-fast test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
 	@echo "                 DEMONSTRATIONS=file.npz RESULTS_DIR=runs/mine; run again, it goes on, or starts beside other settings"
 	@echo "make watch       install, film the published agent as it walks in 8 directions: walk.mp4, in a minute; once make setup-video"
 	@echo "make test        install, lint, run the fast tests"
+	@echo "make test-fast   install, run the fast tests"
 	@echo "make test-all    install, run what make test leaves out, but experiments and GPUs; what is not installed is skipped"
 	@echo "make test-slow   install, run the experiments (minutes each)"
 	@echo "make test-slurm  install, run sweeps on a Slurm that is started for it; fails where Slurm is not installed"
@@ -78,7 +79,9 @@ format: setup
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-test: lint
+test: lint test-fast
+
+test-fast: setup
 	$(PYTEST) -m "not extensive and not slurm and not slow and not gpu" --cov --cov-fail-under=$(COVERAGE)
 
 # The longest files first, so that the two processes end together.

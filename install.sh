@@ -41,7 +41,7 @@ fi
 
 # One of the same versions is brought up to date.
 [ "$is_made_of" = "$made_of" ] || rm -rf "$venv"
-echo "make setup: installing into $venv: $made_of (about 3 GB, 6 GB with CUDA)"
+echo "make setup: installing into $venv: $made_of (about 3 GB, 6 GB with CUDA; minutes without output)"
 if command -v uv >/dev/null; then
     [ -d "$venv" ] || uv venv -q --python "$python" "$venv"
     # Compiled here, because where PYTHONDONTWRITEBYTECODE is set each start would compile for 10 s.

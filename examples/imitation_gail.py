@@ -4,6 +4,7 @@ import argparse
 from contextlib import closing
 
 import numpy as np
+import torch
 from imitation.algorithms.adversarial.gail import GAIL
 from imitation.data.types import Transitions
 from imitation.rewards.reward_nets import BasicRewardNet
@@ -36,6 +37,7 @@ def main():
     parser.add_argument("--n_steps", type=int, default=128, help="steps of each env between updates [128]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # more do not help networks this small, and get in the way of those that step the envs
     with closing(VecMonitor(SB3VecEnv(options.envs, task=options.task))) as envs:
         envs.seed(options.seed)
         settings = {"learning_rate": 1e-4, "gamma": 0.97, "policy_kwargs": {"log_std_init": -1.2}}

@@ -3,6 +3,7 @@
 import argparse
 from contextlib import closing
 
+import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
@@ -17,6 +18,7 @@ def main():
     parser.add_argument("--n_steps", type=int, default=128, help="steps of each env between updates [128]")
     parser.add_argument("--seed", type=int, default=0, help="[0]")
     options = parser.parse_args()
+    torch.set_num_threads(1)  # more do not help networks this small, and get in the way of those that step the envs
     with closing(VecMonitor(SB3VecEnv(options.envs, task=options.task))) as envs:
         envs.seed(options.seed)
         # Small steps and little noise, because a robot that shakes falls at once.

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from patches.safe_pickle import Names, Refused, array_names, load_pickle, load_torch
+from patches.safe_pickle import Names, Refused, array_names, load_pickle
+from patches.safe_torch import load_torch
 from qi_ext.agents.acting import Actor, save_agent
 from qi_ext.robot import a1
 from qi_ext.tasks.directions import TASKS

@@ -58,6 +58,8 @@ def folder(tmp_path_factory):
         sweep.parent.mkdir(parents=True)
         sweep.write_text(TINY_SWEEP)
         patch.setenv("MUJOCO_GL", "off")  # no films, which would take longest
+        speeds = "--task hard --speeds 0.3 0.5 0.7 --n_directions 1 --seconds 1 --output speeds.npz"
+        main_of("make_demonstrations.py")(speeds.split())
         assert main_of("sweep.py")([str(sweep), "--local"]) == 0
         (recording,) = (code for page, code in EXAMPLES if page == "docs/own-recording.md")
         exec(compile(recording, "own-recording.md", "exec"), {})

@@ -12,6 +12,9 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.reading import open_zip
+
 SITE = "https://zenodo.org"
 
 _HEADERS = {"User-Agent": "loco-mujoco-data-sets/1", "Accept-Encoding": "identity"}
@@ -19,6 +22,7 @@ _TIMEOUT = (10.0, 60.0)  # s, to connect, and between two pieces
 _ATTEMPTS = 5  # fruitless ones in a row, after which it gives up
 _WAIT = 2.0  # s, longer with every fruitless attempt
 _MAX_RECORD = 1 << 22  # bytes of what the site says of a record
+_MAX_UNPACKED = 1 << 40  # bytes; as many as are free, besides
 _CHECKSUMS = ("md5", "sha1", "sha256", "sha512")
 _PIECE = 1 << 14  # bytes; an incomplete one is lost when a connection ends
 
@@ -126,9 +130,8 @@ def declared(archive):
 
 def unpack(path, folder, staging):
     """Unpack a zip file into folder by way of the directory staging, so that each file appears complete or not at all."""
-    _need_regular(path)
     try:
-        with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=staging) as directory:
+        with open_zip(path, _MAX_UNPACKED) as archive, tempfile.TemporaryDirectory(dir=staging) as directory:
             for member in archive.infolist():
                 _need_harmless(member, path)
             _need_space(staging, sum(member.file_size for member in archive.infolist()))
@@ -141,9 +144,11 @@ def unpack(path, folder, staging):
                     target = folder / source.relative_to(directory)
                     target.parent.mkdir(parents=True, exist_ok=True)
                     os.replace(source, target)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+    except (UserError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        said = str(error).removeprefix(f"{path}: ")
+        _need_regular(path)
         path.unlink()
-        raise DownloadError(f"loco-mujoco: {path.name} cannot be unpacked: {error}; it was deleted: run it again") from error
+        raise DownloadError(f"loco-mujoco: {path.name} cannot be unpacked: {said}; it was deleted: run it again") from error
 
 
 def _transfer(url, path, have, size, progress):

@@ -4,7 +4,8 @@ import collections
 import importlib
 from functools import cache
 
-from patches.safe_pickle import Names, array_names, load_torch
+from patches.safe_pickle import Names, array_names
+from patches.safe_torch import load_torch
 
 _BUILTINS = ("list", "dict", "tuple", "set", "frozenset", "slice", "range", "complex", "int", "float", "bool", "str", "object")
 _CONTAINERS = ("OrderedDict", "deque")

@@ -9,7 +9,8 @@ from patches.library import crash
 from patches.mushroom_rl.known import SavedAgents
 from patches.mushroom_rl.library import LIBRARY
 from patches.mushroom_rl.samples import small_agent
-from patches.safe_pickle import Refused, load_pickle, load_torch
+from patches.safe_pickle import Refused, load_pickle
+from patches.safe_torch import load_torch
 
 
 def _probe_safe_load():

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from qi_ext.robot import a1, mirror
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
+from qi_ext.utils.limits import MOST_CHARACTERS_OF_A_LINE
 from qi_ext.utils.reading import NoSuchFile
 from qi_ext.utils.tensor_file import read_safetensors, to_safetensors
 
@@ -20,7 +21,6 @@ SYMMETRIES = ("mirror", "none")
 ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}
 MAX_BYTES = 2**30  # of a file
 MAX_LAYERS, MAX_WIDTH = 65, 65536
-MAX_METADATA = 10_000  # characters of one
 LARGEST_OBSERVATION, LARGEST_ACTION = 1e6, 1e36  # float32 ends at 3e38
 LARGEST_LOG_STD = 50.0
 PRETRAINED = Path(__file__).with_name("pretrained")
@@ -79,12 +79,14 @@ class Actor:
         """Return actions, (..., m), float32, not clipped, for observations, (..., n).
 
         generator: a `numpy.random.Generator`, needed when not deterministic. Raises ValueError for a wrong shape,
-        and where an observation is not finite.
+        and where an observation is not finite or not real.
         """
         if np.shape(observation)[-1:] != self.observation_mean.shape:
             raise ValueError(
                 f"act: observations must have shape (..., {len(self.observation_mean)}), not {np.shape(observation)}"
             )
+        if np.asarray(observation).dtype.kind not in "biuf":
+            raise ValueError(f"act: observations must be real numbers, not {np.asarray(observation).dtype}")
         with np.errstate(over="ignore"):
             observation = np.asarray(observation, dtype=np.float32)
         if not np.all(np.isfinite(observation)):
@@ -142,9 +144,12 @@ def load_agent(path: str | Path) -> Actor:
         raise UserError(f"agent: no such file: {path}; give the agent.safetensors of a run directory") from None
     except UserError as error:
         hint = "; python -m patches.shrink makes an agent of ours of it" if path.suffix == ".msh" else ""
+        hint = f"; the agent of a run is {path / 'agent.safetensors'}" if os.path.isdir(path) else hint
         raise UserError(f"agent: {error}{hint}") from None
-    if any(len(text) > MAX_METADATA for item in metadata.items() for text in item):
-        raise UserError(f"agent: {path}: its metadata have a text of more than {MAX_METADATA:,} characters; it is damaged")
+    if any(len(text) > MOST_CHARACTERS_OF_A_LINE for item in metadata.items() for text in item):
+        raise UserError(
+            f"agent: {path}: its metadata have a text of more than {MOST_CHARACTERS_OF_A_LINE:,} characters; it is damaged"
+        )
     if metadata.get("format_version") not in ("1", FORMAT_VERSION):
         raise UserError(
             f"agent: {path}: format version {metadata.get('format_version')!r:.100}, but this program reads {FORMAT_VERSION!r}"

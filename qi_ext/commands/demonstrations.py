@@ -1,6 +1,7 @@
 """Record the trot expert in every direction of a task, or check what the numbers of a recording mean.
 
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
+    qi-ext demonstrations --task hard --speeds 0.3 0.5 0.7 --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
     qi-ext demonstrations --check FILE
 
@@ -12,11 +13,12 @@ each beside the range that is expected, changes nothing, and ends with exit code
 import math
 
 from qi_ext.tasks.directions import TASKS, task_commands
+from qi_ext.training.settings import Run, Task
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_choice
+from qi_ext.utils.words import require_between, require_choice
 
 FORMATS = ("qi_ext", "real", "perfect", "minari")
 
@@ -25,14 +27,16 @@ def main(arguments=None):
     """Parse, record, write. Raises UserError for the user's mistakes, before anything is recorded."""
     parser = Parser(program("demonstrations"), __doc__)
     for name, kind, default, text in (
-        ("task", str, "hard", "simple (walk along +x) or hard (8 directions)"),
-        ("seconds", float, 20.0, "motion per direction, s"),
+        ("task", str, "hard", "simple (walk along +x), hard (8 directions) or follow (drawn courses)"),
+        ("seconds", float, 20.0, "motion per command, or along all courses together, s"),
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
         ("format", str, "qi_ext", "qi_ext (ours), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
+    text = "in place of --speed, those of the hard task, m/s: each direction is recorded at each"
+    parser.add_argument("--speeds", type=float, nargs="+", default=[], help=text, metavar="X")
     parser.add_argument("--output", type=str, help="the npz to write, or a Minari dataset's id", metavar="FILE")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
@@ -55,17 +59,17 @@ def main(arguments=None):
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
-    environment = QuadrupedDirection(
-        options.task, n_directions=options.n_directions, speed=options.speed, demonstrations=None, seed=0
-    )
-    kinds, rows = recording.segment_plan(options.seconds)
-    with Display("recording", len(kinds) * len(environment.commands), "segments") as display:
+    of_commands = _of_commands(options)
+    environment = QuadrupedDirection(**of_commands, demonstrations=None, seed=0)
+    with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
         demonstrations, falls = recording.record(
             environment, options.seconds, options.seed, lambda done, total: display.update(done)
         )
     made_by = "python launchers/make_demonstrations.py"
     made_by += f" --task {options.task} --seconds {options.seconds:g} --seed {options.seed}"
-    if (options.n_directions, options.speed) != (8, 0.5):
+    if options.speeds:
+        made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
+    elif (options.n_directions, options.speed) != (8, 0.5):
         made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
     if options.format == "qi_ext":
         formats.write(output, demonstrations, made_by)
@@ -74,22 +78,24 @@ def main(arguments=None):
     elif options.format == "perfect":
         formats.write_loco_mujoco_perfect(output, demonstrations)
     else:
-        settings = {name: getattr(options, name) for name in ("task", "n_directions", "speed")}
-        env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", **settings)
+        # Episodes of the recovered environment cannot start from an embedded set that does not have these speeds.
+        starts = {"demonstrations": None} if len(options.speeds) > 1 else {}
+        env = gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", **of_commands, **starts)
         minari.write(output, demonstrations, env, made_by)
         output = minari.PREFIX + output
 
-    table = Table(title=f"nominal segments, of {len(kinds)} segments of {rows * a1.CONTROL_DT:g} s in each direction")
-    for heading in ("direction", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
+    rows = demonstrations.bounds[1]
+    table = Table(title=f"nominal segments, of {demonstrations.n_segments} segments of {rows * a1.CONTROL_DT:g} s")
+    for heading in ("command", "speed", "reward a step", "max roll", "max pitch", "max yaw", "saturation", "falls"):
         table.add_column(heading, justify="right")
     for row in recording.summary(demonstrations):
         table.add_row(
-            f"{row['direction_deg']:g}",
+            row["command"],
             f"{row['speed']:.4f} m/s",
             f"{row['reward']:.4f}",
             *(f"{row[name]:.3f} rad" for name in ("roll", "pitch", "yaw")),
             f"{100 * row['saturation']:.1f} %",
-            str(falls[row["direction_deg"]]),
+            str(falls[row["command"]]),
         )
     display.console.print(table)
     display.say("falls: segments that ended in a fall and were recorded anew")
@@ -122,17 +128,23 @@ def _print_check(name):
     say("no fault was found")
 
 
+def _of_commands(options):
+    return {name: getattr(options, name) for name in ("task", "n_directions", "speed", "speeds")}
+
+
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
-    if not 1.0 <= options.seconds <= 3600.0:
-        raise UserError(f"--seconds: must be at least 1 and at most 3600, not {options.seconds:g}")
-    if options.seed < 0:
-        raise UserError(f"--seed: must be at least 0, not {options.seed}")
-    if not 0.0 < options.speed <= 0.7:
-        raise UserError(f"--speed: the trot expert walks at up to 0.7 m/s, not at {options.speed:g}")
+    if options.task == "follow" and options.format != "qi_ext":
+        raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
+    require_between("--seconds", options.seconds, 1, 3600)
+    Run(seed=options.seed)
+    Task(n_directions=options.n_directions)
+    for name, speed in (("speed", options.speed), *(("speeds", speed) for speed in options.speeds)):
+        if not 0.0 < speed <= 0.7:
+            raise UserError(f"--{name}: the trot expert walks at up to 0.7 m/s, not at {speed:g}")
     try:
-        task_commands(options.task, options.n_directions, options.speed)
+        task_commands(**_of_commands(options))
     except ValueError as error:
         raise UserError(f"--{error}") from None
     if options.format != "minari":

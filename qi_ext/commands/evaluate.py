@@ -1,4 +1,4 @@
-"""Evaluate a trained agent in each direction, beside the trot controller and random torques.
+"""Evaluate a trained agent in each direction, or along courses, beside the trot controller and random torques.
 
     qi-ext evaluate --agent runs/hard-gail/0/agent.safetensors --episodes 10
 
@@ -10,10 +10,11 @@ others. --env stock evaluates in loco-mujoco's own UnitreeA1, unpatched, with mu
 
 from contextlib import closing
 
-from qi_ext.training.settings import Sampling
+from qi_ext.training.settings import Run, Sampling
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between, require_choice
 
@@ -31,7 +32,7 @@ def main(arguments=None):
     agent = load_evaluated_agent(options.agent)
     beside = load_evaluated_agent(options.beside) if options.beside else None
     seed = agent.seed if options.seed is None else options.seed
-    environment = agent.environment(options.demonstrations)
+    environment = agent.environment(options.demonstrations, options.courses)
     say(f"{options.agent}: {agent.title}")
     notes = agent.notes(environment, options.demonstrations)
     if beside:
@@ -40,6 +41,8 @@ def main(arguments=None):
     for note in notes:
         say(note)
     if options.env == "stock":
+        if agent.settings["task"] == "follow":
+            raise UserError("--env: stock is told no heading, which follow's commands have; use ours")
         results = _evaluate_stock(agent, environment, options.episodes, seed)
     else:
         results = _evaluate(agent, beside, environment, seed, options, sampling)
@@ -52,10 +55,12 @@ def _parse(arguments):
     parser = Parser(program("evaluate"), __doc__)
     text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
-    parser.add_argument("--episodes", type=int, default=10, help="episodes per direction [10]", metavar="X")
+    parser.add_argument("--episodes", type=int, default=10, help="episodes per direction or course [10]", metavar="X")
     parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")
     starts = "where episodes start: trot, loco-mujoco, minari:ID, or an npz [the agent's own]"
     parser.add_argument("--demonstrations", type=str, default="", help=starts, metavar="X")
+    text = "of an agent of follow: courses by name, or YAML files of legs [all that have names]"
+    parser.add_argument("--courses", type=str, nargs="+", default=[], help=text, metavar="X")
     text = "another agent to evaluate, deterministic, such as one that was only cloned"
     parser.add_argument("--beside", type=str, default="", help=text, metavar="FILE")
     text = "also evaluate under pushes, action noise and other commands"
@@ -68,9 +73,8 @@ def _parse(arguments):
         parser.add_argument(f"--{name}", type=str, default=setting.default, help=text, metavar="X")
     options = parser.parse_args(arguments)
     sampling = Sampling(**{name: getattr(options, name) for name in POOL_SETTINGS})
-    require_between("--episodes", options.episodes, 1, 1_000_000)
-    if options.seed is not None:
-        require_between("--seed", options.seed, 0, 2**63 - 1)
+    require_between("--episodes", options.episodes, 1, MOST_EPISODES)
+    Run(seed=options.seed or 0)
     require_choice("--env", options.env, ("ours", "stock"))
     defaults = {"beside": "", "robustness": False} | {name: setting.default for name, setting in POOL_SETTINGS.items()}
     asked = [f"--{name}" for name, default in defaults.items() if getattr(options, name) != default]

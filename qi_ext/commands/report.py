@@ -12,6 +12,7 @@ from qi_ext.report.runs import find_run
 from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between
 
@@ -30,7 +31,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     if not options.runs:
         raise UserError("RUN_DIR: name one or more run directories, such as runs/hard-gail/0")
-    require_between("--episodes", options.episodes, 1, 1_000_000)
+    require_between("--episodes", options.episodes, 1, MOST_EPISODES)
     require_output(options.output, "--output")
     if len({Path(run).resolve() for run in options.runs}) < len(options.runs):
         raise UserError("RUN_DIR: one of them is named twice; leave it out")

@@ -62,13 +62,21 @@ def _check_arrays(demonstrations, where):
     rows, start = len(demonstrations.states), demonstrations.initial_state
     if start is not None and (start.ndim != 2 or len(start) != demonstrations.n_segments or not np.all(np.isfinite(start))):
         _fail(where, f"initial_state must hold a row of finite numbers for each of the {demonstrations.n_segments} segments")
-    widths = {"states": a1.N_OBSERVATIONS, "actions": a1.N_ACTIONS, "executed_actions": a1.N_ACTIONS, "external_force": 3}
+    widths = {
+        "states": a1.N_OBSERVATIONS,
+        "actions": a1.N_ACTIONS,
+        "executed_actions": a1.N_ACTIONS,
+        "external_force": 3,
+        "headings": 2,
+    }
     for name, width in widths.items():
         array = getattr(demonstrations, name)
         if array is None:
             continue
         if array.shape != (rows, width):
             _fail(where, f"{name} must have shape ({rows}, {width}), a row for each state, not {array.shape}")
+        if array.dtype.kind not in "biuf":
+            _fail(where, f"{name} must hold real numbers, not {array.dtype}")
         if not np.all(np.isfinite(array)):
             row, column = np.argwhere(~np.isfinite(array))[0]
             _fail(where, f"{name} are not finite at row {row}, column {column}; cut that part out")

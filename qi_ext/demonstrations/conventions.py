@@ -27,7 +27,6 @@ SIGNS = {
     "yaw's sign reversed": ("trunk_rotation",),
 }
 THIGH_EXCESS = (0.2, 0.4, 0.6, 0.9)  # rad, of either sign
-SPEED_FACTORS = (0.28, 0.5, 2.0, 3.6)  # the first and last: km/h
 _ANGLES = slice(3, 6)
 _STEP = 1e-5  # s, of the central difference that turns rates
 
@@ -47,18 +46,18 @@ def conventions():
         "the gyroscope's rates in place of those of the angles": _gyroscope,
         "rates about the world's axes in place of those of the angles": _world_rates,
         "velocities and rates in the trunk's frame": _all_in_the_trunks_frame,
+        "roll and pitch exchanged": _roll_and_pitch,
     }
     for words, turn in (
         ("yaw-pitch-roll in place of intrinsic x-y-z angles", _from_yaw_pitch_roll),
         ("a quaternion taken as w, x, y, z that is x, y, z, w", lambda angles: _from_rolled_quaternion(angles, 1)),
+        ("the inverse of the trunk's rotation", _from_inverse),
         ("a quaternion taken as x, y, z, w that is w, x, y, z", lambda angles: _from_rolled_quaternion(angles, -1)),
     ):
         found[words] = _angles(turn)
         found[f"{words} (the rates are right)"] = _angles(turn, _rates_kept)
         found[f"{words}, and the gyroscope's rates"] = _angles(turn, _gyroscope)
         found[f"{words}, and velocities and rates in the trunk's frame"] = _angles(turn, _all_in_the_trunks_frame)
-    for factor in SPEED_FACTORS:
-        found[f"a horizontal velocity of the trunk that is {factor:g} times ours"] = _speed(factor)
     for excess in THIGH_EXCESS:
         found[f"thigh angles that count {excess:g} rad more than ours"] = _thighs(excess)
         found[f"thigh angles that count {excess:g} rad less than ours"] = _thighs(-excess)
@@ -81,12 +80,13 @@ def _thighs(excess):
     return lambda positions, velocities: (positions - offset, velocities)
 
 
-def _speed(factor):
-    return lambda positions, velocities: (positions, _with(velocities, slice(0, 2), velocities[..., :2] / factor))
-
-
 def _velocity_of_the_trunks_frame(positions, velocities):
     return positions, _with(velocities, slice(0, 3), _turned(_rotation(positions), velocities[..., :3]))
+
+
+def _roll_and_pitch(positions, velocities):
+    index = [a1.JOINTS.index(joint) for joint in ("trunk_tilt", "trunk_list")]
+    return tuple(_with(array, slice(3, 5), array[..., index]) for array in (positions, velocities))
 
 
 def _sideways(positions, velocities):
@@ -127,6 +127,10 @@ def _angles(turn, rates=None):
 def _from_yaw_pitch_roll(angles):
     rotation = Rotation.from_euler("ZYX", angles[..., ::-1].reshape(-1, 3))
     return rotation.as_euler("XYZ").reshape(angles.shape)
+
+
+def _from_inverse(angles):
+    return Rotation.from_euler("XYZ", angles.reshape(-1, 3)).inv().as_euler("XYZ").reshape(angles.shape)
 
 
 def _from_rolled_quaternion(angles, shift):

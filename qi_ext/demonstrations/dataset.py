@@ -26,6 +26,7 @@ class Demonstrations:
     executed_actions: (N, 12) in [-1, 1], or None; the action that was executed, noise included.
     external_force: (N, 3), or None; N on the trunk, world frame, during the step that leaves the state.
     initial_state: (S, k), float64, or None; MuJoCo's integration state at each segment's first row.
+    headings: (N, 2), or None; the commanded heading, rad, and the rate at which it turns, rad/s; states are in its frame.
     source: where they come from, for tables and logs. synthetic: made by a controller in simulation.
     notes: what was changed on loading, and what the user should know, a line each.
     recorded_hz: rate of the rows in the file that they come from, Hz: 500 of loco-mujoco's real format.
@@ -41,6 +42,7 @@ class Demonstrations:
     executed_actions: np.ndarray | None = None
     external_force: np.ndarray | None = None
     initial_state: np.ndarray | None = None
+    headings: np.ndarray | None = None
     notes: tuple[str, ...] = ()
     recorded_hz: float = HZ
 
@@ -53,9 +55,9 @@ class Demonstrations:
         return slice(int(self.bounds[index]), int(self.bounds[index + 1]))
 
     def content_hash(self) -> str:
-        """SHA-256 of states, actions and bounds, its first 16 hexadecimal digits."""
+        """SHA-256 of states, actions, bounds and headings, its first 16 hexadecimal digits."""
         digest = hashlib.sha256()
-        for array in (self.states, self.actions, self.bounds):
+        for array in (self.states, self.actions, self.bounds, self.headings):
             if array is not None:
                 digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()[:16]
@@ -82,15 +84,16 @@ class Demonstrations:
             actions=pick(self.actions, rows),
             executed_actions=pick(self.executed_actions, rows),
             external_force=pick(self.external_force, rows),
+            headings=pick(self.headings, rows),
             initial_state=pick(self.initial_state, keep),
         )
 
-    def states_by_direction(self) -> dict[float, np.ndarray]:
-        """The states walked in each direction, {direction_deg: (n, 37)}."""
-        found: dict[float, list[np.ndarray]] = {}
+    def states_by_command(self) -> dict[Command, np.ndarray]:
+        """The states walked under each command, {command: (n, 37)}."""
+        found: dict[Command, list[np.ndarray]] = {}
         for i, command in enumerate(self.commands):
-            found.setdefault(command.direction_deg, []).append(self.states[self.segment(i)])
-        return {direction: np.concatenate(parts) for direction, parts in found.items()}
+            found.setdefault(command, []).append(self.states[self.segment(i)])
+        return {command: np.concatenate(parts) for command, parts in found.items()}
 
     def with_commands(self, commands: Sequence[Command]) -> "Demonstrations":
         """Return the same motion under other commands, one for each segment, and with their goal features."""

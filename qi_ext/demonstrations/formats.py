@@ -21,7 +21,7 @@ from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.output import printable
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # 1 where the command stays within each segment
 MAX_SEGMENTS = 100_000
 MAX_SPEED = 100.0  # m/s of a goal
 REAL_FACTOR = round(REAL_HZ / HZ)  # samples of the real format for each control step
@@ -56,7 +56,8 @@ def from_arrays(arrays, path):
     check(demonstrations, path)
     demonstrations = replace(demonstrations, notes=(*demonstrations.notes, *notes))
     # Our file holds float32, which rounds the goal features.
-    return demonstrations.with_commands(demonstrations.commands) if ours else demonstrations
+    restored = ours and demonstrations.headings is None
+    return demonstrations.with_commands(demonstrations.commands) if restored else demonstrations
 
 
 def write(path, demonstrations, made_by=""):
@@ -66,9 +67,11 @@ def write(path, demonstrations, made_by=""):
     Raises UserError where one of the arrays is None or the file cannot be written.
     """
     require_ours(demonstrations, path)
+    moving = {} if demonstrations.headings is None else {"headings": demonstrations.headings}
     write_npz(
         path,
-        format_version=np.array(FORMAT_VERSION),
+        format_version=np.array(2 if moving else 1),
+        **moving,
         states=demonstrations.states.astype(np.float32),
         actions=demonstrations.actions.astype(np.float32),
         executed_actions=demonstrations.executed_actions.astype(np.float32),
@@ -194,11 +197,12 @@ def _from_ours(arrays, path):
         executed_actions=floats(arrays, "executed_actions", path),
         external_force=floats(arrays, "external_force", path),
         initial_state=floats(arrays, "initial_state", path),
+        headings=floats(arrays, "headings", path) if "headings" in arrays else None,
     )
 
 
 def _from_perfect(arrays, path):
-    require_keys(arrays, ("states", "last"), path)
+    require_keys(arrays, ("states", "last"), path, "add it: (N,), 1 in the last row of each piece of motion, 0 in the others")
     states = floats(arrays, "states", path)
     last = floats(arrays, "last", path).reshape(-1)
     if states.ndim != 2 or states.shape[1] != a1.N_OBSERVATIONS or len(last) != len(states):
@@ -260,7 +264,7 @@ def _recorded(states, bounds, path, form, actions=None, notes=(), recorded_hz=HZ
         bounds=np.asarray(bounds, dtype=np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=printable(f"recorded ({form} format): {Path(path).name}"),
+        source=printable(f"recorded, {form} format of loco-mujoco: {Path(path).name}"),
         synthetic=False,
         actions=actions,
         notes=tuple(notes),

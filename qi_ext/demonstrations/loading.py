@@ -13,32 +13,37 @@ from qi_ext.demonstrations import minari
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
-from qi_ext.demonstrations.meaning import Measure, check_meaning, examine
+from qi_ext.demonstrations.meaning import check_meaning, examine
+from qi_ext.demonstrations.measures import Measure
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.commands import Command, angle_between, differ_in_speed, nearest_command
+from qi_ext.robot.courses import Course
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_name
+from qi_ext.utils.programs import command as shell_command
 
 __all__ = ["load_demonstrations", "resolved_name"]
 
 COMPAT = ("task", "upstream")
 WIDEST = 22.5  # degrees at most from a recorded direction to the task's that it stands for
-SLOW = 0.1  # m/s by which the expert's speed may differ from the commanded one without a note
+# M/s by which a speed may differ from the commanded one: an expert that keeps to it earns 0.61 of 1 a step. One that walks at
+# another gets a note; of several commanded speeds, a recorded one that is further from all of them stands for none.
+SLOW = 0.1
 
 
 @overload
-def load_demonstrations(name: None, commands: Sequence[Command], compat: str = "task") -> None: ...
+def load_demonstrations(name: None, commands: Sequence[Command | Course], compat: str = "task") -> None: ...
 
 
 @overload
 def load_demonstrations(
-    name: str | Path | Demonstrations, commands: Sequence[Command], compat: str = "task"
+    name: str | Path | Demonstrations, commands: Sequence[Command | Course], compat: str = "task"
 ) -> Demonstrations: ...
 
 
 def load_demonstrations(
-    name: str | Path | Demonstrations | None, commands: Sequence[Command], compat: str = "task"
+    name: str | Path | Demonstrations | None, commands: Sequence[Command | Course], compat: str = "task"
 ) -> Demonstrations | None:
     """Return `Demonstrations` for a task that draws from `commands`.
 
@@ -49,7 +54,9 @@ def load_demonstrations(
     (rate, units, order of legs, signs, frames, height, contact: docs/own-recording.md). None gives None.
     compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
     beside a commanded 0.50 would give the expert away to a discriminator, and leaves out segments of directions that the task
-    never commands. `upstream` keeps the recorded goals and all segments.
+    never commands. Where it commands several speeds, so it does with segments whose recorded speed is further from all of
+    them than half the gap between two, or than 0.1 m/s: under another speed's command, they would teach the wrong one.
+    `upstream` keeps the recorded goals and all segments.
     The result's `notes` say what was changed. Raises UserError where the data cannot be used.
     """
     if compat not in COMPAT:
@@ -62,10 +69,19 @@ def load_demonstrations(
         demonstrations = name
         check(demonstrations)
     else:
-        demonstrations, where = _read(str(name), len(commands) == 1)
+        if is_embedded(name) and differ_in_speed(commands):
+            raise UserError(_how_to_record(commands))
+        demonstrations, where = _read(str(name), _embedded_for(commands))
         if not is_embedded(name):
             check_meaning(demonstrations, where)
-    return _fit_to(demonstrations, commands) if compat == "task" else demonstrations
+    plain = [command for command in commands if isinstance(command, Command)]
+    if len(plain) < len(commands):
+        return demonstrations
+    if demonstrations.headings is not None:
+        raise UserError(
+            f"demonstrations: {demonstrations.source}: its commands change as it walks, which only --task follow can learn from"
+        )
+    return _fit_to(demonstrations, plain) if compat == "task" else demonstrations
 
 
 def resolved_name(name: str) -> str:
@@ -90,7 +106,7 @@ def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]
     """
     from qi_ext.demonstrations.recorded_actions import examine_actions  # MuJoCo's import takes 0.2 s
 
-    demonstrations, _ = _read(name, True)
+    demonstrations, _ = _read(name, "simple")
     measures, fault = examine(demonstrations)
     if fault is not None:
         return measures, fault
@@ -99,26 +115,35 @@ def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]
 
 
 def embedded_path(task: str) -> Path:
-    """Path of the embedded set of our trot expert for `simple` or `hard`."""
+    """Path of the embedded set of our trot expert for `simple`, `hard` or `follow`."""
     return Path(str(importlib.resources.files("qi_ext.demonstrations") / "data" / f"trot_{task}.npz"))
 
 
-def _read(name: str, simple: bool) -> tuple[Demonstrations, str | Path]:
+def _embedded_for(commands: Sequence[Command | Course]) -> str:
+    """The task whose embedded set goes with these commands."""
+    if any(isinstance(command, Course) for command in commands):
+        return "follow"
+    return "simple" if len(commands) == 1 else "hard"
+
+
+def _read(name: str, task: str) -> tuple[Demonstrations, str | Path]:
     """Return `Demonstrations`, checked but for their meaning, and where they are, for messages."""
     if name.startswith(minari.PREFIX):
         return minari.read(name.removeprefix(minari.PREFIX)), name
-    path = _path(name, simple)
+    path = _path(name, task)
     return read(path), path
 
 
-def _path(name: str, simple: bool) -> Path:
+def _path(name: str, task: str) -> Path:
     if name == "trot":
-        return embedded_path("simple" if simple else "hard")
+        return embedded_path(task)
     if name == "loco-mujoco":
         found: Any = importlib.util.find_spec("loco_mujoco")
         folder = Path(found.submodule_search_locations[0], "datasets", "quadrupeds")
-        real = folder / "real" / ("walk_straight.npz" if simple else "walk_8_dir.npz")
-        perfect = folder / "perfect" / f"unitreea1_{'simple' if simple else 'hard'}" / "perfect_expert_dataset_det.npz"
+        real = folder / "real" / ("walk_straight.npz" if task == "simple" else "walk_8_dir.npz")
+        perfect = (
+            folder / "perfect" / f"unitreea1_{'simple' if task == 'simple' else 'hard'}" / "perfect_expert_dataset_det.npz"
+        )
         for path in (real, perfect):
             if path.is_file():
                 return path
@@ -130,25 +155,47 @@ def _path(name: str, simple: bool) -> Path:
     return Path(name)
 
 
+def _how_to_record(commands: Sequence[Command | Course]) -> str:
+    """What to do instead of learning several speeds from the embedded set."""
+    plain = [command for command in commands if isinstance(command, Command)]
+    speeds = " ".join(f"{speed:g}" for speed in dict.fromkeys(command.speed for command in plain))
+    count = len({command.direction_deg for command in plain})
+    words = f"--task hard --speeds {speeds}" + (f" --n_directions {count}" if count != 8 else "") + " --output speeds.npz"
+    return (
+        f"demonstrations: trot, the embedded set, holds 0.5 m/s only; record these speeds by {shell_command('demonstrations')} "
+        f"{words}, and name them by --demonstrations speeds.npz"
+    )
+
+
 def _fit_to(demonstrations: Demonstrations, commands: Sequence[Command]) -> Demonstrations:
-    """Return the segments of commanded directions, each under the nearest command, with notes on all that was changed."""
-    directions = np.array([command.direction_deg for command in commands])
-    widest = min(180.0 / len(commands), WIDEST)
-    keep, fitted, replaced = [], [], set()
+    """Return the segments of what is commanded, each under the nearest command, with notes on all that was changed."""
+    directions = dict.fromkeys(command.direction_deg for command in commands)
+    several = differ_in_speed(commands)
+    widest, furthest = min(180.0 / len(directions), WIDEST), _furthest_speed(commands)
+    unit = "" if several else " degrees"
+
+    def label(command: Command) -> str:
+        return command.label_with_speed if several else command.label
+
+    keep, fitted, replaced, left_out = [], [], set(), {"directions": 0, "speeds": 0}
     for i, recorded in enumerate(demonstrations.commands):
-        distance = angle_between(directions, recorded.direction_deg)
-        nearest = commands[int(np.argmin(distance))]
-        if distance.min() <= widest + 1e-6:
+        command = commands[nearest_command(recorded, commands)]
+        turned = float(angle_between(command.direction_deg, recorded.direction_deg))
+        if turned > widest + 1e-6:
+            left_out["directions"] += 1
+        elif abs(recorded.speed - command.speed) > furthest + 1e-6:
+            left_out["speeds"] += 1
+        else:
             keep.append(i)
-            fitted.append(nearest)
-            if abs(recorded.speed - nearest.speed) > 1e-9 or distance.min() > 1e-6:
-                replaced.add((f"{recorded.direction_deg:.1f}", f"{recorded.speed:.2f}", nearest))
-    wanted = ", ".join(f"{direction:g}" for direction in directions)
+            fitted.append(command)
+            if abs(recorded.speed - command.speed) > 1e-9 or turned > 1e-6:
+                replaced.add((f"{recorded.direction_deg:.1f}", f"{recorded.speed:.2f}", command))
     if not keep:
-        found = ", ".join(sorted({f"{command.direction_deg:g}" for command in demonstrations.commands}))
+        wanted, found = map(label, commands), sorted({label(command) for command in demonstrations.commands})
+        what, instead = ("commands", "") if several else ("directions", " or --demonstrations trot")
         raise UserError(
-            f"demonstrations: {demonstrations.source} has none of the task's directions ({wanted} degrees), "
-            f"only {found}; use another file or --demonstrations trot"
+            f"demonstrations: {demonstrations.source} has none of the task's {what} ({', '.join(wanted)}{unit}), "
+            f"only {', '.join(found)}; use another file{instead}"
         )
     notes = list(demonstrations.notes)
     for direction, speed, command in sorted(replaced, key=str):
@@ -156,23 +203,30 @@ def _fit_to(demonstrations: Demonstrations, commands: Sequence[Command]) -> Demo
             f"recorded goal {direction} degrees at {speed} m/s replaced by the task's command, "
             f"{command.direction_deg:g} degrees at {command.speed:g} m/s"
         )
-    left_out = demonstrations.n_segments - len(keep)
-    if left_out:
-        notes.append(f"left out {left_out} segments of directions that the task never commands")
-    shown = {command.direction_deg for command in fitted}
-    missing = [f"{direction:g}" for direction in directions if direction not in shown]
+    for name, count in left_out.items():
+        if count:
+            notes.append(f"left out {count} segments of {name} that the task never commands")
+    shown = set(fitted)
+    missing = [label(command) for command in commands if command not in shown]
     if missing:
+        nearest = "direction, and speed in it" if several else "direction"
         notes.append(
-            f"never demonstrated: {', '.join(missing)} degrees; episodes there start from the nearest demonstrated direction"
+            f"never demonstrated: {', '.join(missing)}{unit}; episodes there start from the nearest demonstrated {nearest}"
         )
     result = demonstrations.select(keep).with_commands(fitted)
     return replace(result, notes=(*notes, *_speed_notes(result)))
 
 
+def _furthest_speed(commands: Sequence[Command]) -> float:
+    """M/s at most from a recorded speed to the task's that it stands for; a single one stands for all, with a note."""
+    speeds = np.unique([command.speed for command in commands])
+    return min(float(np.diff(speeds).min()) / 2.0, SLOW) if len(speeds) > 1 else np.inf
+
+
 def _speed_notes(demonstrations: Demonstrations) -> list[str]:
     """Notes on commands whose speed the expert does not keep: imitating it cannot earn the environment's reward."""
     notes = []
-    for command in sorted(set(demonstrations.commands), key=lambda command: command.direction_deg):
+    for command in sorted(set(demonstrations.commands), key=lambda command: (command.direction_deg, command.speed)):
         states = demonstrations.of(command).states
         along = float(velocity_in_command_frame(states)[0].mean())
         if abs(along - command.speed) > SLOW:

@@ -15,11 +15,11 @@ from qi_ext.utils.words import in_one_line
 MAX_BYTES = 2**31  # unpacked, because a small file can unpack to more than memory holds
 
 
-def require_keys(arrays, keys, path):
-    """Raise UserError unless all `keys` are among `arrays`, {key: array}, read from `path`."""
+def require_keys(arrays, keys, path, remedy="record or download the file again"):
+    """Raise UserError, ending in `remedy`, unless all `keys` are among `arrays`, {key: array}, read from `path`."""
     missing = [key for key in keys if key not in arrays]
     if missing:
-        raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; record or download the file again")
+        raise UserError(f"demonstrations: {path}: missing key {', '.join(missing)}; {remedy}")
 
 
 def floats(arrays, key, path):

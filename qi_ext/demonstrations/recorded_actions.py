@@ -4,7 +4,7 @@ import mujoco
 import numpy as np
 
 from qi_ext.demonstrations.conventions import LEG_ORDERS, joints_of
-from qi_ext.demonstrations.meaning import Measure
+from qi_ext.demonstrations.measures import Measure
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
 from qi_ext.utils.errors import UserError

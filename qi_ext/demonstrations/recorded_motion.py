@@ -15,7 +15,11 @@ TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.13; degrees 57, the gyroscope at a y
 MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is taken not to move
 LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
 LAG = 5  # rows over which movement is compared, because noise of velocities averages out
-TELLING = 0.75  # share of a coordinate's movement that its velocity must explain: where less is, noise lowers their ratio
+TRAVELLING = 0.1  # m/s, RMS, likewise for the trunk's x and y, as the lowest foot says
+# Share of a coordinate's movement that its velocity must explain for their ratio to be more than noise, which by itself lowers
+# both alike: so above where TRUNK_SLOPE begins.
+TELLING = 0.75
+HELD = 0.02  # share of the movement that velocities say, under which a row repeats the one before
 LIMIT = 1e9
 SAMPLE = 300  # pairs of rows at most that are looked at by kinematics
 SLIP_TIME = 0.05  # s, that puts slip beside the spread of height: 0.1 m/s counts as 5 mm
@@ -25,12 +29,10 @@ GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recordin
 class RecordedMotion:
     """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows.
 
-    states: (N, 37). bounds: (S + 1,), of segments, as of `Demonstrations`. telling: share of a coordinate's movement that its
-    velocity must explain for their ratio to be more than noise, which lowers both.
+    states: (N, 37). bounds: (S + 1,), of segments, as of `Demonstrations`.
     """
 
-    def __init__(self, states, bounds, telling=TELLING):
-        self._telling = telling
+    def __init__(self, states, bounds):
         # No robot reaches the limit, within which squares are finite.
         states = np.clip(states, -LIMIT, LIMIT)
         self.rows = len(states)
@@ -46,9 +48,11 @@ class RecordedMotion:
         # Segments that are too short have no rows here.
         ends = np.cumsum([0, *(max(0, end - begin - lag) for begin, end in parts)])
         self.segments = [slice(begin, end) for begin, end in zip(ends[:-1], ends[1:], strict=True)]
-        self.travels = bool(velocities[:, :2].any())
         first = np.delete(np.arange(self.rows), bounds[1:] - 1)
-        self.repeated = float(np.mean(np.all(positions[first + 1] == positions[first], axis=1)))
+        moved = _wrapped_angles(positions[first + 1] - positions[first])[:, 2:]
+        said = 0.5 * a1.CONTROL_DT * (velocities[first + 1] + velocities[first])[:, 2:]
+        # Where neither says that it moves, too: zero is no more than zero.
+        self.repeated = float(np.mean(np.linalg.norm(moved, axis=1) <= HELD * np.linalg.norm(said, axis=1)))
         sample = first[np.linspace(0, len(first) - 1, min(SAMPLE, len(first))).astype(int)]
         self._positions = np.stack([positions[sample], positions[sample + 1]])
         self._velocities = np.stack([velocities[sample], velocities[sample + 1]])
@@ -62,7 +66,16 @@ class RecordedMotion:
         change, said = self.change[rows, joints], self.said[rows, joints]
         if joints is LEGS:
             return _slope(change, said, LEG_MOVING)
-        return _telling_slope(change, said, LEG_MOVING if joints >= LEGS.start else MOVING, self._telling)
+        return _telling_slope(change, said, LEG_MOVING if joints >= LEGS.start else MOVING)
+
+    def travel(self, axis):
+        """Slope of the trunk's velocity along x (0) or y (1), were the lowest foot at rest, on the recorded one; as `slope`."""
+        velocities = self._velocities.copy()
+        velocities[..., :2] = 0.0
+        lowest = _lowest(self._positions)[0]
+        backwards = np.take_along_axis(feet_velocities(self._positions, velocities), lowest[..., None], axis=-2)
+        moved, said = -backwards[..., 0, axis] * a1.CONTROL_DT, self._velocities[..., axis] * a1.CONTROL_DT
+        return _telling_slope(moved, said, TRAVELLING)
 
     def explained(self, order=slice(None)):
         """Share of the legs' changes, as a sum of squares, that a multiple of their velocities explains, in [0, 1].
@@ -145,10 +158,10 @@ def _explained(change, said):
     return float(np.sum(change * said) ** 2 / squares) if squares > 0.0 else 0.0
 
 
-def _telling_slope(change, said, moving, telling=TELLING):
+def _telling_slope(change, said, moving):
     slope = _slope(change, said, moving)
     frozen = not change.any()
-    return slope if slope is None or np.isinf(slope) or frozen or _explained(change, said) > telling else None
+    return slope if slope is None or np.isinf(slope) or frozen or _explained(change, said) > TELLING else None
 
 
 def _slope(change, said, moving):

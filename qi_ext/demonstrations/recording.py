@@ -4,14 +4,17 @@ import mujoco
 import numpy as np
 
 from qi_ext.demonstrations.dataset import Demonstrations
-from qi_ext.demonstrations.trot import TrotController, standing_qpos
+from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
 from qi_ext.robot import a1
+from qi_ext.robot.commands import Command, key_among, label_among
+from qi_ext.robot.courses import SPEEDS, Course, constant_command
 from qi_ext.robot.frames import velocity_in_command_frame
 
 # Kinds of a round of segments: most are nominal, and every kind occurs.
 PATTERN = ("nominal", "noise", "nominal", "start", "nominal", "noise", "nominal", "push", "nominal", "noise", "nominal")
 SEGMENT_SECONDS = 2.5
 SETTLING_SECONDS = 4.0
+COURSE_SECONDS = 4.0  # of a segment along a course
 PUSH_SECONDS = 0.1
 PUSH_EVERY_SECONDS = 1.25
 MAX_PUSH = 60.0  # N
@@ -33,32 +36,32 @@ def segment_plan(seconds):
 
 
 def record(environment, seconds, seed, progress=lambda done, total: None):
-    """Record `seconds` of every command of `environment`, a `QuadrupedDirection`; return `Demonstrations` and falls.
+    """Record the trot expert in the task of `environment`, a `QuadrupedDirection`; return `Demonstrations` and falls.
 
-    A segment that ends in a fall is recorded anew; falls, {direction_deg: n}, counts them. Segment i of a direction depends on
-    (seed, direction, i) only. progress(done, total) is called after each segment. Raises RuntimeError where the expert falls
-    in every attempt at a segment.
+    seconds: of each command, or, where the task has courses, of all segments together, each along a course of its own. A
+    segment that ends in a fall is recorded anew; falls, {label of the command, or "drawn": n}, counts them. A segment depends
+    on the seed, its command and its place alone. progress(done, total) is called after each segment. Raises RuntimeError where
+    the expert falls in every attempt at a segment.
     """
-    kinds, rows = segment_plan(seconds)
+    plan, rows = _plan(environment.commands, seconds, seed)
     segments, falls = [], {}
-    total = len(environment.commands) * len(kinds)
-    for command in environment.commands:
-        falls[command.direction_deg] = 0
-        for index, kind in enumerate(kinds):
-            sequence = np.random.SeedSequence([seed, round(command.direction_deg * 1000), index])
-            for generator in map(np.random.default_rng, sequence.spawn(ATTEMPTS)):
-                segment = record_segment(environment, command, kind, rows, generator)
-                if segment is not None:
-                    break
-                falls[command.direction_deg] += 1
-            else:
-                raise RuntimeError(f"the expert fell {ATTEMPTS} times in {kind} segments at {command.direction_deg:g} degrees")
-            segments.append((command, kind, segment))
-            progress(len(segments), total)
+    for label, kind, command, sequence in plan:
+        falls.setdefault(label, 0)
+        for attempt in sequence.spawn(ATTEMPTS):
+            generator = np.random.default_rng(attempt)
+            told = command or Command(generator.uniform(0.0, 360.0), generator.uniform(*SPEEDS))
+            segment = record_segment(environment, told, kind, rows, generator)
+            if segment is not None:
+                break
+            falls[label] += 1
+        else:
+            raise RuntimeError(f"the expert fell {ATTEMPTS} times in {kind} segments, command {label}")
+        segments.append((told, kind, segment))
+        progress(len(segments), len(plan))
     columns = {name: np.concatenate([segment[name] for *_, segment in segments]) for name in segments[0][2]}
     return (
         Demonstrations(
-            bounds=np.arange(total + 1, dtype=np.int64) * rows,
+            bounds=np.arange(len(plan) + 1, dtype=np.int64) * rows,
             commands=tuple(command for command, *_ in segments),
             kind=tuple(kind for _, kind, _ in segments),
             source=SOURCE,
@@ -69,27 +72,59 @@ def record(environment, seconds, seed, progress=lambda done, total: None):
     )
 
 
+def n_segments(environment, seconds):
+    """Return how many segments `record` makes."""
+    return len(_plan(environment.commands, seconds, 0)[0])
+
+
+def _plan(commands, seconds, seed):
+    """Return (label, kind, `Command` or None where it is drawn, `SeedSequence`) of each segment, and the rows of all."""
+    if any(isinstance(command, Course) for command in commands):
+        n = max(1, round(seconds / COURSE_SECONDS))
+        kinds = (PATTERN[i % len(PATTERN)] for i in range(n))
+        plan = [("drawn", kind, None, np.random.SeedSequence([seed, i])) for i, kind in enumerate(kinds)]
+        return plan, round(COURSE_SECONDS / a1.CONTROL_DT)
+    kinds, rows = segment_plan(seconds)
+    keyed = [(command, label_among(command, commands), key_among(command, commands)) for command in commands]
+    return [
+        (label, kind, command, np.random.SeedSequence([seed, key, i]))
+        for command, label, key in keyed
+        for i, kind in enumerate(kinds)
+    ], rows
+
+
 def record_segment(environment, command, kind, rows, generator):
     """Record one segment: a dict of arrays of `rows` rows, and its initial_state, (1, k); None where it ended in a fall."""
-    controller = TrotController(environment.model, command.direction, command.speed)
+    task = environment.task
+    controller = TrotController(environment.model, command.direction, command.speed, gait=Gait(**task.expert_gait))
     observation = _begin(environment, command, kind, controller, generator)
     data = environment.data
+    changes = task.along_drawn_course(environment.command_array)
+    if changes is not None:
+        environment.seed(int(generator.integers(2**63)))
+        environment.command_array = changes
     initial_state = np.empty(mujoco.mj_stateSize(environment.model, _STATE))
     mujoco.mj_getState(environment.model, data, initial_state, _STATE)
     forces = _pushes(rows, generator) if kind == "push" else np.zeros((rows, 3))
     noise = np.zeros((rows, a1.N_ACTIONS))
     if kind == "noise":
         noise = generator.uniform(*NOISE_STD) * generator.standard_normal(noise.shape)
-    segment = {name: [] for name in ("states", "actions", "executed_actions")}
+    segment = {name: [] for name in ("states", "actions", "executed_actions", "headings")}
     for row in range(rows):
+        steering = task.steering(environment.command_array)
+        if changes is not None:
+            controller.steer(*steering)
         # Rounded before execution, so that the file replays exactly.
         action = _rounded(controller.action(data), ACTION_BITS)
         executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), ACTION_BITS)
-        for name, value in (("states", observation), ("actions", action), ("executed_actions", executed)):
+        columns = {"states": observation, "actions": action, "executed_actions": executed, "headings": steering[2:]}
+        for name, value in columns.items():
             segment[name].append(value)
         observation, absorbing = step_with_force(environment, executed, forces[row])
         if absorbing:
             return None
+    if changes is None:
+        del segment["headings"]
     segment["states"] = _rounded(np.array(segment["states"]), STATE_BITS)
     return {name: np.array(values, dtype=np.float64) for name, values in segment.items()} | {
         "external_force": forces,
@@ -113,7 +148,10 @@ def replay(environment, demonstrations, index):
     mujoco.mj_setState(environment.model, environment.data, demonstrations.initial_state[index], _STATE)
     observations = [demonstrations.states[rows][0]]
     executed = demonstrations.executed_actions[rows][:-1]
-    for action, force in zip(executed, demonstrations.external_force[rows], strict=False):
+    for row, (action, force) in enumerate(zip(executed, demonstrations.external_force[rows], strict=False), rows.start + 1):
+        if demonstrations.headings is not None:
+            cosine, sine, speed = demonstrations.states[row, a1.GOAL]
+            environment.command_array = constant_command(speed, np.arctan2(sine, cosine), *demonstrations.headings[row])
         observations.append(step_with_force(environment, action, force)[0])
     return np.array(observations)
 
@@ -151,18 +189,22 @@ def _pushes(rows, generator):
 
 
 def summary(demonstrations):
-    """Return figures of the nominal segments of each direction, a list of dicts.
+    """Return figures of the nominal segments of each command, or of all drawn courses, a list of dicts.
 
-    Keys: direction_deg; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw, largest magnitudes in rad;
-    saturation, the share of actions at the limit.
+    Keys: command, as `record` labels its falls; speed, along the command, m/s; reward, mean of a step; roll, pitch, yaw,
+    largest magnitudes in rad; saturation, the share of actions at the limit.
     """
+    different = set(demonstrations.commands)
+    names = {each: label_among(each, different) if demonstrations.headings is None else "drawn" for each in different}
+    labels = [names[command] for command in demonstrations.commands]
     rows = []
-    for command in dict.fromkeys(demonstrations.commands):
-        part = demonstrations.of(command, "nominal")
+    for label in dict.fromkeys(labels):
+        kinds = zip(labels, demonstrations.kind, strict=True)
+        part = demonstrations.select(i for i, each in enumerate(kinds) if each == (label, "nominal"))
         states = part.states
         rows.append(
             {
-                "direction_deg": command.direction_deg,
+                "command": label,
                 "speed": float(velocity_in_command_frame(states)[0].mean()),
                 "reward": float(a1.environment_reward(states).mean()),
                 "roll": float(np.abs(states[:, a1.ROLL]).max()),

@@ -5,6 +5,7 @@ SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import mujoco
@@ -13,6 +14,7 @@ import numpy as np
 from qi_ext.robot.a1 import CONTROL_DT, LEG_JOINTS, LEGS
 from qi_ext.robot.addresses import addresses
 
+GRAVITY = 9.81  # m/s^2
 LEG_PHASE = np.array([0.0, 0.5, 0.5, 0.0])
 LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
 
@@ -125,7 +127,7 @@ def standing_qpos(model: mujoco.MjModel, gait: Gait | None = None) -> np.ndarray
 
 
 class TrotController:
-    """Trot in a commanded direction at a commanded speed, heading held at yaw 0.
+    """Trot in a commanded direction at a commanded speed, facing a commanded heading; all may change at each step.
 
     Feet are placed as in Raibert, *Legged Robots That Balance* (1986): half a stance ahead of the hip plus a share of
     the velocity error. Desired accelerations of trunk and feet give those of the joints; the equations of motion of the
@@ -138,15 +140,34 @@ class TrotController:
     coordinates, or its actuators are in another order.
     """
 
-    def __init__(self, model, direction: float, speed: float = 0.5, gait: Gait | None = None, control_dt: float = CONTROL_DT):
+    def __init__(
+        self,
+        model,
+        direction: float,
+        speed: float = 0.5,
+        heading: float = 0.0,
+        turn_rate: float = 0.0,
+        gait: Gait | None = None,
+        control_dt: float = CONTROL_DT,
+    ):
         self.gait = gait = gait or Gait()
         self.control_dt, self.phase = control_dt, 0.0
         self.velocity = speed * np.array([np.cos(direction), np.sin(direction)])
+        self.heading, self.turn_rate, self._acceleration = heading, turn_rate, np.zeros(2)
         self._robot = RobotModel(model, gait.foot_radius)
         legs = self._robot.leg_dof
         self._damping, self._frictionloss = model.dof_damping[legs], model.dof_frictionloss[legs]
         self._gear = model.actuator_gear[:, 0].copy()
         self._neutral = gait.neutral_feet
+
+    def steer(self, direction: float, speed: float, heading: float = 0.0, turn_rate: float = 0.0) -> None:
+        """Command a direction of travel, rad, and a heading, rad, in the world frame; m/s; rad/s at which the heading turns.
+
+        Called before each step, it makes the trunk accelerate as the command does.
+        """
+        velocity = speed * np.array([np.cos(direction), np.sin(direction)])
+        self._acceleration = _bounded((velocity - self.velocity) / self.control_dt, self.gait.max_acceleration)
+        self.velocity, self.heading, self.turn_rate = velocity, heading, turn_rate
 
     def reset(self, data: mujoco.MjData, phase: float | None = None) -> None:
         """Begin at the qpos and qvel of `data`, FR and RL at `phase` in [0, 1), 0 being their touch-down.
@@ -215,16 +236,23 @@ class TrotController:
         phase = (self.phase + LEG_PHASE + 1e-9) % 1.0
         return phase * self.gait.period, (phase - self.gait.duty) / (1.0 - self.gait.duty)
 
-    def _hips(self, position) -> np.ndarray:
-        """Neutral feet under the trunk, turned by its yaw, at touch-down height, (4, 3)."""
-        c, s = np.cos(position[5]), np.sin(position[5])
-        xy = position[:2] + self._neutral[:, :2] @ np.array([[c, s], [-s, c]])
-        return np.column_stack([xy, np.full(4, self.gait.touchdown_height)])
+    def _hips(self, position, ahead=0.0) -> np.ndarray:
+        """Neutral feet under the trunk, turned by its yaw in `ahead` s, a number or (4,), at touch-down height, (4, 3)."""
+        yaw = np.broadcast_to(position[5] + ahead * self.turn_rate, 4)
+        c, s = np.cos(yaw), np.sin(yaw)
+        x, y = self._neutral[:, :2].T
+        return np.column_stack(
+            [position[0] + c * x - s * y, position[1] + s * x + c * y, np.full(4, self.gait.touchdown_height)]
+        )
 
     def _touchdown(self, position, velocity, swing) -> np.ndarray:
         """Positions in which the feet should land, (4, 3) (Raibert 1986, chapter 2)."""
-        gait, target = self.gait, self._hips(position)
-        target[:, :2] += np.outer((1.0 - swing) * gait.swing_time + gait.stance_time / 2, self.velocity)
+        gait = self.gait
+        ahead = (1.0 - swing) * gait.swing_time + gait.stance_time / 2
+        target = self._hips(position, ahead)
+        target[:, :2] += np.outer(ahead, self.velocity) + np.outer(
+            ahead**2 / 2 - gait.trunk_height / GRAVITY, self._acceleration
+        )
         target[:, :2] += gait.velocity_feedback * (velocity[:2] - self.velocity)
         return target
 
@@ -247,10 +275,11 @@ class TrotController:
         """Desired acceleration of the trunk's coordinates, (6,); moves the desired position on."""
         gait = self.gait
         self._desired = position[:2] + _bounded(self._desired - position[:2], gait.max_position_error)
-        goal = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, 0.0])
-        acceleration = gait.position_gains * (goal - position) - gait.velocity_gains * velocity
-        acceleration[:2] += gait.velocity_gains[:2] * self.velocity
-        acceleration[:2] = _bounded(acceleration[:2], gait.max_acceleration)
+        error = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, self.heading]) - position
+        error[5] = math.remainder(error[5], 2 * math.pi)
+        rates = np.array([*self.velocity, 0.0, 0.0, 0.0, self.turn_rate]) - velocity
+        acceleration = gait.position_gains * error + gait.velocity_gains * rates
+        acceleration[:2] = _bounded(acceleration[:2] + self._acceleration, gait.max_acceleration)
         self._desired = self._desired + self.velocity * self.control_dt
         return acceleration
 

@@ -5,6 +5,8 @@ from scipy.optimize import linear_sum_assignment
 from scipy.spatial.distance import cdist
 
 from qi_ext.robot import a1
+from qi_ext.robot.commands import key_among
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.envs import EVALUATION, seed_of
 
 SAMPLES = 500
@@ -44,6 +46,7 @@ class StateDistance:
         nominal = [i for i, kind in enumerate(demonstrations.kind) if kind == "nominal"]
         self.demonstrations = demonstrations.select(nominal) if nominal else demonstrations
         self.seed, self.step, self.samples = seed, step, samples
+        self._different_commands = set(demonstrations.commands)
         states = self.demonstrations.states[:, MOTION]
         self._mean, std = states.mean(axis=0), states.std(axis=0)
         self._std = np.where(std > 0.0, std, 1.0)
@@ -53,12 +56,14 @@ class StateDistance:
 
     def generator(self, command, *keys):
         """The generator that draws states of a direction's demonstrations, or, with keys (episode, 0), of an episode."""
-        direction = round(command.direction_deg * 1000)
+        key = key_among(command, self._different_commands)
         # With a number of keys that no episode's own seed has.
-        return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, direction, *keys))
+        return np.random.default_rng(seed_of(self.seed, EVALUATION, self.step, key, *keys))
 
     def demonstrated(self, command):
-        """The nominal states of a direction, (n, 34)."""
+        """The nominal states of a direction, (n, 34); all of them for a course."""
+        if isinstance(command, Course):
+            return self.demonstrations.states[:, MOTION]
         if command not in self.demonstrations.commands:
             return np.empty((0, MOTION.stop))
         return self.demonstrations.of(command).states[:, MOTION]

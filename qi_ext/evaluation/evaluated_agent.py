@@ -1,6 +1,6 @@
 """An agent that is evaluated, or the trot controller, with the environment that it belongs in."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,7 @@ EXPERT = "expert"
 class EvaluatedAgent:
     """An agent, with what its file says about the run that it comes from.
 
-    name: as the user gave it. actor: None for the trot controller. settings: task, n_directions and speed, as
+    name: as the user gave it. actor: None for the trot controller. settings: those of commands, as
     `QuadrupedDirection` takes them. lanes_per_block: envs whose actions are computed together. seed, step: of the run; they
     key the episodes of its evaluation.
     """
@@ -53,17 +53,21 @@ class EvaluatedAgent:
         """The controller, of `qi_ext.sampling.controllers`, that acts as this agent."""
         return ExpertController() if self.actor is None else PolicyController(self.actor, deterministic)
 
-    def environment(self, demonstrations: str = "") -> "QuadrupedDirection":
+    def environment(self, demonstrations: str = "", courses: Sequence[str] = ()) -> "QuadrupedDirection":
         """The `QuadrupedDirection` that the agent was trained in.
 
+        courses: that it can be told, names or YAML files; all that have names where it is empty.
         demonstrations: where episodes start, as --demonstrations names it; the agent's own where it is empty.
         Raises UserError where they cannot be used.
         """
         from qi_ext.tasks import QuadrupedDirection  # loco_mujoco, which takes a second
 
+        task = self.settings["task"]
+        if courses and task != "follow":
+            raise UserError(f"--courses: {self.name} was trained on {task}, where commands stay; leave it out")
         name = demonstrations or self.metadata.get("demonstrations", "trot")
         try:
-            return QuadrupedDirection(**self.settings, demonstrations=name)
+            return QuadrupedDirection(**self.settings, courses=courses or None, demonstrations=name)
         except UserError as error:
             if demonstrations:
                 raise
@@ -109,7 +113,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     if "task" not in metadata:
         raise UserError(f"agent: {name}: its metadata do not say which task it was trained on")
     try:
-        task = Task(**_known(metadata, "task", "n_directions", "speed", "demonstrations"))
+        task = Task(**_known(metadata, "task", "n_directions", "speed", "speeds", "demonstrations"))
         # An agent saved by mushroom-rl's `save` belongs to no run.
         lanes = Sampling(**_known(metadata, "lanes_per_block")).lanes_per_block
         seed = Run(**_known(metadata, "seed")).seed
@@ -118,8 +122,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     except UserError as error:
         said = str(error).removeprefix("--").replace("n_steps", "step", 1)
         raise UserError(f"agent: {name}: in its metadata, {said}; it is damaged, or no agent of ours") from None
-    settings = {"task": task.task, "n_directions": task.n_directions, "speed": task.speed}
-    return EvaluatedAgent(name, actor, settings, lanes, seed, step)
+    return EvaluatedAgent(name, actor, task.of_commands, lanes, seed, step)
 
 
 def _known(metadata: Mapping[str, str], *names: str) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from qi_ext.agents.acting import Actor
 from qi_ext.evaluation.comparison import controllers
 from qi_ext.evaluation.episodes import evaluate
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.disturbances import DisturbedController
 from qi_ext.sampling.pool_source import PoolSource
@@ -17,7 +19,7 @@ __all__ = ["compare_robustness", "conditions", "evaluate_robustness"]
 
 PUSHES = (30.0, 60.0)  # N
 NOISES = (0.05, 0.10)  # of the action
-SPEEDS = (0.3, 0.7)  # m/s
+SPEEDS = (0.3, 0.7)  # m/s, where one is commanded
 
 
 @dataclass(frozen=True)
@@ -25,25 +27,34 @@ class Condition:
     """One condition of an evaluation. push, noise: as `DisturbedController` takes them."""
 
     name: str
-    commands: Sequence[Command]
+    commands: Sequence[Command | Course]
     push: float = 0.0
     noise: float = 0.0
 
 
-def conditions(commands: Sequence[Command]) -> list[Condition]:
+def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     """Return the `Condition`s for a task's `commands`: undisturbed first, then each disturbance alone.
 
-    A task of one direction has no directions between, so that condition is left out.
+    A task of one direction has no directions between, so that condition is left out. Of several speeds, other ones are those
+    halfway between two. Of courses, the first is disturbed, and straight walks are beside it.
     """
-    found = [Condition("undisturbed", commands)]
-    found += [Condition(f"pushes of {push:g} N", commands, push=push) for push in PUSHES]
-    found += [Condition(f"action noise {noise:.2f}", commands, noise=noise) for noise in NOISES]
-    if len(commands) > 1:
-        turn = 180.0 / len(commands)
-        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in commands)
+    courses = [command for command in commands if isinstance(command, Course)]
+    plain = [command for command in commands if isinstance(command, Command)]
+    told: Sequence[Command | Course] = courses[:1] or plain
+    found = [Condition("undisturbed", told)]
+    found += [Condition(f"pushes of {push:g} N", told, push=push) for push in PUSHES]
+    found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]
+    if courses:
+        straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
+        return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
+    directions = list(dict.fromkeys(command.direction_deg for command in plain))
+    if len(directions) > 1:
+        turn = 180.0 / len(directions)
+        turned = tuple(Command(command.direction_deg + turn, command.speed) for command in plain)
         found.append(Condition(f"directions turned by {turn:g} degrees", turned))
-    for speed in SPEEDS:
-        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(command.direction_deg, speed) for command in commands)))
+    speeds = sorted({command.speed for command in plain})
+    for speed in [(slower + faster) / 2.0 for slower, faster in pairwise(speeds)] or SPEEDS:
+        found.append(Condition(f"speed {speed:g} m/s", tuple(Command(direction, speed) for direction in directions)))
     return found
 
 
@@ -52,7 +63,8 @@ def evaluate_robustness(
 ) -> list[dict]:
     """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
     commands = source.environment.commands
-    n_episodes = len(conditions(commands)) * len(_controllers(actor, beside)) * episodes * len(commands)
+    n_commands = sum(len(condition.commands) for condition in conditions(commands))
+    n_episodes = n_commands * len(_controllers(actor, beside)) * episodes
     with Display("evaluating robustness", n_episodes, "episodes") as display:
         return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
 
@@ -69,8 +81,8 @@ def compare_robustness(
     """Evaluate `actor` deterministic, the trot controller (`expert`) and `beside`, another `Actor`, under all `conditions`.
 
     Arguments as in `evaluate`. Returns a list of dicts, one a condition: condition (its name), and for each policy's name the
-    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated direction
-    nearest to the command. Raises SamplingError.
+    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated command
+    nearest to the one told. Raises SamplingError.
     """
     results = []
     for condition in conditions(source.environment.commands):

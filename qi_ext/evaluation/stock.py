@@ -13,7 +13,7 @@ from qi_ext.demonstrations.formats import loco_mujoco_trajectories
 from qi_ext.demonstrations.trot import TrotController
 from qi_ext.evaluation.episodes import summarize
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.commands import Command, label_among, nearest_command
 from qi_ext.sampling.envs import episode_seed
 from qi_ext.utils.errors import SamplingError
 from qi_ext.utils.simulation_context import warnings_ignored
@@ -74,32 +74,33 @@ def stock_environment(states, command):
 def evaluate_stock(policy, demonstrations, commands, episodes, seed, step=0, progress=lambda n: None):
     """Run `episodes` episodes for each of `commands` in the stock environment: none of our environment or sampling is used.
 
-    policy: an `ActorPolicy` or `ExpertPolicy`. Episodes start from a state of `demonstrations` in the commanded direction, or
-    in the nearest one demonstrated. Each is keyed by (seed, step, direction, episode), as in `evaluate`, but starts elsewhere:
+    policy: an `ActorPolicy` or `ExpertPolicy`. Episodes start from a state of `demonstrations` under the command, or
+    under the nearest one demonstrated. Each is keyed by (seed, step, command, episode), as in `evaluate`, but starts elsewhere:
     upstream draws the start from numpy's global generator, whose state is put back afterwards. progress(n) is called as n
     episodes are done.
-    Returns the dict of `evaluate` without blow_ups, its directions read from the observed goals, and environment: the versions
+    Returns the dict of `evaluate` without blow_ups, its commands read from the observed goals, and environment: the versions
     of the libraries. Raises SamplingError where the simulation blows up.
     """
-    states, measured = demonstrations.states_by_direction(), {}
+    states, measured = demonstrations.states_by_command(), {}
+    demonstrated = list(states)
     with _global_generator_restored():
         for command in commands:
-            nearest = min(states, key=lambda direction: angle_between(direction, command.direction_deg))  # noqa: B023
+            nearest = demonstrated[nearest_command(command, demonstrated)]
             environment = stock_environment(states[nearest], command)
             core = Core(Agent(environment.info, policy), environment)
             for episode in range(episodes):
-                start, noise = episode_seed(seed, step, command, episode).spawn(2)
+                start, noise = episode_seed(seed, step, command, episode, commands).spawn(2)
                 environment.seed(int(start.generate_state(1)[0]))
                 policy.begin(environment, command, np.random.default_rng(noise))
                 with warnings_ignored():  # upstream's handler raises inside MuJoCo, which aborts the process with MuJoCo 4.0
                     dataset = core.evaluate(n_episodes=1, quiet=True)
                 if np.any(environment._data.warning.number):
-                    where = f"direction {command.direction_deg:g}, episode {episode}"
+                    where = f"direction {label_among(command, commands)}, episode {episode}"
                     raise SamplingError(f"stock environment: {where}: the simulation blew up")
-                direction_deg, row = _measured(dataset)
-                measured.setdefault(direction_deg, []).append(row)
+                observed, row = _measured(dataset)
+                measured.setdefault(observed, []).append(row)
                 progress(1)
-    directions = [summarize(direction_deg, *np.transpose(rows)) for direction_deg, rows in measured.items()]
+    directions = [summarize(command, measured, *np.transpose(rows)) for command, rows in measured.items()]
     return {
         "return_mean": float(np.mean([row["return_mean"] for row in directions])),
         "directions": directions,
@@ -131,11 +132,11 @@ def stock_versions():
 
 
 def _measured(dataset):
-    """Return the observed direction, degrees, and (return, length, fell, sum of velocity errors) of an episode of `Core`."""
+    """Return the observed `Command` and (return, length, fell, sum of velocity errors) of an episode of `Core`."""
     states, _, rewards, _, absorbing, _ = zip(*dataset, strict=True)
     cosine, sine, speed = states[0][a1.GOAL]
-    observed = Command(round(float(np.degrees(np.arctan2(sine, cosine))), 6), float(speed))
-    return observed.direction_deg, (sum(rewards), len(dataset), absorbing[-1], a1.velocity_error(np.array(states)).sum())
+    observed = Command(round(float(np.degrees(np.arctan2(sine, cosine))), 6), round(float(speed), 6))
+    return observed, (sum(rewards), len(dataset), absorbing[-1], a1.velocity_error(np.array(states)).sum())
 
 
 @contextlib.contextmanager

@@ -12,6 +12,8 @@ from torch import nn
 
 from qi_ext.utils.generators import pack_generator, unpack_generator
 
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+
 
 class StatefulAgent(Agent, ABC):
     """An agent that is saved as the arrays of its parts, and whose policy has `sync` and `save_agent`."""
@@ -105,6 +107,9 @@ def _write(part: Any, arrays: dict[str, np.ndarray]) -> None:
             index, _, name = key.partition(".")
             _require_shape(key, value, () if name == "step" else parameters[int(index)].shape)
             states.setdefault(int(index), {})[name] = value
+        # Empty before the first step; else whatever Adam, the only one here, has of each parameter.
+        if states and (len(states) != len(parameters) or any(each.keys() != ADAM for each in states.values())):
+            raise KeyError(f"of each parameter must have {', '.join(sorted(ADAM))}")
         part.load_state_dict(part.state_dict() | {"state": states})
     else:
         part.load_state_dict(tensors)

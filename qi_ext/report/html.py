@@ -10,7 +10,8 @@ import yaml
 from markupsafe import Markup
 
 from qi_ext.report import plots
-from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, totals, with_spread
+from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, row_heading, row_label, totals, with_spread
+from qi_ext.robot.courses import Course
 
 POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stochastic", **NAMES}
 
@@ -20,8 +21,8 @@ class Content:
     """Results that a page shows of one experiment, beside its curves; all but the evaluations are of its first run.
 
     evaluations: of `compare`, one a run, the first with `gait_measures`. robustness: of `compare_robustness`, or empty. agent,
-    expert: lists of `RecordedEpisode`, one a direction. stances: {name: (T, 4)}, bool, feet on the ground in the first of
-    these. films: list of (mp4, caption). notes: remarks, a list of lines.
+    expert: lists of `RecordedEpisode`, one a direction or course. stances: {name: (T, 4)}, bool, feet on the ground in the
+    first of these. films: list of (mp4, caption). notes: remarks, a list of lines.
     """
 
     evaluations: list
@@ -45,7 +46,7 @@ def render_page(experiments, contents, title, sections=()):
     )
     return environment.get_template("page.html").render(
         title=title,
-        subtitle="Unitree A1 in MuJoCo, told in which direction to walk; learned by imitation.",
+        subtitle=f"Unitree A1 in MuJoCo, told {_told(contents)}; learned by imitation.",
         sections=[each | {"drawings": [(text, Markup(svg)) for text, svg in each["drawings"]]} for each in sections],
         experiments=[_experiment(name, experiments[name], content) for name, content in contents.items()],
         curves=[(name, Markup(svg)) for name, svg in plots.learning_curves(experiments)],
@@ -79,17 +80,28 @@ def _experiment(title, runs, content):
         "films": [{"data": base64.b64encode(film).decode(), "caption": caption} for film, caption in content.films],
         "returns": _returns(content.evaluations),
         "directions": _directions(content.evaluations[0]),
+        "directions_title": "along each course" if row_heading(content.evaluations[0]) == "course" else "in each direction",
         "gaits": _gaits(content.evaluations[0]),
         "drawings": [{"svg": Markup(svg), "caption": caption} for svg, caption in _drawings(content)],
         "config": yaml.safe_dump(run.config, sort_keys=False),
     }
 
 
+def _told(contents):
+    """Say what the robots of a page are told."""
+    turns = any(row_heading(content.evaluations[0]) == "course" for content in contents.values())
+    return "in which direction to walk, how fast, and where to face" if turns else "in which direction to walk"
+
+
 def _drawings(content):
-    first = f"{content.agent[0].command.direction_deg:g} degrees"
-    yield plots.polar(content.agent, content.expert), "One episode in each direction: commanded and achieved velocity."
-    yield plots.gait_diagram(content.stances), f"Feet on the ground, {first}: the last two seconds."
-    together = {"agent": content.agent[0], NAMES["expert"]: content.expert[0]}
+    first = content.agent[0]
+    if isinstance(first.command, Course):
+        for pair in zip(content.agent, content.expert, strict=True):
+            yield plots.paths(*pair), "One episode: the path that was commanded, and those walked."
+    else:
+        yield plots.polar(content.agent, content.expert), "One episode in each direction: commanded and achieved velocity."
+    yield plots.gait_diagram(content.stances), f"Feet on the ground, {first.label}: the last two seconds."
+    together = {"agent": first, NAMES["expert"]: content.expert[0]}
     yield plots.tracking(together), "Achieved velocity in the command's frame; dashed, the command."
     if content.robustness:
         names = {"deterministic": "agent", "expert": NAMES["expert"]}
@@ -115,16 +127,16 @@ def _returns(evaluations):
                 f"{falls}/{episodes}",
             ]
         )
-    return {"heads": ["", "return", "lowest direction", "velocity error, m/s", "falls"], "rows": rows}
+    return {"heads": ["", "return", f"lowest {row_heading(evaluations[0])}", "velocity error, m/s", "falls"], "rows": rows}
 
 
 def _directions(evaluation):
     rows = [
-        [POLICIES.get(name, name), f"{row['direction_deg']:g}", with_spread(row, "±"),
+        [POLICIES.get(name, name), row_label(row), with_spread(row, "±"),
          f"{row['length_mean']:.0f}", f"{row['velocity_error_mean']:.3f}", f"{row['falls']}/{row['episodes']}"]
         for name, result in evaluation.items() for row in result["directions"]
     ]  # fmt: skip
-    return {"heads": ["", "direction", "return", "length", "velocity error, m/s", "falls"], "rows": rows}
+    return {"heads": ["", row_heading(evaluation), "return", "length", "velocity error, m/s", "falls"], "rows": rows}
 
 
 def _gaits(evaluation):

@@ -10,12 +10,13 @@ from qi_ext.report.html import POLICIES, Content, render_page
 from qi_ext.report.runs import by_experiment, read_run
 from qi_ext.report.tables import NAMES
 from qi_ext.robot import a1
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.controllers import ExpertController
 from qi_ext.utils.display import Display
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 
-FILM_SECONDS = 4.0
+FILM_SECONDS, COURSE_SECONDS = 4.0, 10.0
 
 
 def write_report(paths, output, episodes, robustness=False, demonstrations=""):
@@ -73,22 +74,25 @@ def gather_content(runs, episodes, robustness=False, demonstrations=""):
 
 
 def _films(model, agent, expert):
-    """The films of a page, [(mp4, caption), ...]: all directions, and the first one beside the trot controller.
+    """The films of a page, [(mp4, caption), ...]: all directions or courses, and the first one beside the trot controller.
 
     agent, expert: lists of `RecordedEpisode`. Raises UserError where nothing draws.
     """
     from qi_ext.report.video import beside, grid, write_video
 
-    labels = ["agent", NAMES["expert"]]
-    layouts = [(beside([agent[0], expert[0]], labels, 480, 360), "Beside the trot controller, from the same start.")]
-    if len(agent) > 1:
+    together = beside([agent[0], expert[0]], ["agent", NAMES["expert"]], 480, 360)
+    shown = [(together, FILM_SECONDS, "Beside the trot controller, from the same start.")]
+    if len(agent) > 1 and isinstance(agent[0].command, Course):
+        caption = "Each course; the orange arrow and line are the command, the blue line is the path walked."
+        shown.insert(0, (grid(agent, "all courses", 320, 240), COURSE_SECONDS, caption))
+    elif len(agent) > 1:
         caption = "Each direction; the orange arrow is the command."
-        layouts.insert(0, (grid(agent, "all directions", 320, 240), caption))
-    n_steps = round(FILM_SECONDS / a1.CONTROL_DT)
+        shown.insert(0, (grid(agent, "all directions", 320, 240), FILM_SECONDS, caption))
+    lengths = [min(round(seconds / a1.CONTROL_DT), layout.n_steps) for layout, seconds, _ in shown]
     films = []
-    with tempfile.TemporaryDirectory() as folder, Display("drawing", n_steps * len(layouts), "steps") as display:
-        for layout, caption in layouts:
+    with tempfile.TemporaryDirectory() as folder, Display("drawing", sum(lengths), "steps") as display:
+        for (layout, _, caption), n_steps in zip(shown, lengths, strict=True):
             path = Path(folder, "film.mp4")
-            write_video(path, model, layout, min(n_steps, layout.n_steps), display.advance)
+            write_video(path, model, layout, n_steps, display.advance)
             films.append((path.read_bytes(), caption))
     return films

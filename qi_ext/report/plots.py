@@ -11,6 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from qi_ext.report.tables import totals
 from qi_ext.robot import a1
+from qi_ext.robot.courses import Course
 from qi_ext.robot.frames import velocity_in_command_frame
 
 INK = "#010203"  # of text and axes, replaced by the page's colour; no line has it
@@ -117,6 +118,23 @@ def polar(agent, expert):
         return _svg(figure)
 
 
+def paths(agent, expert):
+    """Draw the path of one course from above, commanded and walked by two `RecordedEpisode`s; a cross marks a fall."""
+    with _drawing(height=3.2) as (figure, axes):
+        longest = max(agent, expert, key=lambda episode: len(episode.commands))
+        axes.plot(*longest.commanded_path.T, "--", color=COMMANDED, linewidth=2.5, label="commanded")
+        for episode, colour, name in ((expert, EXPERT, "trot controller"), (agent, AGENT, "agent")):
+            walked = episode.poses[:, :2]
+            axes.plot(*walked.T, color=colour, linewidth=1.2, label=f"{name}, fell" if episode.fell else name)
+            if episode.fell:
+                axes.plot(*walked[-1], "x", markersize=7, color=colour)
+        axes.set_aspect("equal", adjustable="datalim")
+        axes.set_title(f"{agent.label}, from above", loc="left")
+        axes.set_xlabel("m")
+        axes.legend()
+        return _svg(figure)
+
+
 def gait_diagram(stances, seconds=2.0):
     """Draw the feet on the ground in the last `seconds`. stances: {name: (T, 4), bool}, one below the other."""
     with _drawing(rows=len(stances), height=1.3 * len(stances) + 0.4) as (figure, all_axes):
@@ -135,19 +153,31 @@ def gait_diagram(stances, seconds=2.0):
 
 
 def tracking(episodes):
-    """Draw the velocity along and across the command over time. episodes: {name: `RecordedEpisode`} under one command."""
-    with _drawing(rows=2, height=3.4) as (figure, (along, across)):
+    """Draw the velocity along and across the command over time, and where headings are commanded the error of the heading.
+
+    episodes: {name: `RecordedEpisode`} under one command or course.
+    """
+    first = max(episodes.values(), key=lambda episode: len(episode.commands))
+    on_course = isinstance(first.command, Course)
+    with _drawing(rows=3 if on_course else 2, height=4.6 if on_course else 3.4) as (figure, (along, across, *turning)):
         for (name, episode), colour in zip(episodes.items(), COLOURS, strict=False):
             time = a1.CONTROL_DT * np.arange(len(episode.observations))
             velocity_along, velocity_across = velocity_in_command_frame(episode.observations)
             along.plot(time, velocity_along, color=colour, label=name, linewidth=1.0)
             across.plot(time, velocity_across, color=colour, linewidth=1.0)
-        command = next(iter(episodes.values())).command
-        for axes, value in ((along, command.speed), (across, 0.0)):
-            axes.axhline(value, color=COMMANDED, linestyle="--", linewidth=1.0)
-        along.set_title(f"velocity along the command of {command.direction_deg:g} degrees, m/s", loc="left")
-        across.set_title("velocity to its left, m/s", loc="left")
-        across.set_xlabel("s")
+            for axes in turning:
+                axes.plot(time, np.degrees(episode.observations[:, a1.YAW]), color=colour, linewidth=1.0)
+        if on_course:
+            time = a1.CONTROL_DT * np.arange(len(first.commands))
+            speeds = [command.speed for command in first.commands]
+            along.plot(time, speeds, color=COMMANDED, linestyle="--", linewidth=1.0)
+        else:
+            along.axhline(first.command.speed, color=COMMANDED, linestyle="--", linewidth=1.0)
+        for axes in (across, *turning):
+            axes.axhline(0.0, color=COMMANDED, linestyle="--", linewidth=1.0)
+            axes.set_title("velocity to its left, m/s" if axes is across else "heading less commanded, degrees", loc="left")
+        along.set_title(f"velocity along the command of {first.label}, m/s", loc="left")
+        (turning or [across])[-1].set_xlabel("s")
         along.legend(ncols=len(episodes))
         return _svg(figure)
 

@@ -16,17 +16,24 @@ ARROW_WIDTH, ARROW_THICKNESS = 0.035, 0.018  # m, half of each; flat, so that it
 TRAIL_COLOUR = (0.10, 0.35, 0.75, 1.0)
 LOOKED_AT = 0.25  # m, the height at which cameras look
 MESH_CELL = 0.004  # m, side of the cubes whose vertices are merged
+PATH_COLOUR = (0.98, 0.55, 0.10, 1.0)
+# m, radius of a line and height of its top: sunk into the floor, a path is broad and flat, and a trail on it hides its middle.
+TRAIL_SHAPE, PATH_SHAPE = (0.02, 0.025), (0.05, 0.012)
 MAX_GEOMS = 40_000  # 360 robots, each of 50 with an arrow and the trail of 10 s
 SUN = (-0.7, -0.9, 3.0)  # m, from the point that the camera looks at
 
 
 @dataclass(frozen=True)
 class Robot:
-    """One robot in a picture. pose: (18,), as in `RecordedEpisode.poses`. command: a `Command`, or None for no arrow."""
+    """One robot in a picture. pose: (18,), as in `RecordedEpisode.poses`. command: a `Command`, or None for no arrow.
+
+    trail: (n, 2), m, where it has been. path: (n, 2), m, where its commands lead.
+    """
 
     pose: np.ndarray
     command: object = None
-    trail: np.ndarray | None = None  # (n, 2), m: where it has been
+    trail: np.ndarray | None = None
+    path: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -88,9 +95,11 @@ class Renderer:
                 mujoco.mjv_addGeoms(self.model, self.data, self._options, self._nothing, dynamic, self._scene)
         self._light(view)
         for robot in robots:
+            if robot.path is not None:
+                self._add_line(robot.path, *PATH_SHAPE, PATH_COLOUR)
             if robot.trail is not None:
-                self._add_trail(robot.trail)
-            if robot.command is not None:
+                self._add_line(robot.trail, *TRAIL_SHAPE, TRAIL_COLOUR)
+            if robot.command is not None and robot.command.speed:
                 self._add_arrow(robot.pose[:3], robot.command)
         mujoco.mjr_render(self._area, self._scene, self._context)
         mujoco.mjr_readPixels(self._image, None, self._area, self._context)
@@ -115,18 +124,19 @@ class Renderer:
 
     def _add_arrow(self, position, command):
         """Add an arrow above the robot, where nothing hides it; its length is the way commanded for one second."""
-        ahead = command.features[:2]
+        ahead = command.ahead
         begin = position + (*(0.1 * ahead), TRUNK_HEIGHT + ARROW_ABOVE)
         size = (ARROW_WIDTH, ARROW_THICKNESS, 2.0 * command.speed)  # an arrow is half as long as that
         self._add(mujoco.mjtGeom.mjGEOM_ARROW, size, begin, ahead, ARROW_COLOUR)
 
-    def _add_trail(self, points):
+    def _add_line(self, points, radius, top, colour):
+        """Add a line on the floor through points, (n, 2), m."""
         for begin, end in zip(points[:-1], points[1:], strict=True):
             length = np.linalg.norm(end - begin)
             if not length:
                 continue
-            middle = np.array([*(begin + end) / 2.0, 0.005])
-            self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (0.02, 0.02, length / 2.0), middle, (end - begin) / length, TRAIL_COLOUR)
+            middle = np.array([*(begin + end) / 2.0, top - radius])
+            self._add(mujoco.mjtGeom.mjGEOM_CAPSULE, (radius, radius, length / 2.0), middle, (end - begin) / length, colour)
 
     def _add(self, kind, size, position, along, colour):
         """Add a horizontal shape whose own z axis is along a unit vector, (2,)."""

@@ -10,6 +10,7 @@ GAIT_COLUMNS = (
     ("along\nm/s", "velocity_error_along", "+z.3f"),
     ("across\nm/s", "velocity_error_across", "+z.3f"),
     ("yaw\ndeg/s", "yaw_drift", "z.2f"),
+    ("yaw\nrad", "heading_error", ".3f"),
     ("energy\nJ/m", "energy_per_metre", ".0f"),
     ("torque limit", "torque_saturation", ".1%"),
     ("stride\nHz", "stride_frequency", ".2f"),
@@ -22,13 +23,13 @@ GAIT_COLUMNS = (
 def table(results, source=""):
     """Return the results of `compare` as a rich table. source: of the demonstrations, for the caption."""
     rendered = _table("return of at most 1000 (mean +- std over episodes)", source and f"demonstrations: {source}")
-    for heading in ("policy", "direction", "return", "length", "velocity error", "falls"):
+    for heading in ("policy", row_heading(results), "return", "length", "velocity error", "falls"):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right")
     for name, result in results.items():
         for row in result["directions"]:
             rendered.add_row(
                 NAMES.get(name, name),
-                f"{row['direction_deg']:g}",
+                row_label(row),
                 with_spread(row, "+-"),
                 f"{row['length_mean']:.0f}",
                 f"{row['velocity_error_mean']:.3f} m/s",
@@ -47,14 +48,13 @@ def with_spread(row, sign):
 
 def gait_table(results):
     """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
-    caption = (
-        "achieved less commanded velocity, along the command and to its left; distance of states from the demonstrated ones"
-    )
-    rendered = _table("how it walks", f"{caption}, whose floor is the trot controller's")
-    for heading in ("direction", "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
+    velocity = "along, across: achieved minus commanded velocity, along the command and to its left"
+    rendered = _table("how it walks", f"{velocity}; state distance: from the demonstrated ones, least for the trot controller")
+    rendered.padding = (0, 1, 0, 0)  # so that names of courses and ten numbers fit in 120 columns
+    for heading in (row_heading(results), "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
-    directions = [f"{row['direction_deg']:g}" for row in next(iter(measured.values()))["directions"]]
+    directions = [row_label(row) for row in next(iter(measured.values()))["directions"]]
     for i, direction in enumerate(directions):
         for name, result in measured.items():
             rendered.add_row(direction, name, *gait_cells(result["directions"][i]))
@@ -80,6 +80,16 @@ def robustness_table(results):
             cells += [f"{row[name]['return_mean']:.1f} ({lowest:.1f})", f"{falls}/{episodes}"]
         rendered.add_row(row["condition"], *cells)
     return rendered
+
+
+def row_label(row):
+    """Return the course, or the direction in degrees, and its speed where there are several, of a row of `evaluate`."""
+    return row.get("course") or f"{row['direction_deg']:g}" + (f" at {row['speed']:g} m/s" if "speed" in row else "")
+
+
+def row_heading(results):
+    """Return the word for what the rows of results of `evaluate`, {name: result}, are: course or direction."""
+    return "course" if any("course" in row for result in results.values() for row in result["directions"]) else "direction"
 
 
 def totals(result):

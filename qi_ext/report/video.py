@@ -15,6 +15,7 @@ from scipy.ndimage import uniform_filter1d
 
 from qi_ext.report.rendering import LOOKED_AT, Renderer, Robot, View
 from qi_ext.robot import a1
+from qi_ext.robot.courses import Course
 from qi_ext.sampling.loky_backend import LokyWorkers, in_order
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.utils.drawing import rendering_backend
@@ -25,6 +26,8 @@ STEPS_PER_FRAME = 4  # 25 pictures a second, in real time
 HELD = 100  # steps that a film lasts after a fall
 SMOOTHED = 50  # steps over which the camera's path is averaged
 TRAIL_EVERY = 20  # steps
+LINE_EVERY = 10  # steps, of lines that turn
+COURSE_CAMERA = {"distance": 2.4, "elevation": -45.0}
 APART = 0.6  # m, from the middle of the map to where its robots start
 
 # Order of 8 directions in a grid of 3 by 3, each where it points on a compass, around the map of all.
@@ -38,20 +41,23 @@ CODECS = {
 
 
 class Followed:
-    """A picture that follows one robot, the camera beside it."""
+    """A picture that follows one robot, the camera beside it; along a course with the commanded path and the walked one."""
 
-    def __init__(self, episode, label, distance=1.4):
-        """episode: a `RecordedEpisode`. label: written in the corner. distance: of the camera, m."""
+    def __init__(self, episode, label):
+        """episode: a `RecordedEpisode`. label: written in the corner."""
         self.episodes, self.label = [episode], label
         self._poses = episode.poses
         self._path = uniform_filter1d(self._poses[:, :2], SMOOTHED, axis=0, mode="nearest")
-        self._distance = distance
+        self._on_course = isinstance(episode.command, Course)
+        self._commanded = episode.commanded_path[::LINE_EVERY] if self._on_course else None
+        self._camera = COURSE_CAMERA if self._on_course else {"distance": 1.4}
 
     def at(self, t):
         """Return the `Robot`s and the `View` of step t."""
         t = min(t, len(self._poses) - 1)
-        view = View((*self._path[t], LOOKED_AT), self._distance)
-        return [Robot(self._poses[t], self.episodes[0].command)], view
+        view = View((*self._path[t], LOOKED_AT), **self._camera)
+        trail = _trail(self._poses, t, LINE_EVERY) if self._on_course else None
+        return [Robot(self._poses[t], self.episodes[0].commands[t], trail, self._commanded)], view
 
 
 class Map:
@@ -71,11 +77,15 @@ class Map:
         robots = []
         for episode, poses in zip(self.episodes, self._poses, strict=True):
             now = min(t, len(poses) - 1)
-            trail = np.concatenate([poses[:now:TRAIL_EVERY, :2], poses[now : now + 1, :2]])
-            robots.append(Robot(poses[now], episode.command, trail))
+            robots.append(Robot(poses[now], episode.commands[now], _trail(poses, now, TRAIL_EVERY)))
         reach = max(np.linalg.norm(robot.pose[:2]) for robot in robots)
         # From this far, the end of the foremost robot's arrow is in the picture on every side, the camera's too.
         return robots, View((0.0, 0.0, 0.0), 2.6 * (reach + 0.75), elevation=self._elevation, shadows=False)
+
+
+def _trail(poses, now, every):
+    """Return where a robot has been until step `now`, (n, 2), m, a point each so many steps."""
+    return np.concatenate([poses[:now:every, :2], poses[now : now + 1, :2]])
 
 
 @dataclass(frozen=True)
@@ -111,9 +121,14 @@ def beside(episodes, labels, width=800, height=600):
 
 
 def grid(episodes, label, width=480, height=360):
-    """Return the `Layout` of a map and each direction: 8 around the map as on a compass, another number row by row."""
+    """Return the `Layout` of a map and each direction: 8 around the map as on a compass, another number row by row.
+
+    Courses, which would lie over each other on a map, are without one.
+    """
+    followed = [Followed(episode, episode.label) for episode in episodes]
+    if isinstance(episodes[0].command, Course):
+        return Layout(followed, math.ceil(math.sqrt(len(followed) * 16 / 9)), width, height)
     overview = Map(episodes, label)
-    followed = [Followed(episode, f"{episode.command.direction_deg:g} degrees") for episode in episodes]
     order = COMPASS if len(episodes) == 8 else (*range(len(episodes)), MAP)
     pictures = [overview if i is MAP else followed[i] for i in order]
     columns = max(min(3, len(pictures)), math.ceil(math.sqrt(len(pictures))))

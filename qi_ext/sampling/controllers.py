@@ -47,16 +47,18 @@ class ExpertController(Controller):
 
     def begin(self, block: Any, env: int) -> None:
         # Here, because scipy comes with that package, and the workers of a training run can do without.
-        from qi_ext.demonstrations.trot import TrotController
+        from qi_ext.demonstrations.trot import Gait, TrotController
 
-        cosine, sine, speed = block.command[env][:3]
-        trot = TrotController(block.spec.model, float(np.arctan2(sine, cosine)), float(speed))
+        task = block.spec.task
+        direction, speed, heading, turn_rate = task.steering(block.command[env])
+        trot = TrotController(block.spec.model, direction, speed, heading, turn_rate, Gait(**task.expert_gait))
         trot.reset(block.datas[env])
         self._trots[env] = trot
 
     def actions(self, block: Any, observations: np.ndarray, envs: Sequence[int]) -> np.ndarray:
         actions = np.zeros((len(observations), a1.N_ACTIONS))
         for env in envs:
+            self._trots[env].steer(*block.spec.task.steering(block.command[env]))
             actions[env] = self._trots[env].action(block.datas[env])
         return actions
 

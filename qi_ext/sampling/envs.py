@@ -5,14 +5,16 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from qi_ext.robot.commands import key_among
 from qi_ext.tasks.task import DRAWN
-from qi_ext.utils.generators import pack_generator
+from qi_ext.utils.generators import pack_generator, unpack_generator
 
 # Spawn keys of the purposes that a run's seed serves; 0 and 1 are the learner's.
 ENVS, EPISODES, EVALUATION = 2, 3, 4
 
 # The names of arrays in checkpoints, where they differ from the fields'.
 STORED_AS = {"command": "goal", "start_group": "start_range"}
+LARGEST = 10**9  # of any number in an env that is loaded; none comes near
 
 
 class EnvError(Exception):
@@ -78,7 +80,16 @@ class Envs:
             found = arrays.get(name) if isinstance(arrays, Mapping) else None
             if not isinstance(found, np.ndarray) or found.shape != array.shape or found.dtype != array.dtype:
                 raise ValueError(f"envs: {name} must be {array.dtype} of shape {array.shape}")
-        return Envs(*(arrays[name] for name in self.arrays()))
+        envs = Envs(*(arrays[name] for name in self.arrays()))
+        for counted in (envs.number, envs.start_group, envs.step):
+            if not ((counted >= DRAWN) & (counted <= LARGEST)).all():
+                raise ValueError("envs: number, start_range and step must be whole numbers that a run can have")
+        for array in (envs.state[envs.running], envs.command, envs.episode_return):
+            if not (np.abs(array) <= LARGEST).all():  # which NaN is not
+                raise ValueError("envs: state, goal and episode_return must be numbers that a run can have")
+        for words in envs.generator:
+            unpack_generator(words)
+        return envs
 
     def __len__(self):
         return len(self.step)
@@ -98,10 +109,12 @@ def seed_of(seed, purpose, *keys):
     return np.random.SeedSequence(seed, spawn_key=(purpose, *keys))
 
 
-def episode_seed(seed, step, command, episode):
-    """The seed of an evaluation's episode, by (seed, step, direction, episode), so that it depends on nothing run before."""
-    direction = 0 if command is None else round(command.direction_deg * 1000)
-    return seed_of(seed, EVALUATION, step, direction, episode)
+def episode_seed(seed, step, command, episode, commands=()):
+    """The seed of an evaluation's episode, by (seed, step, command, episode), so that it depends on nothing run before.
+
+    commands: all that are evaluated, which `command` is told from; see `key_among`.
+    """
+    return seed_of(seed, EVALUATION, step, 0 if command is None else key_among(command, commands), episode)
 
 
 def named(what, seed):

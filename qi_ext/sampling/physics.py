@@ -51,16 +51,18 @@ def step_fragment(key, envs, rows, controller, n_steps):
 def run_episodes(key, envs, rows, controller):
     """Run one episode to its end in each of `envs`, from its start; returns `Rollouts` of as many steps as the longest.
 
-    The rows of an env after its episode's end mean nothing. Raises as `step_fragment` does.
+    They hold the commands, too. The rows of an env after its episode's end mean nothing. Raises as `step_fragment` does.
     """
     block = Block(_specs[key], envs, rows)
     for env in np.flatnonzero(~block.running):
         block.start(env, controller)
-    time = 0
+    commands = []
     while block.running.any():
-        block.step(time, controller, np.flatnonzero(block.running))
-        time += 1
-    return block.rollouts(time)
+        commands.append(block.command.copy())
+        block.step(len(commands) - 1, controller, np.flatnonzero(block.running))
+    rollouts = block.rollouts(len(commands))
+    rollouts.commands = np.stack(commands, axis=1)
+    return rollouts
 
 
 def _in_turn(step_env, envs):

@@ -9,6 +9,7 @@ import mujoco
 import numpy as np
 
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import Controller, PolicyController
 from qi_ext.sampling.disturbances import UNDISTURBED, TrainingDisturbances
@@ -18,6 +19,7 @@ from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.read_environment import read_environment
 from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
+from qi_ext.tasks.task import DRAWN
 from qi_ext.utils.errors import SamplingError
 from qi_ext.utils.simulation_context import simulation_context
 
@@ -117,7 +119,7 @@ class PoolSource(RolloutSource):
         commands = self.spec.task.commands or [None]
         chosen = [commands[number % len(commands)] for number in numbers]
         seeds = [
-            episode_seed(self._seed, step, command, number // len(commands))
+            episode_seed(self._seed, step, command, number // len(commands), commands)
             for number, command in zip(numbers, chosen, strict=True)
         ]
         envs = self.envs(seeds)
@@ -140,6 +142,8 @@ class PoolSource(RolloutSource):
         envs, n_whole = self._envs.replaced_by(state), np.asarray(state.get("n_episodes", 0))
         if n_whole.shape or n_whole.dtype.kind != "i" or n_whole < 0:
             raise ValueError(f"envs: n_episodes must be a whole number of at least 0, not {n_whole}")
+        if (envs.start_group != DRAWN).any():
+            raise ValueError("envs: those of a run draw their commands, and are told none")
         self._envs, self._n_whole = envs, int(n_whole)
 
     def close(self) -> None:
@@ -151,8 +155,8 @@ class PoolSource(RolloutSource):
         """Other envs than the source's own, before their first episode, one for each `numpy.random.SeedSequence`."""
         return Envs.fresh(seeds, self.spec.state_size, self.spec.task.command_size)
 
-    def tell(self, envs: Envs, commands: Iterable[Command]) -> None:
-        """Tell each of `envs` what to do in its next episode, one `Command` each."""
+    def tell(self, envs: Envs, commands: Iterable[Command | Course]) -> None:
+        """Tell each of `envs` what to do in its next episode, one `Command` or `Course` each."""
         for env, command in enumerate(commands):
             envs.command[env], envs.start_group[env] = self.spec.task.tell(command)
 

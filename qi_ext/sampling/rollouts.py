@@ -32,6 +32,7 @@ class Rollouts:
     absorbing: (N, T), bool, the episode ended by a fall. truncated: (N, T), bool, it ended by its time limit.
     last: (N, T), bool, nothing follows: absorbing, truncated, or the fragment's end, where the episode goes on later.
     episodes: structured array of `EPISODE`, by time and env: those that ended, counted from their own beginning.
+    commands: (N, T, k), float64, under which the observations were made, as the task encodes them; None in a fragment.
     """
 
     observations: np.ndarray
@@ -42,6 +43,7 @@ class Rollouts:
     truncated: np.ndarray
     last: np.ndarray
     episodes: np.ndarray
+    commands: np.ndarray | None = None
 
     @property
     def n_steps(self) -> int:
@@ -81,11 +83,12 @@ class Rollouts:
         arrays = {name: getattr(self, name)[env : env + 1, :end] for name in ARRAYS}
         episodes = np.array([row], dtype=EPISODE)
         episodes["env"] = 0
-        return Rollouts(**arrays, episodes=episodes)
+        commands = None if self.commands is None else self.commands[env : env + 1, :end]
+        return Rollouts(**arrays, episodes=episodes, commands=commands)
 
     @classmethod
     def join(cls, parts: Sequence["Rollouts"]) -> "Rollouts":
-        """Blocks of envs, in order, as one; each with as many steps. Envs of `episodes` are renumbered."""
+        """Fragments of blocks of envs, in order, as one; each with as many steps. Envs of `episodes` are renumbered."""
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
         renumbered, first = [], 0
         for part in parts:

@@ -7,6 +7,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
 
+from qi_ext.sampling.vector_env import COMMAND
+
 
 class SB3VecEnv(VecEnv):
     """Gymnasium's vector environment as Stable-Baselines3's `VecEnv`: `PPO("MlpPolicy", SB3VecEnv(32, task="hard"))`.
@@ -58,11 +60,14 @@ class SB3VecEnv(VecEnv):
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Raise AttributeError."""
-        raise AttributeError("set_attr: the envs are no environments of their own; give SB3VecEnv the setting")
+        raise AttributeError("set_attr: the envs are stepped together and have no attributes each; give SB3VecEnv the setting")
 
     def env_method(self, method_name: str, *method_args: Any, indices: Any = None, **method_kwargs: Any) -> list:
         """Raise AttributeError."""
-        raise AttributeError("env_method: the envs are no environments of their own")
+        raise AttributeError(
+            "env_method: the envs are stepped together and have no methods each; "
+            "use those of SB3VecEnv, such as set_options, or SB3's make_vec_env"
+        )
 
     def env_is_wrapped(self, wrapper_class: type, indices: Any = None) -> list[bool]:
         """False for each env asked for."""
@@ -70,4 +75,4 @@ class SB3VecEnv(VecEnv):
 
     @staticmethod
     def _info(infos: dict[str, Any], env: int) -> dict[str, Any]:
-        return {name: float(infos[name][env]) for name in ("direction_deg", "speed")}
+        return {name: float(infos[name][env]) for name in COMMAND}

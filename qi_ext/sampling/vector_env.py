@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Sequence
+from dataclasses import astuple, fields
 from typing import Any
 
 import gymnasium
@@ -11,6 +12,7 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import ArrayLike
 
 from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 from qi_ext.sampling.live_envs import LiveEnvs
 from qi_ext.sampling.pool import worker_count
 from qi_ext.sampling.read_environment import read_environment
@@ -18,13 +20,15 @@ from qi_ext.tasks.gymnasium_env import QuadrupedDirectionEnv, check_horizon, com
 from qi_ext.tasks.quadruped import QuadrupedDirection
 from qi_ext.tasks.task import Task
 
+COMMAND = tuple(field.name for field in fields(Command))
+
 
 class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
     """N envs, stepped by several threads: `gymnasium.make_vec("qi_ext.tasks:QuadrupedDirection-v0", num_envs=32, task="hard")`.
 
     Each env does what `gymnasium.make` of the same settings does with the same seeds and actions, to the last bit, for any
-    number of threads. Observations: float64 (N, 37); actions: (N, 12); rewards: float64 (N,). Infos: direction_deg and speed
-    of the commands, float64 (N,), with `_direction_deg` and `_speed`, bool (N,).
+    number of threads. Observations: float64 (N, 37); actions: (N, 12); rewards: float64 (N,). Infos: the fields of
+    the `Command`s, float64 (N,), each with a mask, such as `_speed`, bool (N,).
     """
 
     metadata = QuadrupedDirectionEnv.metadata | {"autoreset_mode": AutoresetMode.NEXT_STEP}
@@ -68,15 +72,15 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         self._task = spec.task
         self.n_workers = min(worker_count(n_workers), self.num_envs)
         self._envs = LiveEnvs(spec, self.num_envs, self.n_workers, limit, mode.value)
-        self._described: dict[bytes, tuple[float, float]] = {}
+        self._described: dict[bytes, tuple[float, ...]] = {}
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
         """Start an episode in each env; returns observations and infos.
 
-        seed: an int gives env i seed + i; or a list of one int or None for each env. options: `direction_deg` and, with it,
-        `speed` command instead of drawing, one number for all or (N,); `reset_mask`, bool (N,), leaves the other envs alone.
+        seed: an int gives env i seed + i; or a list of one int or None for each env. options: what to command instead of
+        drawing, as `gymnasium_env.commanded` takes it, one for all or (N,); `reset_mask`, bool (N,), leaves the others alone.
         """
         options = dict(options or {})
         envs = np.arange(self.num_envs)
@@ -91,7 +95,7 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
         options = {name: np.broadcast_to(value, self.num_envs) for name, value in options.items()}
         told = {}
         for env in envs.tolist():
-            command = commanded({name: float(values[env]) for name, values in options.items()}, self._task.commands)
+            command = commanded({name: values[env].item() for name, values in options.items()}, self._task)
             told[env] = () if command is None else self._task.tell(command)
         self._envs.reset(told, {env: seeds[env] for env in told if seeds[env] is not None})
         return self._envs.observation.copy(), self._infos(dict(zip(envs.tolist(), self._envs.command[envs], strict=True)))
@@ -129,24 +133,19 @@ class QuadrupedDirectionVectorEnv(gymnasium.vector.VectorEnv):
     def _infos(self, commands: dict[int, np.ndarray]) -> dict[str, Any]:
         """Information about `commands`, (k,) each, of some envs; the others' entries are 0."""
         mask = np.zeros(self.num_envs, dtype=bool)
-        told = np.zeros((self.num_envs, 2))
+        told = np.zeros((self.num_envs, len(COMMAND)))
         for env, command in commands.items():
             mask[env], told[env] = True, self._describe(command)
-        return {
-            "direction_deg": told[:, 0].copy(),
-            "_direction_deg": mask,
-            "speed": told[:, 1].copy(),
-            "_speed": mask.copy(),
-        }
+        columns = {name: told[:, i].copy() for i, name in enumerate(COMMAND)}
+        return columns | {f"_{name}": mask.copy() for name in COMMAND}
 
-    def _describe(self, command: np.ndarray) -> tuple[float, float]:
-        """Direction in degrees and speed in m/s of a command, (k,), looked up where it was described before."""
+    def _describe(self, command: np.ndarray) -> tuple[float, ...]:
+        """The fields of the `Command` that an array, (k,), stands for, looked up where it was described before."""
         key = command.tobytes()
         if key not in self._described:
             if len(self._described) > 1000:  # tasks may change commands at each step
                 self._described.clear()
-            described = self._task.describe(command.copy())
-            self._described[key] = described.direction_deg, described.speed
+            self._described[key] = astuple(self._task.describe(command.copy()))
         return self._described[key]
 
 

@@ -13,6 +13,7 @@ from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.reading import MAX_TEXT, NoSuchFile, read_bytes, read_yaml
 from qi_ext.utils.settings import brief, shown
 
@@ -31,14 +32,14 @@ GIVEN_BY_THE_SWEEP = {
 }
 MAX_TRIALS = 10_000
 MAX_NAME = 100  # characters
-PUBLISHED_EPISODES = 96  # in all directions together
+PUBLISHED_EPISODES = 96  # under all commands together
 
 
 @dataclass(frozen=True)
 class Publication:
     """Evaluation and table entry of a trial that is published.
 
-    what: words for the tables. episodes: of the evaluation, per direction. robustness: whether it is evaluated under
+    what: words for the tables. episodes: of the evaluation, per command. robustness: whether it is evaluated under
     disturbances, too. beside: name of a trial above, whose agent of the same seed is evaluated in the same run; or "".
     reproduce: whether `make reproduce` reruns it.
     """
@@ -112,7 +113,8 @@ def read_sweep(path, directory):
     path, directory = Path(path), Path(directory).resolve()
     try:
         text = read_bytes(path, MAX_TEXT)
-        given = read_yaml(path, loader=_TextLoader)
+        # Every scalar as text, so that neither `2:00:00` nor `no` nor `1e-4` is taken for something else.
+        given = read_yaml(path, loader=yaml.BaseLoader)
     except NoSuchFile as error:
         raise UserError(f"{error}; name the YAML file of a sweep") from None
     try:
@@ -122,18 +124,6 @@ def read_sweep(path, directory):
         return Sweep(directory, tuple(_trials(given, directory)), read_resources(resources), text)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-
-
-class _TextLoader(yaml.BaseLoader):
-    """A loader that keeps every scalar as text, so that neither `2:00:00` nor `no` nor `1e-4` is taken for something else."""
-
-    def construct_mapping(self, node, deep=False):
-        mapping = super().construct_mapping(node, deep)
-        if len(mapping) < len(node.value):
-            names = [key.value for key, _ in node.value]
-            twice = next(name for name in names if names.count(name) > 1)
-            raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {twice} is there twice")
-        return mapping
 
 
 def _require_keys(given, known, what):
@@ -177,12 +167,13 @@ def _trials(given, directory):
 
 def _entries(given):
     """Yield what is said of each trial, {name: text or list}."""
-    if given.get("grid") and given.get("trials"):
+    if given.keys() >= {"grid", "trials"}:
         raise UserError("grid, trials: give one of them; a list of trials can hold what a grid holds, and more")
-    if given.get("trials"):
-        if not isinstance(given["trials"], list) or not all(isinstance(each, dict) for each in given["trials"]):
+    if "trials" in given:
+        trials = given["trials"]
+        if not isinstance(trials, list) or not trials or not all(isinstance(each, dict) for each in trials):
             raise UserError("trials: must be a list of {name: value, ...}")
-        yield from given["trials"]
+        yield from trials
         return
     grid = _mapping(given, "grid")
     for name, values in grid.items():
@@ -246,11 +237,12 @@ def _publication(entry, trial, seeds, above):
     where = f"trial {trial.index} ({trial.configuration})"
     if not trial.name or not given.get("what") or not isinstance(given["what"], str):
         raise UserError(f"{where}: one that is published needs `name` and `what`, words for the tables")
-    task = trial.config.task
-    n_directions = len(task_commands(task.task, task.n_directions))
-    episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_directions)))
-    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,5}", episodes):
-        raise UserError(f"{where}: episodes: must be a whole number of at least 1, and at most 999999, not {brief(episodes)}")
+    n_commands = len(task_commands(**trial.config.task.of_commands))
+    episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_commands)))
+    if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,6}", episodes) or int(episodes) > MOST_EPISODES:
+        raise UserError(
+            f"{where}: episodes: must be a whole number of at least 1, and at most {MOST_EPISODES}, not {brief(episodes)}"
+        )
     for name in ("robustness", "reproduce"):
         if given.setdefault(name, "false") not in ("true", "false"):
             raise UserError(f"{where}: {name}: must be true or false, not {brief(given[name])}")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from qi_ext.demonstrations import load_demonstrations
-from qi_ext.report.tables import GAIT_COLUMNS, totals
+from qi_ext.report.tables import GAIT_COLUMNS, row_label, totals
 from qi_ext.sweeps.published_curve import curve_csv, read_curve, return_reached
 from qi_ext.sweeps.schemas import EVALUATED, FINISHED
 from qi_ext.tasks.directions import task_commands
@@ -115,7 +115,7 @@ def _summary(result):
         "lowest": lowest,
         "falls": falls,
         "episodes": episodes,
-        "returns": {f"{row['direction_deg']:g}": row["return_mean"] for row in result["directions"]},
+        "returns": {row_label(row): row["return_mean"] for row in result["directions"]},
     }
     if "mean" in result:
         summary["gait"] = {name: result["mean"].get(name) for _, name, _ in GAIT_COLUMNS}
@@ -124,8 +124,7 @@ def _summary(result):
 
 def _are_demonstrations_synthetic(config):
     task = config.task
-    commands = task_commands(task.task, task.n_directions, task.speed)
-    return load_demonstrations(task.demonstrations, commands, task.compat).synthetic
+    return load_demonstrations(task.demonstrations, task_commands(**task.of_commands), task.compat).synthetic
 
 
 def _word(value):

@@ -16,7 +16,7 @@ BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end
 BASELINES = ("expert", "random")
 
 # Settings that some results were published without, with the value that they were made with.
-ADDED = {"disturb_after": 0, "demonstrations": "trot"}
+ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": []}
 
 
 def by_name(trials):

@@ -5,10 +5,8 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
-from qi_ext.training.result import Count, Figure, Name, PolicyResult, Result, Totals
+from qi_ext.training.result import Count, Figure, Line, Name, PolicyResult, Result, Seconds, Totals
 from qi_ext.utils.settings import StoredSettings
-
-Line = Annotated[str, Field(max_length=5000)]
 
 
 class Policy(PolicyResult):
@@ -23,7 +21,7 @@ Condition = Annotated[dict[Name, Policy | Line], Field(min_length=2, max_length=
 class Finished(Result):
     """result.json of a run that is to be published."""
 
-    training_seconds: Annotated[float, Field(ge=0.0, le=1e12)]
+    training_seconds: Seconds
     demonstrations: Line
     demonstrations_hash: Line
     device: Line

@@ -16,6 +16,7 @@ from qi_ext.sweeps.description import Trial
 from qi_ext.sweeps.slurm_files import job_file, script_file, slurm_directories
 from qi_ext.sweeps.trial_process import ATTEMPT, STOPPED, how_it_ended
 from qi_ext.training.progress_file import read_progress
+from qi_ext.training.result import Seconds  # here, since 1970
 from qi_ext.training.run_directory import TRIAL_LOG, TRIAL_RECORD, RunDirectory
 from qi_ext.utils import slurm
 from qi_ext.utils.errors import UserError
@@ -23,7 +24,6 @@ from qi_ext.utils.reading import read_json, read_text
 
 STATES = ("done", "running", "waiting", "failed", "not begun", "unknown")
 UPDATES = 20  # over which the speed is measured
-Seconds = Annotated[float, Field(ge=0.0, le=1e12)]  # since 1970
 
 
 class Record(TypedDict):

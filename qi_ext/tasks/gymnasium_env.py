@@ -1,6 +1,6 @@
 """The task behind Gymnasium's interface."""
 
-from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import gymnasium
@@ -8,6 +8,7 @@ import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.tasks.quadruped import QuadrupedDirection
 from qi_ext.tasks.task import Task
 from qi_ext.utils.drawing import has_screen, rendering_backend
@@ -54,16 +55,16 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         return self._env
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Start an episode; `options={"direction_deg": 90.0, "speed": 0.5}` commands a direction instead of drawing it."""
+        """Start an episode. options: what to command instead of drawing it, see `commanded`."""
         super().reset(seed=seed)
         if seed is not None:
             self._env.seed(seed)
-        command = commanded(options, self._env.commands)
+        command = commanded(options, self._env.task)
         self._steps = 0
         return self._env.reset(command=command), self._info()
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Returns observation, reward, terminated, truncated, info; info holds `direction_deg` and `speed` of the command."""
+        """Returns observation, reward, terminated, truncated, info; info holds the command's fields, as `Command` has them."""
         observation, reward, absorbing, _ = self._env.step(action)
         self._steps += 1
         # Without a `horizon`, the time limit of `gymnasium.make` alone truncates.
@@ -86,7 +87,7 @@ class QuadrupedDirectionEnv(gymnasium.Env):
         self._env.stop()
 
     def _info(self) -> dict[str, Any]:
-        return {"direction_deg": self._env.command.direction_deg, "speed": self._env.command.speed}
+        return asdict(self._env.command)
 
 
 def spaces(quadruped: QuadrupedDirection) -> tuple[gymnasium.spaces.Box, gymnasium.spaces.Box]:
@@ -98,15 +99,32 @@ def spaces(quadruped: QuadrupedDirection) -> tuple[gymnasium.spaces.Box, gymnasi
     return observation_space, gymnasium.spaces.Box(-1.0, 1.0, (a1.N_ACTIONS,), np.float64)
 
 
-def commanded(options: dict[str, Any] | None, commands: Sequence[Command]) -> Command | None:
-    """Return the `Command` that the options of a reset ask for, None for a drawn one. Raises ValueError for unknown ones."""
+def commanded(options: dict[str, Any] | None, task: Task) -> Command | Course | None:
+    """Return what the options of a reset ask for, None for what the task draws.
+
+    options: `direction_deg` and, with it, `speed` and `heading_deg`, the fields of a `Command`, which stays for the episode;
+    or `course`, the name of one of the task's courses. Raises ValueError for unknown ones, or courses that the task has not.
+    """
     options = dict(options or {})
-    command = None
-    if "direction_deg" in options:
-        command = Command(options.pop("direction_deg"), options.pop("speed", commands[0].speed))
-    if options:
-        raise ValueError(f"reset: unknown options {sorted(options)}; known are direction_deg and, with it, speed")
-    return command
+    if "course" in options:
+        if len(options) > 1:
+            raise ValueError(f"reset: course says it all; leave out {', '.join(sorted(set(options) - {'course'}))}")
+        return course_named(options["course"], task)
+    known = task.command_fields
+    if options and ("direction_deg" not in options or not set(options) <= set(known)):
+        raise ValueError(
+            f"reset: unknown options {sorted(options)}; known are {known[0]} and, with it, {' and '.join(known[1:])}"
+        )
+    return Command(**{"speed": task.speed} | options) if options else None
+
+
+def course_named(name: Any, task: Task) -> Course:
+    """Return the task's course of that name. Raises ValueError where it has none."""
+    for course in task.commands:
+        if isinstance(course, Course) and name in (course, course.name):
+            return course
+    known = [course.name for course in task.commands if isinstance(course, Course)]
+    raise ValueError(f"course: no course {name!r} on {task.name}" + (f"; choose one of {', '.join(known)}" if known else ""))
 
 
 def check_horizon(horizon: Any) -> None:

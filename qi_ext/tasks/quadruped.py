@@ -2,6 +2,7 @@
 
 import inspect
 import warnings
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from qi_ext.demonstrations import Demonstrations, load_demonstrations
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.tasks.task import Task
 from qi_ext.utils.drawing import drawing_context, has_screen
@@ -63,7 +65,7 @@ def _known_keywords() -> list[str]:
 
 
 class QuadrupedDirection(UnitreeA1):
-    """The Unitree A1, told at each episode start to walk in one direction.
+    """The Unitree A1, told at each episode start to walk in one direction, at one speed.
 
     Tasks: `simple` commands +x; `hard` commands one of `n_directions` directions (0, 45, ... 315 degrees for 8), drawn
     uniformly at each episode start. Physics, observation, reward, fall and horizon are those of loco-mujoco's `UnitreeA1`
@@ -91,13 +93,18 @@ class QuadrupedDirection(UnitreeA1):
         task: str | Task = "simple",
         n_directions: int = 8,
         speed: float = 0.5,
+        speeds: Sequence[float] = (),
+        courses: Iterable[str | Course] | None = None,
         demonstrations: str | Path | Demonstrations | None = "trot",
         seed: int | np.random.SeedSequence | None = None,
         **kwargs: Any,
     ) -> None:
         """Build the environment.
 
-        task: `simple`, `hard`, or a `Task`. n_directions: of `hard`. speed: commanded, m/s.
+        task: `simple`, `hard`, or a `Task`. n_directions: of `hard`. speed: commanded, m/s, on both.
+        speeds: of `hard`, m/s, of which each episode draws one, in place of `speed`. The embedded set has none but 0.5, so that
+        `demonstrations` of these speeds are to be named, such as `make_demonstrations.py` records.
+        courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
@@ -111,7 +118,7 @@ class QuadrupedDirection(UnitreeA1):
             if name not in known:
                 hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
                 raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
-        commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed)
+        commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
         self.demonstrations = load_demonstrations(demonstrations, commands)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
@@ -123,7 +130,7 @@ class QuadrupedDirection(UnitreeA1):
             for model, data in zip(self._models, self._datas, strict=True)
         ]
         self.obs_helper = self.obs_helpers[0]
-        self._next_command: Command | None = None
+        self._next_command: Command | Course | None = None
         self._blow_up_warned = False
         self._set_command(self.task.tell(self.commands[0])[0])
         self.seed(seed)
@@ -148,30 +155,30 @@ class QuadrupedDirection(UnitreeA1):
         return self._data
 
     @property
-    def commands(self) -> tuple[Command, ...]:
-        """The `Command`s of the task, a tuple."""
+    def commands(self) -> tuple[Command | Course, ...]:
+        """The `Command`s or `Course`s of the task, a tuple."""
         return self.task.commands
 
     @property
     def command(self) -> Command:
         """The present `Command`."""
-        return self._command
+        return self.task.describe(self.command_array)
 
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""
         self._generator = np.random.default_rng(seed)
 
-    def reset(self, obs: np.ndarray | None = None, command: Command | float | None = None) -> np.ndarray:
+    def reset(self, obs: np.ndarray | None = None, command: Command | Course | float | None = None) -> np.ndarray:
         """Start an episode; return the first observation, (37,).
 
         obs: an observation to start from, (37,) or more, its goal features giving the command; else a demonstrated state.
-        command: a `Command`, or degrees at the first command's speed; else drawn from the task's.
+        command: a `Command`, one of the task's courses, or degrees at the task's speed; else drawn.
         Raises ValueError when both are given, or one is not usable.
         """
         if command is not None and obs is not None:
             raise ValueError("reset: give an observation (it holds the command) or a command, not both")
-        if command is not None and not isinstance(command, Command):
-            command = Command(command, self.commands[0].speed)
+        if command is not None and not isinstance(command, Command | Course):
+            command = Command(command, self.task.speed)
         self._next_command = command
         return super().reset(obs)
 
@@ -218,7 +225,7 @@ class QuadrupedDirection(UnitreeA1):
         # Positions only: mj_forward would overwrite the solver's warm start, and with it the next step.
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        super()._set_goal_arrow()
+        self.show_command()
         if self._viewer is None:
             headless = self._viewer_params.get("headless", False)
             if not headless and not has_screen():
@@ -229,6 +236,12 @@ class QuadrupedDirection(UnitreeA1):
                 headless = True
             self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params | {"headless": headless})
         return super().render(record)
+
+    def show_command(self) -> None:
+        """Turn the arrow, which is for pictures only, to the command."""
+        command = self.command
+        self._goal.set_goal(command.direction + command.heading + np.pi / 2, command.speed)
+        super()._set_goal_arrow()
 
     def create_dataset(self, ignore_keys: None = None) -> dict[str, np.ndarray]:
         """Return the demonstrations' transitions in the form of upstream's `create_dataset`.
@@ -243,9 +256,7 @@ class QuadrupedDirection(UnitreeA1):
 
     def _set_command(self, command: np.ndarray) -> None:
         """Set the command of an episode, (k,), as the task encodes it."""
-        self.command_array, self._command = command, self.task.describe(command)
-        self._steps = 0
-        self._goal.set_goal(self._command.direction + np.pi / 2, self._command.speed)
+        self.command_array, self._steps = command, 0
 
     def _set_joints(self, positions: np.ndarray, velocities: np.ndarray) -> None:
         """Set positions and velocities, (18,) each, of `a1.JOINTS`."""
@@ -255,9 +266,7 @@ class QuadrupedDirection(UnitreeA1):
     def _simulation_post_step(self) -> None:
         super()._simulation_post_step()
         self._steps += 1
-        command = self.task.advance(self.command_array, self._steps, self._generator)
-        if command is not self.command_array:  # describing it at each step would cost
-            self.command_array, self._command = command, self.task.describe(command)
+        self.command_array = self.task.advance(self.command_array, self._steps, self._generator)
 
     def _init_sim_from_obs(self, obs: np.ndarray) -> None:
         obs = np.asarray(obs, dtype=np.float64)

@@ -4,13 +4,19 @@ The environment's own `step` and the pool's workers use the same object, so a ne
 import this module.
 """
 
+import math
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import median_low
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import Course
 
 DRAWN = -1  # start group of an env whose command is drawn at each episode start
 
@@ -51,19 +57,29 @@ class Task(ABC):
 
     A command travels as an array of `command_size` numbers, whose layout is the task's own.
 
-    name: for messages, tables and agents. commands: the `Command`s that evaluation runs, a tuple.
+    name: for messages, tables and agents. commands: what evaluation runs, a tuple of `Command`s or `Course`s.
+    speed: m/s, of a `Command` that is given by its direction alone: the middle of those commanded.
+    command_fields: of a `Command` that an episode can be told.
+    expert_gait: fields of `demonstrations.trot.Gait` in which the trot expert of the task differs from that class's defaults.
     starts: `Starts`; None where every episode must be given its start.
     """
 
     name: str
-    commands: tuple[Command, ...]
+    commands: tuple[Command | Course, ...]
+    command_fields: tuple[str, ...] = ("direction_deg", "speed")
     starts: Starts | None = None
+    expert_gait: Mapping[str, float] = MappingProxyType({})
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
 
+    @property
+    def speed(self) -> float:
+        speeds = {command.speed for command in self.commands if isinstance(command, Command)}
+        return median_low(speeds) if speeds else 0.5
+
     @abstractmethod
-    def tell(self, command: Command) -> tuple[np.ndarray, int]:
-        """Return a `Command` as an array, (command_size,), and the group of start states of its episodes, an int."""
+    def tell(self, command: Any) -> tuple[np.ndarray, int]:
+        """Return a `Command` or `Course` as an array, (command_size,), and the group of its start states, an int."""
 
     def start(
         self, generator: np.random.Generator, command: np.ndarray | None = None, group: int = DRAWN
@@ -87,8 +103,17 @@ class Task(ABC):
 
     def describe(self, command: np.ndarray) -> Command:
         """Return the `Command` of an array, (command_size,); here: of goal features, the task's own where it is one."""
-        known = (own for own in self.commands if np.array_equal(own.features, command[:3]))
+        own_commands = (own for own in self.commands if isinstance(own, Command))
+        known = (own for own in own_commands if np.array_equal(own.features, command[:3]))
         return next(known, None) or Command(np.degrees(np.arctan2(command[1], command[0])), command[2])
+
+    def along_drawn_course(self, command: np.ndarray) -> np.ndarray | None:
+        """Return a command, (command_size,), that is `command` and goes on along a drawn course; here None: none changes."""
+        return None
+
+    def steering(self, command: np.ndarray) -> tuple[float, float, float, float]:
+        """Return what an expert is told, in the world frame: direction, rad, speed, m/s, heading, rad, and its rate, rad/s."""
+        return math.atan2(command[1], command[0]), float(command[2]), 0.0, 0.0
 
     def observe(self, positions: np.ndarray, velocities: np.ndarray, command: np.ndarray, out: np.ndarray) -> None:
         """Write the observation, (observation_size,), into `out`; here: the stock A1's, with the command as goal features.

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from qi_ext.training.episode_counter import COUNTS
+from qi_ext.training.episode_counter import EpisodeCounter
+from qi_ext.training.result import Count, Line, Name, Seconds
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.reading import first_fault
 from qi_ext.utils.settings import StoredSettings
@@ -24,6 +25,7 @@ from qi_ext.utils.words import in_one_line
 
 FILE = "checkpoint.safetensors"
 LEARNED = "agent"  # the part whose numbers must be finite
+LARGEST = 1e18  # of float32, whose largest is 3e38
 MOST_REASONS = 3  # of a refusal, for checkpoints that cannot be used
 LIBRARIES = ("torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl")
 
@@ -37,22 +39,25 @@ class Checkpoint(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    step: Annotated[int, Field(ge=0, le=10**15)]
+    step: Count
     score: Annotated[float, Field(allow_inf_nan=False)] | None
     config: StoredSettings
-    seconds: Annotated[float, Field(ge=0.0, le=1e12)]
-    demonstrations_hash: Annotated[str, Field(max_length=200)]
+    seconds: Seconds
+    demonstrations_hash: Name
     states: dict[str, dict[str, Any]]
-    versions: Annotated[str, Field(max_length=1000)] = ""
+    versions: Line = ""
 
-    @field_validator("states")
-    @classmethod
-    def _counts_are_whole_numbers(cls, states):
-        counts = {name: states.get("episodes", {}).get(name, 0) for name in COUNTS}
-        for name, count in counts.items():
-            if type(count) is not int or count < 0:
-                raise ValueError(f"{name} of episodes must be a whole number of at least 0")
-        return states
+    @model_validator(mode="after")
+    def _counter_is_of_this_step(self):
+        counter, state = EpisodeCounter(), self.states.get("episodes")
+        if state is not None:
+            try:
+                counter.load_state(state)
+            except KeyError as error:
+                raise ValueError(f"episodes have no {error.args[0]}") from None
+            if counter.steps != self.step:
+                raise ValueError(f"episodes have counted {counter.steps} steps")
+        return self
 
     @classmethod
     def of(cls, parts, **about):
@@ -184,8 +189,9 @@ def library_versions():
 
 
 def _not_finite(state):
-    """Names of the arrays in a state that hold a NaN or an infinite number."""
-    return [name for name, array in _arrays(state).items() if array.dtype.kind == "f" and not np.isfinite(array).all()]
+    """Names of the arrays in a state that hold a NaN, or a number so large that its sums and squares are not finite."""
+    arrays = {name: array for name, array in _arrays(state).items() if array.dtype.kind == "f"}
+    return [name for name, array in arrays.items() if not (np.abs(array) <= LARGEST).all()]
 
 
 def _arrays(state):

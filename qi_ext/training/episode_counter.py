@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from qi_ext.utils.limits import MOST_COUNTED
+
 WINDOW_STEPS = 20_000
 COUNTS = ("steps", "episodes", "blow_ups")
 
@@ -60,8 +62,10 @@ class EpisodeCounter:
         for name in ("first", "recent"):
             if not isinstance(state[name], np.ndarray) or state[name].dtype != np.float64 or state[name].shape[1:] != (3,):
                 raise ValueError(f"{name} must be an array of (n, 3) numbers")
+            if not (np.abs(state[name]) <= MOST_COUNTED).all():  # which NaN is not
+                raise ValueError(f"{name} holds a number that no episode can have")
         for name in COUNTS:
-            if type(state[name]) is not int or not 0 <= state[name] <= 10**15:
+            if type(state[name]) is not int or not 0 <= state[name] <= MOST_COUNTED:
                 raise ValueError(f"{name} must be a whole number of at least 0")
         self.first, self.recent = state["first"], state["recent"]
         self.steps, self.episodes, self.blow_ups = (state[name] for name in COUNTS)

@@ -2,6 +2,7 @@
 
 from qi_ext.demonstrations import resolved_name
 from qi_ext.training.checkpoints import library_versions
+from qi_ext.utils.settings import shown
 
 
 def agent_metadata(config, step, demonstrations_hash, source):
@@ -10,12 +11,10 @@ def agent_metadata(config, step, demonstrations_hash, source):
     demonstrations_hash: of the demonstrations that episodes start from. source: of those that are learned from.
     """
     return {
-        "task": config.task.task,
         "algorithm": config.run.algorithm,
         "step": str(step),
         "seed": str(config.run.seed),
-        "n_directions": str(config.task.n_directions),
-        "speed": str(config.task.speed),
+        **{name: shown(value) for name, value in config.task.of_commands.items() if value != []},
         "lanes_per_block": str(config.sampling.lanes_per_block),
         "demonstrations": resolved_name(config.task.demonstrations),
         "demonstrations_hash": demonstrations_hash,

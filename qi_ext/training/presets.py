@@ -42,6 +42,15 @@ PRESETS = [
     # What 2 cores do in 10 minutes.
     (("native", "warm", "hard"), dict(n_steps=1_150_000)),
     (("native", "warm", "hard", "vail"), dict(information_constraint=2.0)),
+    (
+        ("native", "follow"),
+        dict(n_steps=6_000_000, final_std=0.03, push=60.0, torque_noise=0.03, disturb_after=3_000_000, std_half_life=1_000_000),
+    ),
+    (("native", "follow", "vail"), dict(information_constraint=8.0)),
+    (
+        ("native", "warm", "follow"),
+        dict(n_steps=1_600_000, push=140.0, torque_noise=0.06, disturb_after=0, std_half_life=700_000, final_std=0.035),
+    ),
     *imitation_lib_settings.PRESETS,
 ]
 

@@ -3,11 +3,12 @@
 import numpy as np
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_COUNTED
 from qi_ext.utils.programs import program
 from qi_ext.utils.reading import NoSuchFile, read_csv
 
 MAX_BYTES = 2**26  # of a progress.csv
-MOST_STEPS, LARGEST = 1e15, 1e30
+LARGEST = 1e30
 MAX_ROWS = 200  # of a curve that is shown or published
 
 
@@ -31,7 +32,7 @@ def read_progress(path):
     except ValueError:
         raise UserError(f"{path}: is not a progress.csv of {program('train')}: a value is not a number") from None
     steps = columns["step"]
-    if not ((steps >= 0.0) & (steps <= MOST_STEPS)).all() or (np.abs(table[np.isfinite(table)]) > LARGEST).any():
+    if not ((steps >= 0.0) & (steps <= MOST_COUNTED)).all() or (np.abs(table[np.isfinite(table)]) > LARGEST).any():
         raise UserError(f"{path}: is not a progress.csv of {program('train')}: it holds numbers that no run can have")
     return columns
 

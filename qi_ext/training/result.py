@@ -5,18 +5,24 @@ from typing import Annotated, Any, NotRequired
 from pydantic import ConfigDict, Field
 from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
+from qi_ext.utils.limits import LARGEST_FIGURE, MOST_CHARACTERS_OF_A_LINE, MOST_COUNTED, MOST_SECONDS
+
 # Numbers are bounded, because tables write them out.
-Count = Annotated[int, Field(ge=0, le=10**15)]
-Figure = Count | Annotated[float, Field(ge=-1e12, le=1e12)]
+Count = Annotated[int, Field(ge=0, le=MOST_COUNTED)]
+Figure = Count | Annotated[float, Field(ge=-LARGEST_FIGURE, le=LARGEST_FIGURE)]
+Seconds = Annotated[float, Field(ge=0.0, le=MOST_SECONDS)]
 Name = Annotated[str, Field(max_length=200)]
+Line = Annotated[str, Field(max_length=MOST_CHARACTERS_OF_A_LINE)]
 
 
 class Totals(TypedDict):
-    """What is published of one direction."""
+    """What is published of one direction, or course."""
 
     __pydantic_config__ = ConfigDict(extra="allow")
 
-    direction_deg: Figure
+    direction_deg: NotRequired[Figure]
+    speed: NotRequired[Figure]  # where several are commanded
+    course: NotRequired[Name]
     return_mean: Figure
     falls: Count
     episodes: Count
@@ -52,6 +58,6 @@ class Result(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")
 
     steps: Count
-    training_seconds: NotRequired[Annotated[float, Field(ge=0.0, le=1e12)]]
-    demonstrations: NotRequired[Annotated[str, Field(max_length=5000)]]
+    training_seconds: NotRequired[Seconds]
+    demonstrations: NotRequired[Line]
     evaluation: NotRequired[Evaluation]

@@ -7,7 +7,6 @@ from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.config import CHOICES, Config, make_config, may_change, require_sound
-from qi_ext.training.episode_counter import EpisodeCounter
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
@@ -136,16 +135,8 @@ def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
 
 
 def _require_sound(checkpoint: Checkpoint) -> None:
-    """Raise UserError where the config or the counters of a checkpoint are none that a run can have."""
-    where = f"checkpoint of step {checkpoint.step}"
-    require_sound(checkpoint.config, where)
-    counter = EpisodeCounter()
-    try:
-        counter.load_state(checkpoint.states["episodes"])
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{where}: episodes: {error}") from None
-    if counter.steps != checkpoint.step:
-        raise UserError(f"{where}: has counted {counter.steps} steps")
+    """Raise UserError where a checkpoint has a config that none can have."""
+    require_sound(checkpoint.config, f"checkpoint of step {checkpoint.step}")
 
 
 def _require_same(name: str, value: Any, stored: Mapping[str, Any], directory: RunDirectory) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from pathlib import Path
 
 import yaml
@@ -67,20 +68,21 @@ class RunDirectory:
 
     def config(self):
         """Settings of the run that was started here, {name: value}, none checked yet; empty where they cannot be read."""
-        try:
-            return read_yaml(self.path / "config.yaml", _SETTINGS)
-        except UserError:
-            return {}
+        return dict(self._stored[0])
 
     def config_fault(self):
         """Why config.yaml cannot be read, in words; "" where it can, or there is none."""
+        return self._stored[1]
+
+    @cached_property
+    def _stored(self):
+        """Settings, and why they cannot be read; read once, because `create` alone writes them."""
         try:
-            read_yaml(self.path / "config.yaml", _SETTINGS)
+            return read_yaml(self.path / "config.yaml", _SETTINGS), ""
         except NoSuchFile:
-            return ""
+            return {}, ""
         except UserError as error:
-            return str(error)
-        return ""
+            return {}, str(error)
 
     @contextmanager
     def lock(self):
@@ -105,6 +107,7 @@ class RunDirectory:
             if left.name.startswith(TEMPORARY):
                 left.unlink(missing_ok=True)
         write_whole(self.path / "config.yaml", yaml.safe_dump(config.settings(), sort_keys=False))
+        vars(self).pop("_stored", None)
         self.result.unlink(missing_ok=True)
         self.report.unlink(missing_ok=True)
 

@@ -3,32 +3,54 @@
 The defaults are those of GAIL on simple, from scratch; what other experiments have is in `presets`.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
-from qi_ext.tasks.directions import TASKS
-from qi_ext.utils.settings import LayerSizes, Number, Settings, Text, Whole, one_of, option
+from qi_ext.tasks.directions import TASKS, task_commands
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
+from qi_ext.utils.settings import LayerSizes, Number, Settings, SomeText, Speeds, Text, Whole, one_of, option
 
-MOST_STEPS = 10**12
 MOST_ROWS = 2**24  # of a batch or minibatch
 MOST_MINUTES = 1e6
+MOST_COMMANDS = 360
 
 
 class Task(Settings):
     """Task and demonstrations."""
 
     task: Annotated[Text, one_of(TASKS)] = option(
-        "simple", "simple (walk along +x) or hard (one of n_directions, drawn each episode)"
+        "simple", "simple (walk along +x), hard (one of n_directions, drawn each episode) or follow (commands that change)"
     )
-    demonstrations: Text = option(
+    demonstrations: SomeText = option(
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
-    n_directions: Whole = option(8, "directions of the hard task", 1, 360)
+    n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
+    speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")
+
+    def model_post_init(self, context: Any) -> None:
+        """Raise UserError for settings that do not go together."""
+        for name in ("n_directions", "speed") if self.task == "follow" else ():
+            if getattr(self, name) != Task.model_fields[name].default:
+                raise UserError(f"--{name}: not with --task follow, which draws all directions and speeds; leave it out")
+        try:
+            commands = task_commands(**self.of_commands)
+        except ValueError as error:
+            raise UserError(f"--{error}") from None
+        if len(commands) > MOST_COMMANDS:
+            raise UserError(
+                f"--speeds: {len(commands)} commands, directions times speeds, are too many; at most {MOST_COMMANDS}"
+            )
+
+    @property
+    def of_commands(self) -> dict[str, Any]:
+        """The settings that `task_commands` and `QuadrupedDirection` take, {name: value}."""
+        return {name: getattr(self, name) for name in ("task", "n_directions", "speed", "speeds")}
 
 
 class Run(Settings):
@@ -46,7 +68,7 @@ class Run(Settings):
     seed: Whole = option(0, "seed of everything random in the run", 0, 2**32 - 1)
     results_dir: Text = option("", "the run goes to RESULTS_DIR/SEED")
     evaluation_episodes: Whole = option(
-        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, 1_000_000
+        10, "episodes per direction of the evaluation at the end; 0 for none, and no report", 0, MOST_EPISODES
     )
     checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0, MOST_MINUTES)
     keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1, 1_000_000)

@@ -54,11 +54,7 @@ class TrainingRun:
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
         self.env = QuadrupedDirection(
-            config.task.task,
-            n_directions=config.task.n_directions,
-            speed=config.task.speed,
-            demonstrations=config.task.demonstrations,
-            seed=config.run.seed,
+            **config.task.of_commands, demonstrations=config.task.demonstrations, seed=config.run.seed
         )
         # Episodes start from the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.demonstrations = self.env.demonstrations
@@ -83,7 +79,7 @@ class TrainingRun:
         self.n_steps = -(-config.run.n_steps // self.batch_size) * self.batch_size
         self.counter = EpisodeCounter()
         self.signals = Signals()
-        self._health = Health(config.task.speed, config.policy.min_std)
+        self._health = Health(self.env.task.speed, config.policy.min_std)
         self._progress_line = ProgressLine()
         self._resources = ExitStack()
         self._began_at, self._seconds_before = None, 0.0  # the latter: of training, in the runs that this one goes on from
@@ -214,7 +210,7 @@ class TrainingRun:
             start = f", from step {disturbances.disturb_after:,} on" if disturbances.disturb_after else ""
             say(f"every other env: pushes of up to {disturbances.push:g} N, {noise}{start}")
             if disturbances.disturb_after >= self.n_steps > 0:
-                say("warning: the run ends before that; a smaller --disturb_after has them in it")
+                say("  the run ends before that, and has none of them; a smaller --disturb_after changes that")
         say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
         say(f"run directory: {self.directory.path}")
         if self._resumed:

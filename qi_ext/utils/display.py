@@ -45,9 +45,9 @@ class Display:
         self.console = make_console()
         self._title, self._total, self._unit = title, total, unit
         self._live = self.console.is_terminal
-        self._start = time.monotonic()
-        self._last_plain = self._start
-        self._done = self._before = done
+        self._start = self._before = None
+        self._last_plain = time.monotonic()
+        self._done = done
         bar = [BarColumn(bar_width=24), MofNCompleteColumn()] if self.console.width >= WIDE else [TaskProgressColumn()]
         self._progress = _Progress(
             TextColumn("{task.description}"),
@@ -77,10 +77,15 @@ class Display:
         self._progress.details = details
         self._progress.update(self._task, completed=done, text=text)
         now = time.monotonic()
+        if self._start is None:
+            # Until then things were set up, which happens once: a pool, or what pictures are drawn with.
+            self._start, self._before = now, done
         if not self._live and (now - self._last_plain >= PLAIN_EVERY_SECONDS or done >= self._total):
             self._last_plain = now
-            left = (now - self._start) * (self._total - done) / max(done - self._before, 1)
-            parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text, f"{_clock(left)} left"]
+            parts = [f"{self._title}: {done:,}/{self._total:,} {self._unit}", text]
+            if done > self._before or done >= self._total:
+                left = (now - self._start) * (self._total - done) / max(done - self._before, 1)
+                parts.append(f"{_clock(left)} left")
             self.say("  ".join(part for part in parts if part))
             if details:
                 self.say(f"  {details}")

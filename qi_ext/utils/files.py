@@ -7,9 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qi_ext.utils.errors import UserError, is_users
+from qi_ext.utils.limits import MOST_CHARACTERS
 
 # What Linux allows, in bytes; of the length of a path, 255 are left for the files below it.
-NAME_BYTES, PATH_BYTES = 255, 4096 - 255
+NAME_BYTES, PATH_BYTES = 255, MOST_CHARACTERS - 255
 
 
 def require_name(path, option):

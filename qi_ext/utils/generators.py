@@ -15,8 +15,10 @@ def pack_generator(generator):
 
 
 def unpack_generator(words):
-    """Return the generator whose state `pack_generator` gave."""
+    """Return the generator whose state `pack_generator` gave. Raises ValueError for words that are of none."""
     high, low, increment_high, increment_low, has_uint32, uinteger = (int(word) for word in words)
+    if has_uint32 not in (0, 1) or uinteger >> 32 or not increment_low & 1:
+        raise ValueError("is the state of no generator")
     bits = np.random.PCG64(0)
     bits.state = {
         "bit_generator": "PCG64",

@@ -15,6 +15,7 @@ import os
 import re
 import stat
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, BinaryIO
@@ -107,14 +108,14 @@ def read_yaml(path: Any, schema: Any = None, loader: Any = None, limit: int = MA
     """Return what a YAML file holds, and as `schema` has it. loader: of PyYAML, SafeLoader where it is None.
 
     Raises NoSuchFile, and UserError where it is not YAML, is nested deeper than MAX_DEPTH, has more than MAX_NODES values,
-    counting those that aliases repeat, or numbers of more than MAX_DIGITS digits.
+    counting those that aliases repeat, a name twice, or numbers of more than MAX_DIGITS digits.
     """
     import yaml
 
     text = read_text(path, limit)
     try:
         _require_bounded(yaml.parse(text, yaml.SafeLoader), path)
-        value = yaml.load(text, loader or yaml.SafeLoader)
+        value = yaml.load(text, _without_twice(loader or yaml.SafeLoader))
     # Constructors of dates, numbers and binary data raise whatever Python does.
     except (yaml.YAMLError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise UserError(f"{path}: is not YAML: {in_one_line(error)}") from None
@@ -168,9 +169,12 @@ def checked(value: Any, schema: Any, where: Any) -> Any:
 
 def first_fault(error: Any) -> str:
     """The first thing that a `pydantic.ValidationError` is about: its place, and what is wrong with it."""
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(map(str, first["loc"]))[:100]
-    message = first["msg"][:1].lower() + first["msg"][1:]
+    first, *others = error.errors(include_url=False, include_input=False)
+    # Where a value may be of several types, each has an error of its own, named after the type.
+    alike = [other for other in others if other["loc"][:-1] == first["loc"][:-1] and first["type"].endswith("_type")]
+    place = ".".join(map(str, first["loc"][:-1] if alike else first["loc"]))[:100]
+    message = " or ".join(dict.fromkeys(each["msg"][:1].lower() + each["msg"][1:] for each in (first, *alike)))
+    message = message.replace(" or input should be", " or")
     return in_one_line(f"{place}: {message}" if place else message)
 
 
@@ -259,6 +263,21 @@ def _require_bounded(events: Any, path: Any) -> None:
             raise UserError(f"{path}: is nested deeper than {MAX_DEPTH} levels")
         if sum(size for _, size in open_nodes) > MAX_NODES:
             raise UserError(f"{path}: has more than {MAX_NODES:,} values, those that aliases repeat included")
+
+
+def _without_twice(loader: Any) -> Any:
+    """A loader as `loader`, of PyYAML, but for mappings that have a name twice, of which YAML takes the last."""
+    import yaml
+
+    class WithoutTwice(loader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+            names = Counter(key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode))
+            for name, n in names.items():
+                if n > 1:
+                    raise yaml.YAMLError(f"line {node.start_mark.line + 1}: {name:.100} is there twice")
+            return super().construct_mapping(node, deep)
+
+    return WithoutTwice
 
 
 def _whole(text: str) -> int:

@@ -11,9 +11,10 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 from qi_ext.utils.errors import UserError
+from qi_ext.utils.limits import MOST_CHARACTERS
 from qi_ext.utils.words import did_you_mean, listed
 
-__all__ = ["LayerSizes", "Number", "Settings", "Text", "Whole", "option"]
+__all__ = ["LayerSizes", "Number", "Settings", "Speeds", "Text", "Whole", "option"]
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
@@ -31,8 +32,9 @@ MUST_BE = {
     "string_type": "text",
     "too_short": "at least one value",
     "too_long": "at most {max_length} values",
+    "string_too_short": "some text",
     "string_too_long": "at most {max_length} characters long",
-    "string_unicode": "text without halves of surrogate pairs",
+    "string_unicode": "text in UTF-8",
     "null": "text without null characters",
 }
 
@@ -56,6 +58,10 @@ def _values(value: Any) -> list:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
+def _numbers(value: Any) -> list:
+    return value.split() if isinstance(value, str) else _values(value)
+
+
 def _without_null(text: str) -> str:
     if "\0" in text:
         raise PydanticCustomError("null", "holds a null character")
@@ -67,10 +73,14 @@ Number = Annotated[float, BeforeValidator(_number)]
 LayerSizes = Annotated[
     list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
 ]
-Text = Annotated[str, Field(max_length=4096), AfterValidator(_without_null)]  # a path can be no longer
+Speeds = Annotated[  # or text, with spaces between
+    list[Annotated[Number, Field(ge=0.0, le=3.0)]], Field(max_length=20), BeforeValidator(_numbers)
+]
+Text = Annotated[str, Field(max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
+SomeText = Annotated[str, Field(min_length=1, max_length=MOST_CHARACTERS), AfterValidator(_without_null)]
 
 # Settings as a file holds them, {name: value}, of which none is checked yet.
-_Value = bool | int | float | Annotated[str, Field(max_length=4096)] | None
+_Value = bool | int | float | Annotated[str, Field(max_length=MOST_CHARACTERS)] | None
 StoredSettings = Annotated[
     dict[Annotated[str, Field(max_length=100)], _Value | Annotated[list[_Value], Field(max_length=1000)]],
     Field(max_length=500),
@@ -136,8 +146,8 @@ def brief(value: Any) -> str:
 
 
 def shown(value: Any) -> str:
-    """A value as on a command line."""
-    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value as on a command line; none for an empty list."""
+    return " ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
 
 
 def plain_type(field: FieldInfo) -> Any:

@@ -83,6 +83,11 @@ def test_an_observation_that_is_not_finite_in_float32_is_refused(actor, bad):
         actor.act(np.array([[0.0, 1.0], [bad, 0.0]]))
 
 
+def test_an_observation_that_is_not_real_is_refused(actor):
+    with pytest.raises(ValueError, match="act: observations must be real numbers, not complex128"):
+        actor.act(np.array([0.0, 1j]))
+
+
 def test_the_same_agent_makes_the_same_file(actor, tmp_path):
     about = {f"name {i}": str(i) for i in range(20)}
     contents = set()
@@ -201,3 +206,7 @@ def test_a_number_format_that_numpy_does_not_know_is_refused(tmp_path):
     values = {name: torch.from_numpy(value).to(torch.bfloat16) for name, value in tensors(3, 4, 2).items()}
     save_torch(values, path, metadata={"format_version": "1", "layers": "3,4,2"})
     refusal(path)
+
+
+def test_of_a_run_directory_the_agent_is_named(tmp_path):
+    assert str(tmp_path / "agent.safetensors") in refusal(tmp_path)

@@ -23,7 +23,7 @@ def module(monkeypatch):
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=pytest.mark.slow if name == "sweeping" else ()) for name in SCRIPTS])
 def test_it_runs_and_writes_all_its_measures(module, tmp_path, name):
     path, benchmark = tmp_path / "measures.json", module(name)
     command = [sys.executable, str(BENCHMARKS / f"{name}.py"), "--quick", "--json", str(path), *SCRIPTS[name]]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -131,7 +133,49 @@ def test_demonstrations_of_other_directions_only_are_refused(gliding):
     assert "\n" not in str(raised.value)
 
 
+def test_numbers_that_are_not_real_are_refused(gliding):
+    glide = gliding((0.0, 0.0))
+    with pytest.raises(UserError, match="states must hold real numbers, not complex128"):
+        load_demonstrations(replace(glide, states=glide.states + 0j), task_commands("simple"))
+
+
 @pytest.mark.parametrize("compat", ["task", "upstream"])
 def test_no_commands_are_refused(compat):
     with pytest.raises(UserError, match="^demonstrations: there are no commands"):
         load_demonstrations("trot", [], compat)
+
+
+# Several speeds
+
+
+def test_segments_of_several_speeds_are_kept_apart(gliding):
+    recorded = [Command(0.0, 0.31), Command(0.0, 0.7), Command(178.0, 0.3), Command(180.0, 0.5), Command(90.0, 0.3)]
+    demonstrations = load_demonstrations(
+        gliding([0.0] * 5).with_commands(recorded), task_commands("hard", n_directions=2, speeds=[0.3, 0.7])
+    )
+    assert demonstrations.commands == (Command(0.0, 0.3), Command(0.0, 0.7), Command(180.0, 0.3))
+    assert noted(demonstrations, "0.31 m/s replaced", "0 degrees at 0.3 m/s")
+    assert noted(demonstrations, "left out 1 segments of speeds")
+    assert noted(demonstrations, "left out 1 segments of directions")
+    assert noted(demonstrations, "never demonstrated: 180 at 0.7 m/s;")
+
+
+def test_what_has_none_of_several_speeds_is_refused_with_the_way_to_record_them(gliding):
+    commands = task_commands("hard", n_directions=4, speeds=[0.3, 0.7])
+    with pytest.raises(UserError, match="none of the task's commands .*, only 0 at 0.5 m/s;"):
+        load_demonstrations(gliding((0.0,)), commands)
+    with pytest.raises(UserError, match="0.5 m/s only.*--task hard --speeds 0.3 0.7 --n_directions 4 --output"):
+        load_demonstrations("trot", commands)
+
+
+@pytest.mark.parametrize(
+    ("settings", "content_hash"),
+    [
+        ({"task": "simple"}, "6f10bc5d3436044a"),
+        ({"task": "hard"}, "a1b0c5578f69c5cf"),
+        ({"task": "hard", "n_directions": 12, "speed": 0.7}, "5d943e97264e137d"),
+    ],
+    ids=str,
+)
+def test_of_one_speed_the_embedded_sets_are_what_they_were(settings, content_hash):
+    assert load_demonstrations("trot", task_commands(**settings)).content_hash() == content_hash

@@ -26,6 +26,12 @@ def test_a_task_of_one_direction_has_none_between():
     assert not any("turned" in condition.name for condition in conditions(task_commands("simple")))
 
 
+def test_other_speeds_than_several_are_those_halfway():
+    found = conditions(task_commands("hard", n_directions=2, speeds=[0.3, 0.5, 0.7]))
+    assert [condition.name for condition in found[5:]] == ["directions turned by 90 degrees", "speed 0.4 m/s", "speed 0.6 m/s"]
+    assert [len(condition.commands) for condition in found[5:]] == [6, 2, 2]
+
+
 def test_each_condition_is_met_by_all_policies_alike(source, limp):
     progress, commands = [], source.environment.commands
     found = compare_robustness(source, limp, 1, seed=0, progress=progress.append, beside=limp)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from qi_ext.demonstrations import load_demonstrations, recording
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
@@ -31,6 +33,19 @@ def test_writes_a_file_that_can_be_read_and_prints_a_row_for_each_direction(main
     options = "--task hard --seconds 2 --seed 0 --n_directions 2 --speed 0.5"
     with np.load(output) as file:
         assert str(file["made_by"]) == f"python launchers/make_demonstrations.py {options}"
+
+
+def test_each_direction_is_recorded_at_each_of_several_speeds(main, tmp_path, capsys):
+    output, speeds = tmp_path / "speeds.npz", [0.3, 0.5]
+    main(["--task", "hard", "--n_directions", "2", "--speeds", "0.3", "0.5", "--seconds", "1", "--output", str(output)])
+    assert "180 at 0.3 m/s" in capsys.readouterr().out
+    commands = task_commands("hard", 2, speeds=speeds)
+    demonstrations = load_demonstrations(output, commands)
+    assert set(demonstrations.commands) == set(commands)
+    one, other = (demonstrations.of(Command(0.0, speed), "start").states[0] for speed in speeds)
+    assert not np.allclose(one[a1.LEG_POSITION], other[a1.LEG_POSITION], atol=1e-3), "each has odd starts of its own"
+    with np.load(output) as file:
+        assert str(file["made_by"]).endswith("--seed 0 --n_directions 2 --speeds 0.3 0.5")
 
 
 def test_the_same_options_make_the_same_file(main, tmp_path):
@@ -69,6 +84,9 @@ def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_pa
         "--seed -1",
         "--speed 3",
         "--n_directions 0",
+        "--speeds 0.3 0.9",
+        "--speeds 0.3 0.3",
+        "--n_directions 1000000",
         "--format csv",
         "--second 3",
     ],

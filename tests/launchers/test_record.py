@@ -35,6 +35,24 @@ def test_a_picture_is_the_last_moment_of_the_episode(main, make_agent, tmp_path,
     assert titles(capsys) == ["0 degrees"]
 
 
+def drawn_on_the_floor(path):
+    """Numbers of blue and orange pixels below the middle, where the arrow is not."""
+    red, green, blue = np.moveaxis(np.asarray(Image.open(path))[400:].astype(int), -1, 0)
+    return np.sum((blue > 150) & (red < 100)), np.sum((red > 150) & (blue < 90))
+
+
+@pytest.mark.usefixtures("drawing")
+def test_a_picture_of_a_course_has_the_commanded_path_and_the_walked_one(main, tmp_path, capsys):
+    (tmp_path / "mine.yaml").write_text("- {seconds: 5, turn_rate: 60}")
+    options = ["--agent", "expert", "--task", "follow", "--seconds", "1", "--output", str(tmp_path / "walk.png")]
+    main([*options, "--course", str(tmp_path / "mine.yaml")])
+    walked, commanded = drawn_on_the_floor(tmp_path / "walk.png")
+    assert walked > 500 and commanded > 300
+    main([*options, "--direction", "90", "--heading", "30", "--speed", "0.3"])
+    assert drawn_on_the_floor(tmp_path / "walk.png") == (0, 0)
+    assert titles(capsys) == ["mine", "90 degrees"]
+
+
 @pytest.mark.extensive
 @pytest.mark.usefixtures("drawing")
 @pytest.mark.parametrize(("suffix", "codec"), [("mp4", "h264"), ("webm", "vp9")])
@@ -51,7 +69,7 @@ def test_a_film_moves(main, tmp_path, capsys, suffix, codec):
     assert [each.name for each in tmp_path.iterdir()] == [path.name]
     printed = capsys.readouterr().out
     assert "drawing" in printed
-    assert "45 degrees: return 19 in 0.2 s" in printed  # of the steps that are shown
+    assert "45 degrees: return 19 of at most 20 in 0.2 s" in printed  # of the steps that are shown
 
 
 @pytest.mark.extensive
@@ -88,9 +106,21 @@ def test_a_grid_shows_each_direction_and_a_map(main, make_agent, tmp_path, capsy
         (["--output", "walk.mp4", "--grid", "--beside", "expert"], "--beside: not with --grid"),
         (["--output", "walk.mp4", "--grid", "--direction", "45"], "--direction: not with --grid"),
         (["--output", "walk.mp4", "--direction", "nan"], "--direction: must be a finite number"),
-        (["--output", "walk.mp4", "--seconds", "0"], "--seconds: must be above 0"),
+        (["--output", "walk.mp4", "--speed", "-1"], "--speed: must be at least 0"),
+        (["--output", "walk.mp4", "--course", "circle"], "--course: only on follow, and expert is on hard"),
+        (["--output", "walk.mp4", "--heading", "9", "--task", "simple"], "--heading: only on follow"),
+        (["--output", "walk.mp4", "--task", "follow", "--course", "circel"], "no course 'circel'; choose one of"),
+        (["--output", "walk.mp4", "--task", "follow", "--course", "circle", "--grid"], "--course: not with --grid"),
+        (["--output", "walk.mp4", "--task", "follow", "--course", "circle", "--speed", "1"], "--speed: not with --course"),
+        (["--output", "walk.mp4", "--task", "follow", "--keyboard"], "--keyboard: only with --live"),
+        (["--live", "--keyboard"], "--keyboard: only on follow"),
+        (["--live", "--keyboard", "--gamepad"], "--gamepad: not with --keyboard"),
+        (["--live", "--task", "follow", "--keyboard", "--course", "circle"], "--course: not with --keyboard"),
+        (["--output", "walk.mp4", "--seconds", "0"], "--seconds: must be at least 0.01"),
+        (["--output", "walk.mp4", "--seconds", "1e30"], "--seconds: must be at most"),
+        (["--output", "walk.mp4", "--direction", "1e300"], "--direction: must be at most 360"),
         (["--output", "walk.mp4", "--seed", "-1"], "--seed: must be at least 0"),
-        (["--output", "walk.mp4", "--task", "harder"], "--task: must be simple or hard"),
+        (["--output", "walk.mp4", "--task", "harder"], "--task: must be simple, hard or follow"),
         (["--output", "walk.mp4", "--beside", "missing"], "missing"),
     ],
 )

@@ -15,6 +15,7 @@ from qi_ext.evaluation import load_evaluated_agent
 from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
 from qi_ext.report.runs import read_run
+from qi_ext.robot.courses import COURSES
 from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 
@@ -144,6 +145,27 @@ def test_returns_are_of_every_seed(copied, no_films):
     assert measured["deterministic"]["return_mean"] == expected["deterministic"]["return_mean"]
     text = render_page({"a": [first, second]}, {"a": content}, "both")
     assert f"{expected['deterministic']['return_mean']:.1f} ± 0.0" in text
+
+
+@pytest.mark.extensive
+def test_a_page_of_courses_has_their_paths_and_no_directions(experiment, drawing, tmp_path, monkeypatch):
+    for name in set(COURSES) - {"figure-eight", "stop-and-go"}:
+        monkeypatch.delitem(COURSES, name)
+    monkeypatch.setattr("qi_ext.report.page.COURSE_SECONDS", 0.4)
+    small = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "pool": "serial"}
+    experiment(task="follow", evaluation_episodes=1, results_dir=str(tmp_path), **small)
+    text = (tmp_path / "0" / "report.html").read_text()
+    assert text.count("<video") == 2
+    for shown in (
+        "figure-eight, from above",
+        "stop-and-go, from above",
+        "<th>course</th>",
+        "lowest course",
+        "along each course",
+    ):
+        assert shown in text
+    for other in ("<th>direction</th>", "lowest direction", "in each direction", "mean velocity, m/s"):
+        assert other not in text
 
 
 @pytest.mark.extensive

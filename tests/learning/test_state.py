@@ -110,10 +110,11 @@ def test_a_state_with_a_part_that_this_learner_lacks_is_refused_before_anything_
 
 DAMAGES = {
     "critic_optimizer": lambda state: state.update({"critic_optimizer/99.exp_avg": np.zeros(3, np.float32)}),
+    "discriminator_optimizer": lambda state: state.pop("discriminator_optimizer/0.exp_avg"),
     "policy.log_std": lambda state: state.update({"policy.log_std/value": np.zeros(5, np.float32)}),
     "policy.normalizer": lambda state: state.pop("policy.normalizer/mean"),
     "policy.generator": lambda state: state.pop("policy.generator/state"),
-    "generator": lambda state: state.update({"generator/state": np.zeros(3, np.uint64)}),
+    "generator": lambda state: state.update({"generator/state": np.full(6, 2**63, np.uint64)}),
     "discriminator.generator": lambda state: state.update({"discriminator.generator/state": np.zeros(3, np.uint8)}),
 }
 

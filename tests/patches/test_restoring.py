@@ -19,7 +19,7 @@ def _python(script, *arguments):
 
 
 def test_looking_imports_none_of_the_libraries_and_applies_nothing():
-    look = "import sys, patches.__main__, patches.safe_pickle; patches.__main__.main([])"
+    look = "import sys, patches.__main__, patches.safe_torch; patches.__main__.main([])"
     assert _python(f"{look}; print([name for name in {HEAVY} if name in sys.modules], patches.applied())") == "[] ()"
 
 

@@ -12,7 +12,8 @@ import torch
 from mushroom_rl.core import Agent
 
 from patches.mushroom_rl.known import SavedAgents
-from patches.safe_pickle import Refused, load_pickle, load_torch
+from patches.safe_pickle import Refused, load_pickle
+from patches.safe_torch import load_torch
 
 
 class Call:

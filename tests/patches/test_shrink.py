@@ -298,7 +298,7 @@ def test_mistakes_end_in_one_line_and_exit_code_2_and_leave_nothing_behind(save,
     (tmp_path / "text.msh").write_text("text")
     for arguments, message in (
         ([tmp_path / "none.msh"], "no such file"),
-        ([path, "--task", "harder"], "--task: unknown task 'harder'; choose one of simple, hard"),
+        ([path, "--task", "harder"], "--task: unknown task 'harder'; choose one of simple, hard, follow"),
         ([path, "--output", tmp_path], "is a directory"),
         ([path, "--output", path], "is the agent itself"),
         ([path, "--output", tmp_path / "nowhere" / "agent.safetensors"], "--output"),

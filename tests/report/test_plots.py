@@ -10,6 +10,8 @@ import pytest
 from qi_ext.evaluation import RecordedEpisode
 from qi_ext.report import plots
 from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import COURSES
 from qi_ext.tasks.directions import task_commands
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -29,7 +31,7 @@ def episode(command, speed=0.45, n=100, fell=False):
     observations = np.zeros((n, 37))
     observations[:, a1.TRUNK_VX : a1.TRUNK_VY + 1] = speed * command.features[:2]
     observations[:, a1.GOAL] = command.features
-    return RecordedEpisode(command, observations, np.zeros((n, 12)), fell, 0.0)
+    return RecordedEpisode(command, observations, np.zeros((n, 12)), [command] * n, fell, 0.0)
 
 
 def test_ink_takes_the_colour_of_the_page():
@@ -55,12 +57,12 @@ def test_several_seeds_have_a_band_and_each_group_its_colour():
 
 
 def drawn(svg, colour):
-    """The points of a line, (n, 2), the first one at the origin."""
-    (path,) = [
-        path for path in ElementTree.fromstring(svg).iter(f"{SVG}path")
+    """The points of the longest line, (n, 2), the first one at the origin."""
+    lines = [
+        path.get("d") for path in ElementTree.fromstring(svg).iter(f"{SVG}path")
         if f"stroke: {colour}" in path.get("style", "") and "fill: none" in path.get("style", "")
     ]  # fmt: skip
-    points = np.array(re.findall(r"[ML] (\S+) (\S+)", path.get("d")), dtype=float)
+    points = np.array(re.findall(r"[ML] (\S+) (\S+)", max(lines, key=len)), dtype=float)
     return points - points[0]
 
 
@@ -110,6 +112,28 @@ def test_falls_and_high_speeds_are_in_the_drawing_of_velocities():
     assert {"commanded", "agent", "agent, fell", "trot controller"} <= set(found) and "trot controller, fell" not in found
     assert max(float(text) for text in found if text and re.fullmatch(r"[\d.]+", text)) >= 1.5
     assert "agent, fell" not in texts(plots.polar(expert, expert))
+
+
+def on_circle(n=100, fell=False, speed=0.5):
+    """An episode that keeps to its command, at a speed of its own."""
+    observations = np.zeros((n, 37))
+    observations[:, a1.TRUNK_VX], observations[:, a1.GOAL] = speed, (1.0, 0.0, 0.5)
+    commands = [Command(0.0, 0.5, 3.6 * t) for t in range(n)]
+    return RecordedEpisode(COURSES["circle"], observations, np.zeros((n, 12)), commands, fell, 0.0)
+
+
+def test_the_paths_of_a_course_are_seen_from_above():
+    svg = plots.paths(on_circle(n=26, fell=True), on_circle(speed=0.25))
+    assert {"commanded", "agent, fell", "trot controller", "circle, from above"} <= set(texts(svg))
+    circle, small, quarter = (drawn(svg, colour) for colour in (plots.COMMANDED, plots.EXPERT, plots.AGENT))
+    np.testing.assert_allclose(np.ptp(circle, axis=0), 2.0 * np.ptp(small, axis=0), rtol=0.02)
+    np.testing.assert_allclose(np.ptp(circle, axis=0), np.ptp(circle[:, 0]), rtol=0.02)  # as broad as high
+    np.testing.assert_allclose(quarter[-1], [np.ptp(circle[:, 0]) / 2, -np.ptp(circle[:, 0]) / 2], rtol=0.05)
+
+
+def test_the_error_of_the_heading_is_drawn_where_a_course_commands_one():
+    assert "heading less commanded, degrees" in texts(plots.tracking({"agent": on_circle(), "expert": on_circle(50)}))
+    assert "heading less commanded, degrees" not in texts(plots.tracking({"agent": episode(task_commands("hard")[0])}))
 
 
 def test_falls_are_written_beside_the_bars():

@@ -1,9 +1,12 @@
 """Tables of an evaluation, as a terminal of 120 columns shows them."""
 
+import numpy as np
 import pytest
 from rich.console import Console
 
-from qi_ext.report.tables import GAIT_COLUMNS, gait_table, robustness_table, table
+from qi_ext.evaluation.episodes import summarize
+from qi_ext.report.tables import GAIT_COLUMNS, gait_table, robustness_table, row_label, table
+from qi_ext.robot.commands import Command
 
 
 def result(*returns, falls=0, **gait):
@@ -63,6 +66,13 @@ def test_each_policy_has_a_row_a_direction_and_its_mean(compared):
     assert rows_of(table(compared))[-2][2] == "5.0"
 
 
+def test_the_speed_is_told_where_there_are_several():
+    commands = [Command(45.0, 0.3), Command(45.0, 0.5)]
+    labels = [row_label(summarize(command, commands, *np.ones((4, 2)))) for command in commands]
+    assert labels == ["45 at 0.3 m/s", "45 at 0.5 m/s"]
+    assert row_label(summarize(commands[0], commands[:1], *np.ones((4, 2)))) == "45"
+
+
 def test_a_single_direction_has_no_mean_row():
     (row,) = rows_of(table({"deterministic": result(900.0)}))
     assert row[1] == "0"
@@ -82,6 +92,16 @@ def test_the_gait_is_shown_beside_the_trot_controllers_and_not_that_of_chance(co
     ]
     assert "432" in rows[-1]
     assert not any("random" in cell for row in rows for cell in row)
+
+
+def test_rows_of_courses_say_so_and_fit(compared):
+    for found in compared.values():
+        for row in found["directions"]:
+            del row["direction_deg"]
+            row["course"] = "figure-eight"
+    for rendered in (table(compared), gait_table(compared)):
+        text = "\n".join(lines_of(rendered))
+        assert "course" in text and "figure-eight" in text and "direction" not in text and "\u2026" not in text
 
 
 def test_a_missing_number_is_a_dash():

@@ -10,6 +10,7 @@ import pytest
 from qi_ext.evaluation import RecordedEpisode
 from qi_ext.report import video
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import COURSES
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
@@ -17,7 +18,7 @@ from qi_ext.utils.errors import UserError
 def episode(command, n=1000, fell=False):
     observations = np.zeros((n, 37))
     observations[:, 16:18] = command.velocity
-    return RecordedEpisode(command, observations, np.zeros((n, 12)), fell, 0.0)
+    return RecordedEpisode(command, observations, np.zeros((n, 12)), [command] * n, fell, 0.0)
 
 
 class Deadly:
@@ -70,6 +71,21 @@ def test_each_direction_has_its_place_on_the_compass():
         else:
             (one,) = picture.episodes
             assert tuple(np.sign(np.round(one.command.velocity, 6))) == (column - 1, 1 - row)
+
+
+def test_along_a_course_the_arrow_turns_and_both_paths_are_drawn():
+    n = 200
+    commands = [Command(90.0, 0.5, 0.3 * t) for t in range(n)]
+    observations = np.zeros((n, 37))
+    turning = RecordedEpisode(COURSES["circle"], observations, np.zeros((n, 12)), commands, False, 0.0)
+    (picture,) = video.grid([turning], "").pictures  # no map
+    assert picture.label == "circle"
+    (robot,), _ = picture.at(100)
+    np.testing.assert_allclose(robot.command.ahead, [-0.5, 3**0.5 / 2], atol=1e-12)
+    np.testing.assert_allclose(robot.path[-1], turning.commanded_path[190])
+    assert robot.trail.shape == (11, 2)
+    (straight,), _ = video.Followed(episode(task_commands("simple")[0]), "").at(100)
+    assert straight.path is None and straight.trail is None
 
 
 @pytest.mark.extensive

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from qi_ext.robot.commands import Command, angle_between
+from qi_ext.robot.commands import Command, angle_between, key_among, label_among
 from qi_ext.tasks.directions import task_commands
 
 
@@ -51,6 +51,34 @@ def test_unknown_task_is_refused_with_the_known_ones():
 def test_number_of_directions_that_is_no_positive_whole_number_is_refused(n_directions):
     with pytest.raises(ValueError, match="n_directions"):
         task_commands("hard", n_directions)
+
+
+def test_hard_commands_each_direction_at_each_speed_and_tells_them_apart():
+    commands = task_commands("hard", n_directions=2, speeds=[0.3, 0.7])
+    assert commands == (Command(0.0, 0.3), Command(0.0, 0.7), Command(180.0, 0.3), Command(180.0, 0.7))
+    assert [label_among(command, commands) for command in commands[1:3]] == ["0 at 0.7 m/s", "180 at 0.3 m/s"]
+    assert len({key_among(command, commands) for command in commands}) == 4
+    for speed in (0.3, 0.5):  # at any one, seeds are those of the direction
+        (one,) = task_commands("simple", speed=speed)
+        assert (label_among(one, [one]), key_among(one, [one])) == ("0", 0)
+        assert task_commands("hard", speeds=[speed]) == task_commands("hard", speed=speed)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"task": "simple", "speeds": [0.3]}, "speeds: only hard"),
+        ({"task": "follow", "speeds": [0.3]}, "speeds: only hard"),
+        ({"speeds": [0.3, 0.7], "speed": 0.4}, "speed: not beside speeds"),
+        ({"speeds": [0.3, 0.3]}, "speeds: .* twice"),
+        ({"speeds": 0.3}, "speeds: must be a list"),
+        ({"speeds": ["fast"]}, "speed must be"),
+    ],
+    ids=str,
+)
+def test_speeds_that_cannot_be_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        task_commands(**{"task": "hard"} | settings)
 
 
 def test_angle_between_takes_the_short_way_and_broadcasts():

@@ -76,6 +76,20 @@ def test_arrays_have_the_names_of_checkpoints_and_give_the_envs_back(walked):
     assert Envs.fresh([np.random.SeedSequence(0)] * 6, walked.state.shape[1], 3).replaced_by(arrays).equals(walked)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("state", np.nan), ("state", 1e300), ("goal", np.inf), ("episode_return", np.nan), ("step", 2**62), ("step", -2)),
+        *(("start_range", 2**62), ("generator", 2**64 - 1)),
+    ],
+)
+def test_numbers_that_no_env_can_have_are_refused(walked, name, value):
+    arrays = {key: array.copy() for key, array in walked.arrays().items()}
+    arrays[name][walked.running] = value
+    with pytest.raises(ValueError):
+        walked.replaced_by(arrays)
+
+
 def test_envs_survive_pickling(walked, simulator, controller, bits):
     copy = pickle.loads(pickle.dumps(walked))
     assert copy.equals(walked)

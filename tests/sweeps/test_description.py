@@ -93,6 +93,7 @@ def test_published_trials_have_96_episodes_unless_they_say_otherwise(read):
         ("grid: {gamma: 0.9}", "grid: gamma: must be a list of values"),
         ("grid: {gamma: [0.9]}\ntrials: [{gamma: 0.9}]", "grid, trials: give one of them"),
         ("trials: {gamma: 0.9}", "trials: must be a list"),
+        ("trials: []", "trials: must be a list"),
         ("fixed: [1]", "fixed: must be `name: value` lines"),
         ("fixed: {gamma: 0.9}\ngrid: {gamma: [0.9]}", "gamma: is both fixed and varied"),
         ("grid: {gamma: [0.9], gamma: [0.8]}", "line 1: gamma is there twice"),

@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import asdict
 
 import gymnasium
 import numpy as np
@@ -118,8 +119,8 @@ def test_a_fall_terminates_and_does_not_truncate_even_at_the_horizon(horizon):
 def test_reset_commands_what_is_asked_for_and_step_tells_it(environment, command):
     observation, info = environment.reset(options=command)
     np.testing.assert_array_equal(observation[a1.GOAL], Command(*command.values()).features)
-    assert info == environment.step(np.zeros(12))[4] == command
-    assert environment.reset(options={"direction_deg": 45.0})[1] == {"direction_deg": 45.0, "speed": 0.5}
+    assert info == environment.step(np.zeros(12))[4] == command | {"heading_deg": 0.0}
+    assert environment.reset(options={"direction_deg": 45.0})[1] == asdict(Command(45.0, 0.5))
 
 
 @pytest.mark.parametrize("options", [{"direction": 90.0}, {"speed": 0.3}, {"direction_deg": 90.0, "obs": None}])

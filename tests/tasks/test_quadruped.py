@@ -14,6 +14,7 @@ from scipy.stats import chisquare
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.tasks import QuadrupedDirection
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 STANDING = np.zeros(a1.N_ACTIONS)
@@ -96,6 +97,32 @@ def test_number_of_directions_and_speed_are_parameters():
     environment = QuadrupedDirection("hard", n_directions=4, speed=0.3, seed=0)
     assert environment.commands == tuple(Command(90.0 * i, 0.3) for i in range(4))
     assert {environment.reset()[a1.GOAL][2] for _ in range(10)} == {0.3}
+
+
+@pytest.fixture(scope="module")
+def two_speeds(gliding):
+    """Two directions at two speeds, demonstrated by trunks that glide as they are told."""
+    commands = task_commands("hard", n_directions=2, speeds=[0.3, 0.7])
+    demonstrations = gliding([command.direction_deg for command in commands]).with_commands(commands)
+    for i, command in enumerate(commands):
+        demonstrations.states[demonstrations.segment(i), a1.TRUNK_VX : a1.TRUNK_VY + 1] = command.velocity
+    return QuadrupedDirection("hard", n_directions=2, speeds=[0.3, 0.7], demonstrations=demonstrations, seed=0)
+
+
+def test_hard_draws_directions_and_speeds_uniformly_and_starts_at_both(two_speeds):
+    counts = dict.fromkeys(two_speeds.commands, 0)
+    for _ in range(1000):
+        observation = two_speeds.reset()
+        counts[two_speeds.command] += 1
+        np.testing.assert_array_equal(observation[a1.TRUNK_VX : a1.TRUNK_VY + 1], two_speeds.command.velocity)
+    assert len(counts) == 4
+    assert chisquare(list(counts.values())).pvalue > 1e-3
+
+
+def test_a_command_between_starts_at_the_nearest_speed_of_the_nearest_direction(two_speeds):
+    observation = two_speeds.reset(command=Command(170.0, 0.6))
+    np.testing.assert_array_equal(observation[a1.TRUNK_VX : a1.TRUNK_VY + 1], Command(180.0, 0.7).velocity)
+    assert two_speeds.reset(command=180.0)[a1.GOAL][2] == 0.3  # the middle speed, the lower of two
 
 
 def test_a_command_can_be_given_to_reset_and_stays_for_that_episode_only(hard):

@@ -9,6 +9,7 @@ import pytest
 
 from qi_ext.training import checkpoints as module
 from qi_ext.training.checkpoints import FILE, Checkpoint, Checkpoints
+from qi_ext.training.episode_counter import EpisodeCounter
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.tensor_file import _digest, read_safetensors, read_tensors, to_safetensors, write_tensors
 
@@ -31,7 +32,9 @@ class Part:
 
 
 def make(step, score=None, weight=0.5, **config):
-    parts = {"agent": Part(**{"critic/weight": np.full(3, weight)}), "episodes": Part(first=np.zeros((0, 3)), steps=step)}
+    counter = EpisodeCounter()
+    counter.steps = step
+    parts = {"agent": Part(**{"critic/weight": np.full(3, weight)}), "episodes": counter}
     about = {"step": step, "score": score, "config": CONFIG | config, "seconds": 1.5, "demonstrations_hash": "abc"}
     return Checkpoint.of(parts, **about)
 
@@ -63,10 +66,10 @@ def test_a_checkpoint_comes_back_as_it_was(checkpoints):
     checkpoints.save(make(64, 1.5), save_agent, keep=3)
     found = checkpoints.load_newest()
     assert found.model_dump(exclude={"states"}) == make(64, 1.5).model_dump(exclude={"states"})
-    agent, episodes = Part(**{"critic/weight": None}), Part(first=None, steps=None)
+    agent, episodes = Part(**{"critic/weight": None}), EpisodeCounter()
     found.load_into({"agent": agent, "episodes": episodes})
     np.testing.assert_array_equal(agent.values["critic/weight"], [0.5] * 3)
-    assert (episodes.values["first"].shape, episodes.values["steps"]) == ((0, 3), 64)
+    assert episodes.steps == 64
     assert (checkpoints.directory(64) / "agent.safetensors").read_text() == "agent"
 
 
@@ -74,20 +77,21 @@ def test_a_file_from_before_there_were_parts_comes_back(checkpoints):
     counts = {"steps": 64, "episodes": 5, "blow_ups": 0}
     about = {"step": 64, "score": None, "config": CONFIG, "seconds": 1.5, "demonstrations_hash": "abc", "versions": "torch 1"}
     checkpoints.directory(64).mkdir(parents=True)
-    arrays = {"agent/critic/weight": np.ones(3), "lanes/state": np.ones(2), "episodes/first": np.zeros((0, 3))}
+    arrays = {"agent/critic/weight": np.ones(3), "lanes/state": np.ones(2)}
+    arrays |= {f"episodes/{name}": np.zeros((0, 3)) for name in ("first", "recent")}
     write_tensors(checkpoints.directory(64) / FILE, "checkpoint", arrays, about | {"counts": counts, "n_episodes": 5})
     states = checkpoints.load(64).states
     assert {part: set(state) for part, state in states.items()} == {
         "agent": {"critic/weight"},
         "lanes": {"state"},
-        "episodes": {"first", *counts},
+        "episodes": {"first", "recent", *counts},
     }
 
 
 def test_arrays_are_named_by_part_and_name(three):
     arrays, data = read_tensors(three.directory(64) / FILE, "checkpoint")
-    assert set(arrays) == {"agent/critic/weight", "episodes/first"}
-    assert data["parts"] == {"agent": {}, "episodes": {"steps": 64}}
+    assert set(arrays) == {"agent/critic/weight", "episodes/first", "episodes/recent"}
+    assert data["parts"] == {"agent": {}, "episodes": {"steps": 64, "episodes": 0, "blow_ups": 0}}
 
 
 def test_a_learner_that_has_diverged_is_not_saved():
@@ -97,7 +101,7 @@ def test_a_learner_that_has_diverged_is_not_saved():
 
 @pytest.mark.parametrize(
     "parts",
-    [{"agent": Part(**{"critic/weight": 0})}, {"agent": Part(other=0), "episodes": Part(first=0, steps=0)}],
+    [{"agent": Part(**{"critic/weight": 0})}, {"agent": Part(other=0), "episodes": EpisodeCounter()}],
     ids=["unknown part", "other names"],
 )
 def test_states_of_other_parts_do_not_fit(parts):
@@ -178,7 +182,11 @@ DAMAGE = {
     "a list": lambda path: write_tensors(path, "checkpoint", {}, [1]),
     "a score of text": lambda path: change(path, score="best"),
     "a config of text": lambda path: change(path, config="simple"),
-    "a counter of text": lambda path: change(path, parts={"agent": {}, "episodes": {"steps": "192"}}),
+    "a counter of text": lambda path: change_counter(path, episodes="7"),
+    "a counter of another step": lambda path: change_counter(path, steps=191),
+    "no counter": lambda path: change(path, parts={"agent": {}, "episodes": {"steps": 192}}),
+    "episodes that are not finite": lambda path: change_arrays(path, **{"episodes/recent": np.full((2, 3), np.nan)}),
+    "weights beyond all measure": lambda path: change_arrays(path, **{"agent/critic/weight": np.full(3, 1e30)}),
     "parts of text": lambda path: change(path, parts="all"),
     "weights that are not finite": lambda path: change_arrays(path, **{"agent/critic/weight": np.array([0.5, np.nan])}),
     "data that are no JSON": lambda path: rewrite(path, data="{"),
@@ -191,6 +199,11 @@ DAMAGE = {
 def change(path, **values):
     arrays, data = read_tensors(path, "checkpoint")
     write_tensors(path, "checkpoint", arrays, data | values)
+
+
+def change_counter(path, **values):
+    _, data = read_tensors(path, "checkpoint")
+    change(path, parts={"agent": {}, "episodes": data["parts"]["episodes"] | values})
 
 
 def change_arrays(path, **changed):

@@ -8,6 +8,7 @@ from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
 from qi_ext.tasks.directions import TASKS
 from qi_ext.training.algorithms import ALGORITHMS, Algorithm
 from qi_ext.training.config import all_options, config_groups, make_config, makes_the_experiment, may_change
+from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.presets import PRESETS
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings, option
@@ -42,7 +43,7 @@ def test_there_are_all_options_without_docstrings(monkeypatch):
 
 
 def test_presets_name_settings_that_there_are():
-    words = {"native", "imitation_lib", "simple", "hard", "warm", *ALGORITHMS}
+    words = {"native", "imitation_lib", "simple", "hard", "follow", "warm", *ALGORITHMS}
     for named, values in PRESETS:
         assert words.issuperset(named)
         assert all_options().keys() >= values.keys()
@@ -85,11 +86,13 @@ def test_none_leaves_the_default():
         ({"n_workers": "auto"}, "auto"),
         ({"n_workers": "3"}, 3),
         ({"demonstrations": "3"}, "3"),
+        ({"task": "hard", "speeds": ["0.3", 0.7]}, [0.3, 0.7]),
+        ({"task": "hard", "speeds": "0.3 0.7"}, [0.3, 0.7]),
     ],
     ids=str,
 )
 def test_values_may_be_text_and_come_in_their_type(settings, found):
-    (name,) = settings
+    *_, name = settings
     value = make_config(**settings).settings()[name]
     assert (type(value), value) == (type(found), found)
 
@@ -111,17 +114,26 @@ def test_values_may_be_text_and_come_in_their_type(settings, found):
         ({"policy_hidden": [0, 0]}, "--policy_hidden: must be at least 1, not 0"),
         ({"demonstrations": 3}, "--demonstrations: must be text, not 3"),
         ({"pool": "threads"}, "--pool: must be loky, serial or dask, not 'threads'"),
-        ({"task": "harder"}, "--task: must be simple or hard, not 'harder'; did you mean hard?"),
+        ({"task": "harder"}, "--task: must be simple, hard or follow, not 'harder'; did you mean hard?"),
         ({"algorithm": "bc"}, "--algorithm: must be gail or vail, not 'bc'"),
         ({"backend": "ours"}, "--backend: must be native or imitation_lib, not 'ours'"),
         ({"final_std": 0.5}, "--final_std: must be at most --initial_std, 0.3, not 0.5"),
         ({"warm_start_std": 0.005}, "--warm_start_std: must be at least --min_std, 0.01, not 0.005"),
+        ({"speeds": [0.3]}, "--speeds: only hard draws one of several, not simple; leave it out"),
+        ({"task": "hard", "speeds": [0.3], "speed": 0.7}, "--speed: not beside speeds, which says them all; leave it out"),
+        ({"task": "hard", "speeds": [4]}, "--speeds: must be at most 3, not 4"),
         ({"code_size": 8}, "--code_size: no such option for --algorithm gail; see --help --algorithm gail"),
     ],
     ids=str,
 )
 def test_a_mistake_is_one_line_of_what_it_must_be_and_what_it_was(settings, message):
     assert refusal(**settings) == message
+
+
+def test_several_speeds_are_in_the_metadata_of_an_agent_and_one_leaves_them_as_they_were():
+    several, one = make_config("hard", speeds=[0.3, 0.7]), make_config("hard", speed=0.3)
+    assert agent_metadata(several, 0, "", "")["speeds"] == "0.3 0.7"
+    assert "speeds" not in agent_metadata(one, 0, "", "")
 
 
 def test_an_option_that_does_not_exist_is_refused_by_name():
@@ -182,8 +194,9 @@ def test_the_config_needs_neither_torch_nor_the_simulator():
         ("policy_hidden", [8] * 65, "must be at most 64 values, not [8, 8"),
         ("results_dir", "a\0b", "must be text without null characters, not 'a\\x00b'"),
         ("demonstrations", "x" * 5000, "must be at most 4096 characters long, not 'xxx"),
+        ("demonstrations", "", "must be some text, not ''"),
     ],
-    ids=range(8),
+    ids=range(9),
 )
 def test_what_is_too_large_is_refused_in_a_short_line(name, value, message):
     with pytest.raises(UserError) as caught:

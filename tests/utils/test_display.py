@@ -1,4 +1,5 @@
 import re
+from types import SimpleNamespace
 
 from qi_ext.utils.display import Display
 
@@ -19,6 +20,15 @@ def test_advance_adds_one_or_as_many_as_are_given(capsys):
         assert capsys.readouterr().out == ""
         display.advance()
     assert "evaluating: 5/5 episodes" in capsys.readouterr().out
+
+
+def test_setting_up_is_no_part_of_the_time_left(capsys, monkeypatch):
+    times = iter([0.0, 60.0, 70.0])
+    monkeypatch.setattr("qi_ext.utils.display.time", SimpleNamespace(monotonic=lambda: next(times)))
+    with Display("drawing", 24) as display:
+        display.update(4)
+        display.update(14)
+    assert capsys.readouterr().out.splitlines() == ["drawing: 4/24 steps", "drawing: 14/24 steps  0:00:10 left"]
 
 
 def test_a_long_line_is_not_folded(capsys):

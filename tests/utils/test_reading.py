@@ -116,8 +116,9 @@ def test_brackets_in_text_are_no_depth_and_pairs_are_whole(path):
         ("a: [", "is not YAML"),
         ("- x\n" * 60_000, "more than 50,000 values"),
         ("? [a]\n: b", "is not YAML"),
+        ("a: 1\nb: {c: 1, c: 2}", "line 2: c is there twice"),
     ],
-    ids=range(12),
+    ids=range(13),
 )
 def test_yaml_that_is_none_or_unbounded_is_refused(path, text, said):
     path.write_text(text)
@@ -148,6 +149,8 @@ def test_a_value_of_another_type_is_told_with_its_place(path):
     assert refusal(lambda path: read_json(path, schema), path) == f"{path}: rows.1: input should be a valid integer"
     path.write_text('{"rows": [1, 2]}')
     assert read_json(path, schema) == {"rows": [1, 2]}
+    several = refusal(lambda path: read_json(path, TypeAdapter(dict[str, int | str | None])), path)
+    assert several == f"{path}: rows: input should be a valid integer or a valid string"
 
 
 def write_zip(path, members, **how):
