@@ -40,7 +40,7 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     """
     courses = [command for command in commands if isinstance(command, Course)]
     plain = [command for command in commands if isinstance(command, Command)]
-    told: Sequence[Command | Course] = courses[:1] or plain
+    told: Sequence[Command | Course] = tuple(courses[:1] or plain)
     found = [Condition("undisturbed", told)]
     found += [Condition(f"pushes of {push:g} N", told, push=push) for push in PUSHES]
     found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]

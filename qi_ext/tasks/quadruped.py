@@ -9,17 +9,17 @@ from typing import Any
 import mujoco
 import numpy as np
 from loco_mujoco.environments import LocoEnv, UnitreeA1, ValidTaskConf
-from mushroom_rl.utils.mujoco import MujocoViewer, ObservationHelper
+from mushroom_rl.utils.mujoco import MujocoViewer
 from numpy.typing import ArrayLike
 
 from qi_ext.demonstrations import Demonstrations, load_demonstrations
 from qi_ext.robot import a1
-from qi_ext.robot.addresses import addresses
 from qi_ext.robot.commands import Command
 from qi_ext.robot.courses import Course
 from qi_ext.tasks.directions import TASKS, task_commands
+from qi_ext.tasks.mushroom_parts import IndexedObservationHelper, Viewer
 from qi_ext.tasks.task import Task
-from qi_ext.utils.drawing import drawing_context, has_screen
+from qi_ext.utils.drawing import has_screen
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.simulation_context import warnings_ignored
 from qi_ext.utils.words import did_you_mean
@@ -27,26 +27,6 @@ from qi_ext.utils.words import did_you_mean
 # The robot's joints are one island of constraints. Without looking for others, a step takes 4 % less time and gives the same
 # numbers. MuJoCo 2.3.7 does not look for any.
 _NO_ISLANDS = int(getattr(mujoco.mjtDisableBit, "mjDSBL_ISLAND", 0))
-
-
-class _IndexedObservationHelper(ObservationHelper):
-    """Upstream's helper, reading positions and velocities by index: the named look-ups of every step cost more than physics."""
-
-    def __init__(self, observation_spec: Any, model: Any, data: Any) -> None:
-        super().__init__(observation_spec, model, data, max_joint_velocity=None)
-        self.addresses = addresses(model)
-        self._arrow = model.site("dir_arrow").id
-
-    def _build_obs(self, data: mujoco.MjData) -> np.ndarray:
-        parts = data.qpos[self.addresses.qpos], data.qvel[self.addresses.qvel], data.site_xmat[self._arrow]
-        return np.concatenate(parts)
-
-
-class _Viewer(MujocoViewer):
-    """Upstream's viewer, drawing without a screen by what works there; upstream takes GLFW, whose failure it does not see."""
-
-    def setup_opengl_backend_headless(self, width: int, height: int) -> Any:
-        return drawing_context(width, height)
 
 
 # Keywords of the constructors below that are set here, or on the way to them.
@@ -126,7 +106,7 @@ class QuadrupedDirection(UnitreeA1):
         for model in self._models:
             model.opt.disableflags |= _NO_ISLANDS
         self.obs_helpers = [
-            _IndexedObservationHelper(self.obs_helper.observation_spec, model, data)
+            IndexedObservationHelper(self.obs_helper.observation_spec, model, data)
             for model, data in zip(self._models, self._datas, strict=True)
         ]
         self.obs_helper = self.obs_helpers[0]
@@ -234,7 +214,7 @@ class QuadrupedDirection(UnitreeA1):
                         "render: a window needs a screen, and none can be opened here; build the environment with headless=True"
                     )
                 headless = True
-            self._viewer = _Viewer(self._model, self.dt, record=record, **self._viewer_params | {"headless": headless})
+            self._viewer = Viewer(self._model, self.dt, record=record, **self._viewer_params | {"headless": headless})
         return super().render(record)
 
     def show_command(self) -> None:

@@ -2,7 +2,8 @@ import mujoco
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations.trot import LEGS, Gait, RobotModel, TrotController, standing_qpos
+from qi_ext.demonstrations.robot_model import RobotModel
+from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
 from qi_ext.robot import a1
 
 SPEED = 0.5
@@ -80,7 +81,7 @@ def test_standing_puts_the_feet_at_their_neutral_positions_within_the_joints_lim
     data, gait = mujoco.MjData(model), Gait()
     data.qpos[:] = standing_qpos(model)
     mujoco.mj_kinematics(model, data)
-    feet = np.array([data.geom(f"{leg}_foot").xpos for leg in LEGS])
+    feet = np.array([data.geom(f"{leg}_foot").xpos for leg in a1.LEGS])
     np.testing.assert_allclose(feet - [0.0, 0.0, gait.trunk_height], gait.neutral_feet, atol=1e-9)
     legs = data.qpos[6:]
     assert np.all((a1.LEG_RANGE[:, 0] < legs) & (legs < a1.LEG_RANGE[:, 1]))

@@ -2,6 +2,7 @@
 
 from qi_ext.evaluation import compare_robustness, conditions, evaluate
 from qi_ext.robot.commands import Command
+from qi_ext.robot.courses import COURSES
 from qi_ext.sampling.controllers import ExpertController, PolicyController
 from qi_ext.tasks.directions import task_commands
 
@@ -30,6 +31,13 @@ def test_other_speeds_than_several_are_those_halfway():
     found = conditions(task_commands("hard", n_directions=2, speeds=[0.3, 0.5, 0.7]))
     assert [condition.name for condition in found[5:]] == ["directions turned by 90 degrees", "speed 0.4 m/s", "speed 0.6 m/s"]
     assert [len(condition.commands) for condition in found[5:]] == [6, 2, 2]
+
+
+def test_courses_are_disturbed_and_straight_walks_are_beside_them():
+    found = conditions(task_commands("follow"))
+    assert {condition.commands for condition in found[:5]} == {(COURSES["drawn"],)}
+    assert [{command.speed for command in condition.commands} for condition in found[5:]] == [{0.3}, {0.5}, {0.7}]
+    assert all([command.direction_deg for command in condition.commands] == list(range(0, 360, 45)) for condition in found[5:])
 
 
 def test_each_condition_is_met_by_all_policies_alike(source, limp):

@@ -97,6 +97,9 @@ def test_in_the_stock_environment_the_agent_is_evaluated_both_ways_beside_the_ex
         ({}, ["--env", "theirs"], "--env: must be ours or stock, not 'theirs'"),
         ({}, ["--env", "stock", "--robustness"], "--robustness: not with --env stock"),
         ({}, ["--env", "stock", "--pool", "serial"], "--pool: not with --env stock"),
+        ({}, ["--courses", "circle"], "where commands stay"),
+        ({"task": "follow"}, ["--env", "stock"], "stock is told no heading"),
+        ({"task": "follow"}, ["--courses", "circel"], "no course 'circel'"),
     ],
 )
 def test_a_mistake_is_one_line(main, make_agent, metadata, options, words):

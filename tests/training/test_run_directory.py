@@ -73,6 +73,14 @@ def test_a_file_in_the_way_is_refused_by_name(tmp_path, below):
     assert contents(tmp_path) == ["file"]
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "b\udcff", "a\0b", "dangling", "dangling/0"])
+def test_a_name_that_no_directory_can_have_is_refused_by_the_users_word(tmp_path, name):
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="^--results_dir: .*(too long|characters that names|zero byte|is a link to)"):
+        RunDirectory(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["dangling"]
+
+
 def test_a_place_that_cannot_be_used_is_refused(tmp_path):
     # Permission bits do not stop root; in /proc nobody makes files.
     assert "cannot be written" in refusal("/proc/runs")

@@ -107,3 +107,7 @@ def test_a_mistake_on_the_command_line_is_one_line(arguments, message):
     with pytest.raises(UserError) as caught:
         parser.parse_args(arguments)
     assert str(caught.value) == message
+
+
+def test_names_with_line_breaks_make_no_second_line():
+    assert str(UserError("no such file: a\nb\x1b[31m")) == "no such file: a\\nb\\x1b[31m"
