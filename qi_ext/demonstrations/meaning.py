@@ -25,7 +25,7 @@ from qi_ext.robot import a1
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 
-ASTRAY = (0.0, 45.0)  # degrees; right 0 to 8, of courses 16; a goal of the other side 90, that of a walk backwards 180
+ASTRAY = (0.0, 45.0)  # degrees; right 0 to 8; a goal of the other side 90, that of a walk backwards 180
 RIGHT_PARTS = (1.0, 1.0)
 
 PART = 200  # rows, at least, of a part that is looked at by itself: two seconds, about four strides
