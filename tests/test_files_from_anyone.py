@@ -40,6 +40,7 @@ from qi_ext.sweeps.published_curve import curve_csv, read_curve, return_reached
 from qi_ext.sweeps.published_result import _summary
 from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH, PUBLISHED
 from qi_ext.sweeps.status import count, statuses
+from qi_ext.tasks.course_files import read_course
 from qi_ext.training import log
 from qi_ext.training.checkpoints import FILE, Checkpoint, Checkpoints
 from qi_ext.training.config import make_config
@@ -276,6 +277,7 @@ def whole_agents(draw):
         return b""
 
 
+COURSE = [{"seconds": 2.0, "speed": 0.4}, {"seconds": 1.0, "direction_deg": 90.0, "turn_rate": -30.0}]
 MINARI_ID, MINARI = "quadruped/fuzz-v0", {}  # {name of a file: its content}, once there is a dataset
 DTYPES = ("f8", "f4", "i8", "u1", "?", "c16", "U3", "S0", "U0", "M8[s]", "V4")
 
@@ -384,6 +386,7 @@ def kinds(directory, gliding):
         "trial of a seed": json_of(TRIAL, use_trial, "0/trial.json"),
         "sweep": yaml_of(SWEEP, lambda directory, path: read_sweep(path, directory), "s.yaml"),
         "named sweep": yaml_of(NAMED, lambda directory, path: read_sweep(path, directory), "s.yaml"),
+        "course": yaml_of(COURSE, lambda _, path: read_course(str(path)), "mine.yaml"),
         "published": json_of(published, lambda _, path: read_json(path, PUBLISHED)),
         "evaluation": json_of(EVALUATION, lambda _, path: _summary(read_json(path, EVALUATED)["deterministic"])),
         "made with": json_of(machine, lambda _, path: read_json(path, MADE_WITH)),
@@ -400,7 +403,7 @@ def kinds(directory, gliding):
 NAMES = (
     *("agent", "checkpoint", "config", "result", "curves", "rows", "trial", "trial of a seed", "sweep", "named sweep"),
     *("published", "evaluation", "made with", "our npz", "perfect npz", "real npz", "minari metadata", "minari data"),
-    *("pickle", "archive"),
+    *("pickle", "archive", "course"),
 )
 
 
