@@ -106,10 +106,15 @@ def _distinct(rows):
 def _gaits(rows):
     agents = [(trial.publication.what, [result["evaluation"]["deterministic"] for result in found]) for trial, found in rows]
     expert = (NAMES["expert"], [result["evaluation"]["expert"] for result in _distinct(rows)])
-    lines = []
-    for what, evaluations in [*agents, expert]:
-        lines.append([what, *(_mean([each["gait"][name] for each in evaluations], form) for _, name, form in GAIT_COLUMNS)])
-    return _table(["run", *(heading.replace("\n", ", ", 1) for heading, *_ in GAIT_COLUMNS)], lines)
+    walkers = [*agents, expert]
+    gaits = [each["gait"] for _, evaluations in walkers for each in evaluations]
+    # Older results lack some measures.
+    columns = [column for column in GAIT_COLUMNS if any(gait.get(column[1]) is not None for gait in gaits)]
+    lines = [
+        [what, *(_mean([each["gait"].get(name) for each in evaluations], form) for _, name, form in columns)]
+        for what, evaluations in walkers
+    ]
+    return _table(["run", *(heading.replace("\n", ", ", 1) for heading, *_ in columns)], lines)
 
 
 def _robustness(rows, trials):

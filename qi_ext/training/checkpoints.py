@@ -191,7 +191,9 @@ def library_versions():
 def _not_finite(state):
     """Names of the arrays in a state that hold a NaN, or a number so large that its sums and squares are not finite."""
     arrays = {name: array for name, array in _arrays(state).items() if array.dtype.kind == "f"}
-    return [name for name, array in arrays.items() if not (np.abs(array) <= LARGEST).all()]
+    # Adam's second moments are squares already.
+    largest = {name: LARGEST**2 if name.endswith("exp_avg_sq") else LARGEST for name in arrays}
+    return [name for name, array in arrays.items() if not (np.abs(array) <= largest[name]).all()]
 
 
 def _arrays(state):

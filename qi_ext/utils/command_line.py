@@ -37,8 +37,6 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(self, args=None, namespace=None):
         given = self.options_in(args)
         for action in self._actions:
-            if sum(given.count(word) for word in action.option_strings) > 1 and action.nargs != 0:
-                self.error(f"{action.option_strings[0]}: given twice; give it once")
             # Not by argparse, whose message differs with Python's version and does not say what is wanted.
             if action.required and action.option_strings and not {"-h", "--help", *action.option_strings} & set(given):
                 self.error(f"{action.option_strings[0]}: required; {action.help}")

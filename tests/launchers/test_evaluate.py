@@ -92,7 +92,7 @@ def test_in_the_stock_environment_the_agent_is_evaluated_both_ways_beside_the_ex
         ({}, ["--n_workers", "0"], "--n_workers"),
         ({}, ["--pool", "dask"], "--scheduler"),
         ({}, ["--colour", "red"], "--colour"),
-        ({}, ["--agent", "missing.safetensors"], "--agent: given twice"),
+        ({}, ["--agent", "missing.safetensors"], "no such file"),
         ({}, ["--beside", "missing.safetensors"], "no such file"),
         ({}, ["--env", "theirs"], "--env: must be ours or stock, not 'theirs'"),
         ({}, ["--env", "stock", "--robustness"], "--robustness: not with --env stock"),

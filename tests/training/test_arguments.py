@@ -42,7 +42,7 @@ def test_an_empty_results_dir_is_the_default_one():
         (["5"], "5: is no option"),
         (["--gamma"], "--gamma: expected one argument"),
         (["--policy_hidden"], "--policy_hidden: expected at least one argument"),
-        (["--task", "other"], "--task: must be simple or hard, not 'other'"),
+        (["--task", "other"], "--task: must be simple, hard or follow, not 'other'"),
         (["--n_envs", "0"], "--n_envs: must be at least 1, not 0"),
     ],
     ids=" ".join,

@@ -95,7 +95,6 @@ def test_the_exit_code_is_what_main_returns(result):
         (["--size"], "--size: expected one argument"),
         (["--siz", "3"], "--siz: no such option; did you mean --size?; see --help"),
         (["--count", "3"], "--size: required; how large"),
-        (["--size", "1", "--size=2"], "--size: given twice; give it once"),
     ],
     ids=" ".join,
 )
