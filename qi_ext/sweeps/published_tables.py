@@ -109,7 +109,7 @@ def _gaits(rows):
     walkers = [*agents, expert]
     gaits = [each["gait"] for _, evaluations in walkers for each in evaluations]
     # Older results lack some measures.
-    columns = [column for column in GAIT_COLUMNS if any(gait.get(column[1]) is not None for gait in gaits)]
+    columns = [column for column in GAIT_COLUMNS if any(column[1] in gait for gait in gaits)]
     lines = [
         [what, *(_mean([each["gait"].get(name) for each in evaluations], form) for _, name, form in columns)]
         for what, evaluations in walkers

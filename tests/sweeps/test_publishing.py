@@ -187,7 +187,7 @@ def test_the_tables_hold_means_and_deviations_over_seeds(make, sweep):
     assert random[:1] + random[5:7] == ["random torques", "8 +- 0 (5)", "8/8"]
     assert "Not run yet: cloned 0 1 2, gail 2.\n" in text
     gail, expert = rows_of(text, "### Simple: how the agents walk, acting deterministically")
-    assert (gail[0], gail[1], gail[8], expert[0]) == ("GAIL", "+0.500", "-", "trot controller")
+    assert (gail[0], gail[1], gail[9], expert[0]) == ("GAIL", "+0.500", "-", "trot controller")
     (disturbed,) = rows_of(text, "### Simple: under disturbances, acting deterministically")
     assert disturbed[:4] == ["GAIL; beside: cloning", "pushes of 30 N", "800 +- 141 (600)", "4/8"]
     assert disturbed[-2:] == ["935 +- 0 (930)", "0/8"]
