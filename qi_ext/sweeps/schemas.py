@@ -5,14 +5,14 @@ from typing import Annotated, Any, NotRequired
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter
 from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
-from qi_ext.training.result import Count, Figure, Line, Name, PolicyResult, Result, Seconds, Totals
+from qi_ext.training.result import OF_SOMETHING, Count, Figure, Line, Name, PolicyResult, Result, Seconds, Totals
 from qi_ext.utils.settings import StoredSettings
 
 
 class Policy(PolicyResult):
     """Result of a policy in an evaluation.json, of which only totals are published."""
 
-    directions: Annotated[list[Totals], Field(min_length=1, max_length=360)]
+    directions: Annotated[list[Annotated[Totals, OF_SOMETHING]], Field(min_length=1, max_length=360)]
 
 
 Condition = Annotated[dict[Name, Policy | Line], Field(min_length=2, max_length=20)]

@@ -2,7 +2,8 @@
 
 from typing import Annotated, Any, NotRequired
 
-from pydantic import ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
 
 from qi_ext.utils.limits import LARGEST_FIGURE, MOST_CHARACTERS_OF_A_LINE, MOST_COUNTED, MOST_SECONDS
@@ -15,6 +16,15 @@ Name = Annotated[str, Field(max_length=200)]
 Line = Annotated[str, Field(max_length=MOST_CHARACTERS_OF_A_LINE)]
 
 
+def _of_something(row: dict) -> dict:
+    if "course" not in row and "direction_deg" not in row:
+        raise PydanticCustomError("row", "a row needs direction_deg, or course")
+    return row
+
+
+OF_SOMETHING = AfterValidator(_of_something)
+
+
 class Totals(TypedDict):
     """What is published of one direction, or course."""
 
@@ -22,7 +32,7 @@ class Totals(TypedDict):
 
     direction_deg: NotRequired[Figure]
     speed: NotRequired[Figure]  # where several are commanded
-    course: NotRequired[Name]
+    course: NotRequired[Annotated[Name, Field(min_length=1)]]
     return_mean: Figure
     falls: Count
     episodes: Count
@@ -45,7 +55,7 @@ class PolicyResult(TypedDict):
     __pydantic_config__ = ConfigDict(extra="allow")
 
     return_mean: Figure
-    directions: Annotated[list[Row], Field(min_length=1, max_length=360)]
+    directions: Annotated[list[Annotated[Row, OF_SOMETHING]], Field(min_length=1, max_length=360)]
     mean: NotRequired[dict[Name, Any]]
 
 

@@ -100,6 +100,9 @@ def test_a_run_that_goes_on_has_no_result_until_it_ends(config, path):
     older = {"steps": 64, "evaluation": {"deterministic": {"return_mean": 1.0, "directions": [row]}}}
     directory.write_result(older)
     assert directory.read_result() == older
+    del row["direction_deg"]
+    directory.write_result(older)
+    assert directory.read_result() is None, "a row of no direction and no course"
 
 
 def test_a_result_that_is_not_json_leaves_no_file(config, path):
