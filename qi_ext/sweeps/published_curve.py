@@ -28,6 +28,7 @@ def read_curve(path, training_seconds):
     if curve and missing:
         raise UserError(f"{path}: has no column {missing[0]}; it cannot be published")
     curve = {name: curve.get(name, np.empty(0)) for name in ("step", *NEEDED)} | curve
+    curve["episodes"] = np.nan_to_num(curve["episodes"])  # an empty cell counts none
     curve["begin"] = np.concatenate([[0.0], curve["step"]])[: len(curve["step"])]
     seconds = (curve["step"] - curve["begin"]) / curve["steps_per_second"]
     curve["minutes"] = (training_seconds - seconds.sum() + np.cumsum(seconds)) / 60.0

@@ -49,7 +49,7 @@ def test_minutes_count_what_came_before_the_first_update(tmp_path):
 
 def test_a_return_is_reached_by_the_mean_over_the_episodes_of_the_last_20000_steps(tmp_path):
     # Four updates are 20,000 steps. Weighted by episodes: 400 from update 6 on, (3 * 300 + 1 * 700) / 4.
-    path = write_progress(tmp_path / "progress.csv", [350, 100, None, 300, None, 700, 700], [1, 20, 0, 3, 0, 1, 1])
+    path = write_progress(tmp_path / "progress.csv", [350, 100, None, 300, None, 700, 700], [1, 20, 0, 3, None, 1, 1])
     curve = read_curve(path, 700.0)
     assert return_reached(curve, 400) == {"steps": 30_000, "minutes": pytest.approx(10.0)}
     assert return_reached(curve, 400.1) == {"steps": 35_000, "minutes": pytest.approx(700 / 60)}
