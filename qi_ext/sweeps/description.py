@@ -11,7 +11,7 @@ import yaml
 from qi_ext.demonstrations import resolved_name
 from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
-from qi_ext.training.config import make_config
+from qi_ext.training.config import make_config, require_options
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.reading import MAX_TEXT, NoSuchFile, read_bytes, read_yaml
@@ -206,6 +206,8 @@ def _trial(index, fixed, varied, seeds, directory):
     given = {name: value for name, value in (fixed | varied).items() if value not in NULLS}
     try:
         config = make_config(**given, seed=max(seeds))
+        # Those without a value, too.
+        require_options([*fixed, *varied], config.task.task, config.run.algorithm, config.run.backend)
     except UserError as error:
         values = ", ".join(map(shown, varied.values()))[:200]
         raise UserError(f"trial {index} ({values or 'all'}): {error}") from None

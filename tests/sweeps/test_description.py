@@ -98,6 +98,7 @@ def test_published_trials_have_96_episodes_unless_they_say_otherwise(read):
         ("fixed: {gamma: 0.9}\ngrid: {gamma: [0.9]}", "gamma: is both fixed and varied"),
         ("grid: {gamma: [0.9], gamma: [0.8]}", "line 1: gamma is there twice"),
         ("grid: {gama: [0.9]}", "trial 0 (0.9): --gama: no such option"),
+        ("fixed: {gama: null}", "--gama: no such option"),
         ("grid: {gamma: [0.9, 1.5]}", "trial 1 (1.5): --gamma: must be at most 1, not 1.5"),
         ("grid: {wandb: [a/b, a-b]}", "wandb a/b and wandb a-b would both be in"),
         ("fixed: {seed: 1}", "seed: cannot be set here: list `seeds`"),
