@@ -16,7 +16,7 @@ from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import check_meaning, examine
 from qi_ext.demonstrations.measures import Measure
 from qi_ext.robot import a1
-from qi_ext.robot.commands import Command, angle_between, differ_in_speed, nearest_command
+from qi_ext.robot.commands import Command, angle_between, differ_in_speed, label_among, nearest_command
 from qi_ext.robot.courses import Course
 from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
@@ -138,12 +138,11 @@ def _path(name: str, task: str) -> Path:
     if name == "trot":
         return embedded_path(task)
     if name == "loco-mujoco":
+        task = "simple" if task == "simple" else "hard"  # which are all that it has
         found: Any = importlib.util.find_spec("loco_mujoco")
         folder = Path(found.submodule_search_locations[0], "datasets", "quadrupeds")
         real = folder / "real" / ("walk_straight.npz" if task == "simple" else "walk_8_dir.npz")
-        perfect = (
-            folder / "perfect" / f"unitreea1_{'simple' if task == 'simple' else 'hard'}" / "perfect_expert_dataset_det.npz"
-        )
+        perfect = folder / "perfect" / f"unitreea1_{task}" / "perfect_expert_dataset_det.npz"
         for path in (real, perfect):
             if path.is_file():
                 return path
@@ -175,7 +174,7 @@ def _fit_to(demonstrations: Demonstrations, commands: Sequence[Command]) -> Demo
     unit = "" if several else " degrees"
 
     def label(command: Command) -> str:
-        return command.label_with_speed if several else command.label
+        return label_among(command, commands)
 
     keep, fitted, replaced, left_out = [], [], set(), {"directions": 0, "speeds": 0}
     for i, recorded in enumerate(demonstrations.commands):

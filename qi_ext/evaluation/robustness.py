@@ -13,6 +13,7 @@ from qi_ext.robot.courses import Course
 from qi_ext.sampling.controllers import Controller
 from qi_ext.sampling.disturbances import DisturbedController
 from qi_ext.sampling.pool_source import PoolSource
+from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.display import Display
 
 __all__ = ["compare_robustness", "conditions", "evaluate_robustness"]
@@ -45,7 +46,7 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     found += [Condition(f"pushes of {push:g} N", told, push=push) for push in PUSHES]
     found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]
     if courses:
-        straight = [(speed, [Command(360.0 * i / 8, speed) for i in range(8)]) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
+        straight = [(speed, task_commands("hard", speed=speed)) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
         return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
     directions = list(dict.fromkeys(command.direction_deg for command in plain))
     if len(directions) > 1:

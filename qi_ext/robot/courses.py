@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +128,7 @@ def command_along(course: Course, number: int) -> np.ndarray:
     return command
 
 
-def advance(command: np.ndarray, courses: Iterable[Course], generator: np.random.Generator) -> np.ndarray:
+def advance(command: np.ndarray, courses: Sequence[Course], generator: np.random.Generator) -> np.ndarray:
     """Return the command a control step later; itself where it stays. courses: those given, in order of their numbers."""
     values = command.tolist()
     if values[STEPS_LEFT] == FOREVER:
@@ -137,7 +137,7 @@ def advance(command: np.ndarray, courses: Iterable[Course], generator: np.random
         if values[COURSE] < 0.0:
             values[TARGET], values[STEPS_LEFT] = _drawn(generator)
         else:
-            legs = list(courses)[int(values[COURSE])].legs
+            legs = courses[int(values[COURSE])].legs
             values[LEG] = (values[LEG] + 1.0) % len(legs)
             leg = legs[int(values[LEG])]
             values[TARGET], values[STEPS_LEFT] = leg.target, leg.steps

@@ -5,12 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, nearest_command
 from qi_ext.robot.courses import COURSES, Course
 from qi_ext.tasks.course_files import find_courses
 from qi_ext.tasks.follow import FollowTask
-from qi_ext.tasks.task import DRAWN, Starts, Task
+from qi_ext.tasks.task import DRAWN, Starts, Task, start_states
 
 if TYPE_CHECKING:
     from qi_ext.demonstrations.dataset import Demonstrations  # more modules, which the pool's workers can do without
@@ -47,7 +46,7 @@ class DirectionTask(Task):
         ends = np.cumsum([len(group) for group in states])
         together = np.concatenate(states)
         return Starts(
-            states=np.hstack([np.zeros((len(together), 2)), together[:, a1.POSITION], together[:, a1.VELOCITY]]),
+            states=start_states(together),
             groups=np.stack([np.concatenate([[0], ends[:-1]]), ends], axis=1),
             group_of_command=np.array([self._nearest(command) for command in self.commands]),
             commands=np.array([command.features for command in self.commands]),

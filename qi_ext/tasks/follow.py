@@ -11,7 +11,7 @@ from qi_ext.robot import a1, courses
 from qi_ext.robot.commands import Command, angle_between
 from qi_ext.robot.courses import COURSES, Course
 from qi_ext.robot.frames import turned
-from qi_ext.tasks.task import DRAWN, Starts, Task
+from qi_ext.tasks.task import DRAWN, Starts, Task, start_states
 
 if TYPE_CHECKING:
     from qi_ext.demonstrations.dataset import Demonstrations  # more modules, which the pool's workers can do without
@@ -107,7 +107,6 @@ class FollowTask(Task):
         _, begins = np.unique(kinds[order], return_index=True)
         groups = np.stack([begins, np.append(begins[1:], len(order))], axis=1)
         self._centres = np.array([(kinds[order[b]] // 3 * 360.0 / N_DIRECTIONS, speed[order[b:e]].mean()) for b, e in groups])
-        rows = states[order]
         commands = np.array(
             [courses.constant_command(v, d) for v, d in zip(speed[order], np.radians(direction[order]), strict=True)]
         )
@@ -115,7 +114,7 @@ class FollowTask(Task):
         if headings is not None:
             commands[:, courses.HEADING_RATE] = headings[order, 1]
         return Starts(
-            states=np.hstack([np.zeros((len(rows), 2)), rows[:, a1.POSITION], rows[:, a1.VELOCITY]]),
+            states=start_states(states[order]),
             groups=groups,
             group_of_command=np.arange(len(groups)),
             commands=commands,

@@ -111,6 +111,7 @@ class QuadrupedDirection(UnitreeA1):
         ]
         self.obs_helper = self.obs_helpers[0]
         self._next_command: Command | Course | None = None
+        self._described: Any = (None, None)  # a command's array, and the `Command` that it stands for
         self._blow_up_warned = False
         self._set_command(self.task.tell(self.commands[0])[0])
         self.seed(seed)
@@ -142,7 +143,10 @@ class QuadrupedDirection(UnitreeA1):
     @property
     def command(self) -> Command:
         """The present `Command`."""
-        return self.task.describe(self.command_array)
+        array, described = self._described
+        if array is not self.command_array:  # one that changes is a new array; describing it anew at each step would cost
+            array, described = self._described = self.command_array, self.task.describe(self.command_array)
+        return described
 
     def seed(self, seed: int | np.random.SeedSequence | None) -> None:
         """Restart this environment's own generator from an int or a `numpy.random.SeedSequence`."""

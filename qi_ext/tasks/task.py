@@ -52,6 +52,11 @@ class Starts:
         return self.commands[row] if command is None else command, self.states[row]
 
 
+def start_states(observations: np.ndarray) -> np.ndarray:
+    """Return observations, (R, 37), as states of `Starts`, (R, 36), at x = y = 0."""
+    return np.hstack([np.zeros((len(observations), 2)), observations[:, a1.POSITION], observations[:, a1.VELOCITY]])
+
+
 class Task(ABC):
     """Commands, observations, rewards, falls and start states of the A1.
 
