@@ -348,10 +348,11 @@ def kinds(directory, gliding):
     """{name: Kind}. directory: for what they are made of."""
     content = checkpoint_bytes(directory)
     formats.write(directory / "good.npz", gliding((0.0, 0.0), rows=10))
+    formats.write(directory / "packed.npz", gliding((0.0, 0.0), rows=10), packed=True)
     formats.write_loco_mujoco_perfect(directory / "perfect.npz", gliding((0.0, 0.0), rows=10))
     formats.write_loco_mujoco_real(directory / "real.npz", gliding((0.0, 0.0), rows=10))
     arrays = {}
-    for name in ("good", "perfect", "real"):
+    for name in ("good", "packed", "perfect", "real"):
         with np.load(directory / f"{name}.npz") as archive:
             arrays[name] = {key: archive[key] for key in archive.files}
     published, machine = (
@@ -391,6 +392,7 @@ def kinds(directory, gliding):
         "evaluation": json_of(EVALUATION, lambda _, path: _summary(read_json(path, EVALUATED)["deterministic"])),
         "made with": json_of(machine, lambda _, path: read_json(path, MADE_WITH)),
         "our npz": Kind((directory / "good.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["good"])),
+        "packed npz": Kind((directory / "packed.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["packed"])),
         "perfect npz": Kind((directory / "perfect.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["perfect"])),
         "real npz": Kind((directory / "real.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["real"])),
         "minari metadata": json_of(metadata, read_minari, f"{MINARI_ID}/data/metadata.json"),
@@ -402,7 +404,17 @@ def kinds(directory, gliding):
 
 NAMES = (
     *("agent", "checkpoint", "config", "result", "curves", "rows", "trial", "trial of a seed", "sweep", "named sweep"),
-    *("published", "evaluation", "made with", "our npz", "perfect npz", "real npz", "minari metadata", "minari data"),
+    *(
+        "published",
+        "evaluation",
+        "made with",
+        "our npz",
+        "packed npz",
+        "perfect npz",
+        "real npz",
+        "minari metadata",
+        "minari data",
+    ),
     *("pickle", "archive", "course"),
 )
 

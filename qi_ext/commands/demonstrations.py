@@ -20,7 +20,11 @@ from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between, require_choice
 
-FORMATS = ("qi_ext", "real", "perfect", "minari")
+OURS = ("qi_ext", "packed")
+FORMATS = (*OURS, "real", "perfect", "minari")
+FORMATS_HELP = (
+    "qi_ext (ours), packed (ours in half the bytes), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"
+)
 
 
 def main(arguments=None):
@@ -32,7 +36,7 @@ def main(arguments=None):
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
-        ("format", str, "qi_ext", "qi_ext (ours), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"),
+        ("format", str, "qi_ext", FORMATS_HELP),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
     text = "in place of --speed, those of the hard task, m/s: each direction is recorded at each"
@@ -71,8 +75,8 @@ def main(arguments=None):
         made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
     elif (options.n_directions, options.speed) != (8, 0.5):
         made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
-    if options.format == "qi_ext":
-        formats.write(output, demonstrations, made_by)
+    if options.format in OURS:
+        formats.write(output, demonstrations, made_by, packed=options.format == "packed")
     elif options.format == "real":
         formats.write_loco_mujoco_real(output, demonstrations)
     elif options.format == "perfect":
@@ -135,7 +139,7 @@ def _of_commands(options):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
-    if options.task == "follow" and options.format != "qi_ext":
+    if options.task == "follow" and options.format not in OURS:
         raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
     require_between("--seconds", options.seconds, 1, 3600)
     Run(seed=options.seed)

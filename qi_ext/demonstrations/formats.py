@@ -15,13 +15,14 @@ from scipy.spatial.transform import Rotation
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, Demonstrations
 from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
+from qi_ext.demonstrations.packing import packed_arrays, unpacked
 from qi_ext.demonstrations.stated import honour_stated
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.output import printable
 
-FORMAT_VERSION = 2  # 1 where the command stays within each segment
+FORMAT_VERSION = 3  # of packed arrays; 2 of headings; 1 where the command stays within each segment
 MAX_SEGMENTS = 100_000
 MAX_SPEED = 100.0  # m/s of a goal
 REAL_FACTOR = round(REAL_HZ / HZ)  # samples of the real format for each control step
@@ -40,6 +41,7 @@ def from_arrays(arrays, path):
 
     Raises UserError where they cannot be learned from.
     """
+    arrays = unpacked(arrays, path)
     arrays, notes = honour_stated(arrays, REAL_HZ if _is_real(arrays) else HZ, path)
     ours = "segment_bounds" in arrays
     if ours:
@@ -60,21 +62,24 @@ def from_arrays(arrays, path):
     return demonstrations.with_commands(demonstrations.commands) if restored else demonstrations
 
 
-def write(path, demonstrations, made_by=""):
+def write(path, demonstrations, made_by="", packed=False):
     """Write our format: the fields of `Demonstrations`, states and actions in float32.
 
     made_by: the command line that recorded them, kept in the file. Recorded actions have few enough digits for float32.
-    Raises UserError where one of the arrays is None or the file cannot be written.
+    packed: write half as many bytes, as the embedded sets are (packing.py), which nothing else reads; what has more digits
+    than a recording of ours is rounded. Raises UserError where one of the arrays is None or the file cannot be written.
     """
     require_ours(demonstrations, path)
     moving = {} if demonstrations.headings is None else {"headings": demonstrations.headings}
+    rows = {name: getattr(demonstrations, name) for name in ("states", "actions", "executed_actions")}
+    if packed:
+        rows = packed_arrays(**rows, **moving)
+    else:
+        rows = {name: array.astype(np.float32) for name, array in rows.items()} | moving
     write_npz(
         path,
-        format_version=np.array(2 if moving else 1),
-        **moving,
-        states=demonstrations.states.astype(np.float32),
-        actions=demonstrations.actions.astype(np.float32),
-        executed_actions=demonstrations.executed_actions.astype(np.float32),
+        format_version=np.array(3 if packed else 2 if moving else 1),
+        **rows,
         external_force=demonstrations.external_force.astype(np.float32),
         kind=np.array(demonstrations.kind),
         command=np.array([(command.direction_deg, command.speed) for command in demonstrations.commands]),

@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 
 from qi_ext.demonstrations.dataset import Demonstrations
+from qi_ext.demonstrations.packing import BITS
 from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, key_among, label_among
@@ -20,9 +21,6 @@ PUSH_EVERY_SECONDS = 1.25
 MAX_PUSH = 60.0  # N
 NOISE_STD = (0.03, 0.07)  # range that a segment draws its own from, in units of the action
 ATTEMPTS = 20  # to record a segment without a fall
-# Binary digits kept after the point: 0.008 Nm, and under 4e-6 rad, m, rad/s or m/s. The others would fill most of the file.
-ACTION_BITS = 12
-STATE_BITS = 17
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 SOURCE = "synthetic: trot expert in simulation"
@@ -115,9 +113,10 @@ def record_segment(environment, command, kind, rows, generator):
         if changes is not None:
             controller.steer(*steering)
         # Rounded before execution, so that the file replays exactly.
-        action = _rounded(controller.action(data), ACTION_BITS)
-        executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), ACTION_BITS)
-        columns = {"states": observation, "actions": action, "executed_actions": executed, "headings": steering[2:]}
+        action = _rounded(controller.action(data), BITS["actions"])
+        executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), BITS["actions"])
+        heading = _rounded(steering[2:], BITS["headings"])
+        columns = {"states": observation, "actions": action, "executed_actions": executed, "headings": heading}
         for name, value in columns.items():
             segment[name].append(value)
         observation, absorbing = step_with_force(environment, executed, forces[row])
@@ -125,7 +124,7 @@ def record_segment(environment, command, kind, rows, generator):
             return None
     if changes is None:
         del segment["headings"]
-    segment["states"] = _rounded(np.array(segment["states"]), STATE_BITS)
+    segment["states"] = _rounded(np.array(segment["states"]), BITS["states"])
     return {name: np.array(values, dtype=np.float64) for name, values in segment.items()} | {
         "external_force": forces,
         "initial_state": initial_state[None],
@@ -184,7 +183,7 @@ def _pushes(rows, generator):
     for begin in range(0, rows, every):
         first = begin + generator.integers(max(1, every // 4))
         angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.5, 1.0) * MAX_PUSH
-        forces[first : first + length, :2] = _rounded(size * np.array([np.cos(angle), np.sin(angle)]), ACTION_BITS)
+        forces[first : first + length, :2] = _rounded(size * np.array([np.cos(angle), np.sin(angle)]), BITS["actions"])
     return forces
 
 

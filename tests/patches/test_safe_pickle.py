@@ -94,10 +94,22 @@ def test_constructors_of_agents_are_not_called(end):
         read(calling("mushroom_rl.core.agent", "Agent", None, None, end=end))
 
 
-def test_classes_are_not_changed():
-    named, state = pickle.dumps(Agent, protocol=4)[:-1], pickle.dumps((None, {"fit": 1}), protocol=4)[2:-1]
+@pytest.mark.parametrize(
+    "filling",
+    [
+        pickle.dumps((None, {"fit": 1}), protocol=4)[2:-1] + pickle.BUILD,
+        # Python 3.13.0 ends with a segmentation fault at a `list.append(None)` in a line that has appended to lists.
+        pickle.NONE + pickle.APPEND,
+        pickle.MARK + pickle.NONE + pickle.APPENDS,
+        pickle.NONE + pickle.NONE + pickle.SETITEM,
+        pickle.MARK + pickle.NONE + pickle.NONE + pickle.SETITEMS,
+        pickle.MARK + pickle.NONE + pickle.ADDITEMS,
+    ],
+    ids=["BUILD", "APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS"],
+)
+def test_classes_are_not_changed(filling):
     with pytest.raises(Refused, match="^here: changes <class"):
-        read(named + state + pickle.BUILD + pickle.STOP)
+        read(pickle.dumps(Agent, protocol=4)[:-1] + filling + pickle.STOP)
     assert callable(Agent.fit)
 
 
