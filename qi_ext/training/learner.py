@@ -1,6 +1,7 @@
 """The learner that a config asks for."""
 
 import numpy as np
+import torch
 
 from qi_ext.learning.adversarial import AdversarialLearner
 from qi_ext.learning.cloning import clone
@@ -41,17 +42,21 @@ def require_backend(config):
 def warm_start(config, policy, demonstrations, seed, progress=lambda epoch, loss: None):
     """Clone the demonstrations' actions with the config's settings; see `cloning.clone`."""
     settings = config.warm_start
-    return clone(
-        policy,
-        demonstrations,
-        settings.warm_start,
-        seed,
-        std=settings.warm_start_std,
-        learning_rate=settings.warm_start_learning_rate,
-        nominal_weight=settings.warm_start_nominal_weight,
-        batch_size=settings.warm_start_batch_size,
-        progress=progress,
-    )
+    torch.set_num_threads(settings.warm_start_threads)
+    try:
+        return clone(
+            policy,
+            demonstrations,
+            settings.warm_start,
+            seed,
+            std=settings.warm_start_std,
+            learning_rate=settings.warm_start_learning_rate,
+            nominal_weight=settings.warm_start_nominal_weight,
+            batch_size=settings.warm_start_batch_size,
+            progress=progress,
+        )
+    finally:
+        torch.set_num_threads(config.run.learner_threads)
 
 
 def _native(config, mdp_info, demonstrations, seed, device):

@@ -49,7 +49,15 @@ PRESETS = [
     (("native", "follow", "vail"), dict(information_constraint=8.0)),
     (
         ("native", "warm", "follow"),
-        dict(n_steps=1_600_000, push=140.0, torque_noise=0.06, disturb_after=0, std_half_life=700_000, final_std=0.035),
+        dict(
+            n_steps=1_300_000,
+            warm_start_threads=2,
+            push=140.0,
+            torque_noise=0.06,
+            disturb_after=0,
+            std_half_life=550_000,
+            final_std=0.02,
+        ),
     ),
     *imitation_lib_settings.PRESETS,
 ]

@@ -55,6 +55,6 @@ DOES_NOT_KNOW = frozenset(
         *("std_half_life", "final_std", "min_std"),
         *("reward", "discriminator_updates", "gradient_penalty", "initial_beta"),
         *("warm_start", "warm_start_std", "warm_start_learning_rate", "warm_start_nominal_weight"),
-        *("warm_start_batch_size", "warm_start_actions"),
+        *("warm_start_batch_size", "warm_start_threads", "warm_start_actions"),
     }
 )
