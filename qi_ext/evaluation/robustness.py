@@ -25,12 +25,20 @@ SPEEDS = (0.3, 0.7)  # m/s, where one is commanded
 
 @dataclass(frozen=True)
 class Condition:
-    """One condition of an evaluation. push, noise: as `DisturbedController` takes them."""
+    """One condition of an evaluation.
+
+    push, noise: as `DisturbedController` takes them. share: its commands are so many times those of the undisturbed condition.
+    """
 
     name: str
     commands: Sequence[Command | Course]
     push: float = 0.0
     noise: float = 0.0
+    share: int = 1
+
+    def episodes(self, episodes: int) -> int:
+        """Of each command, where the undisturbed ones have `episodes`."""
+        return max(1, episodes // self.share)
 
 
 def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
@@ -47,7 +55,7 @@ def conditions(commands: Sequence[Command | Course]) -> list[Condition]:
     found += [Condition(f"action noise {noise:.2f}", told, noise=noise) for noise in NOISES]
     if courses:
         straight = [(speed, task_commands("hard", speed=speed)) for speed in (SPEEDS[0], 0.5, SPEEDS[1])]
-        return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks) for speed, walks in straight]
+        return found + [Condition(f"straight at {speed:g} m/s, 8 directions", walks, share=8) for speed, walks in straight]
     directions = list(dict.fromkeys(command.direction_deg for command in plain))
     if len(directions) > 1:
         turn = 180.0 / len(directions)
@@ -64,8 +72,8 @@ def evaluate_robustness(
 ) -> list[dict]:
     """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
     commands = source.environment.commands
-    n_commands = sum(len(condition.commands) for condition in conditions(commands))
-    n_episodes = n_commands * len(_controllers(actor, beside)) * episodes
+    n_of_each = sum(len(condition.commands) * condition.episodes(episodes) for condition in conditions(commands))
+    n_episodes = n_of_each * len(_controllers(actor, beside))
     with Display("evaluating robustness", n_episodes, "episodes") as display:
         return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
 
@@ -81,16 +89,16 @@ def compare_robustness(
 ) -> list[dict]:
     """Evaluate `actor` deterministic, the trot controller (`expert`) and `beside`, another `Actor`, under all `conditions`.
 
-    Arguments as in `evaluate`. Returns a list of dicts, one a condition: condition (its name), and for each policy's name the
-    result of `evaluate`. Starts and pushes are the same for all policies; starts are those of the demonstrated command
-    nearest to the one told. Raises SamplingError.
+    Arguments as in `evaluate`; straight walks beside a course are in 8 directions, with an eighth of `episodes` each. Returns a
+    list of dicts, one a condition: condition (its name), and for each policy's name the result of `evaluate`. Starts and pushes
+    are the same for all policies; starts are those of the demonstrated command nearest to the one told. Raises SamplingError.
     """
     results = []
     for condition in conditions(source.environment.commands):
         row: dict[str, Any] = {"condition": condition.name}
         for name, controller in _controllers(actor, beside).items():
             disturbed = DisturbedController(controller, condition.push, condition.noise)
-            row[name] = evaluate(source, disturbed, episodes, seed, step, progress, condition.commands)
+            row[name] = evaluate(source, disturbed, condition.episodes(episodes), seed, step, progress, condition.commands)
         results.append(row)
     return results
 

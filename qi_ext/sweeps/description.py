@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from qi_ext.demonstrations import resolved_name
+from qi_ext.robot.courses import COURSES
 from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.config import make_config, require_options
@@ -21,7 +22,7 @@ KEYS = ("fixed", "grid", "trials", "seeds", "resources")
 RESOURCES = tuple(Resources.__dataclass_fields__)
 
 # Keys of a trial in a list that are not settings.
-PUBLICATION = ("what", "episodes", "robustness", "beside", "reproduce")
+PUBLICATION = ("what", "episodes", "courses", "robustness", "beside", "reproduce")
 TRIAL = ("name", "seeds", *PUBLICATION)
 
 # Settings that the sweep gives each trial itself, and what to do instead of setting them.
@@ -39,7 +40,8 @@ PUBLISHED_EPISODES = 96  # under all commands together
 class Publication:
     """Evaluation and table entry of a trial that is published.
 
-    what: words for the tables. episodes: of the evaluation, per command. robustness: whether it is evaluated under
+    what: words for the tables. episodes: of the evaluation, per command. courses: of follow, those of the evaluation, by
+    name; all of them where there is none. robustness: whether it is evaluated under
     disturbances, too. beside: name of a trial above, whose agent of the same seed is evaluated in the same run; or "".
     reproduce: whether `make reproduce` reruns it.
     """
@@ -49,6 +51,7 @@ class Publication:
     robustness: bool
     beside: str
     reproduce: bool
+    courses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,13 @@ def _publication(entry, trial, seeds, above):
     where = f"trial {trial.index} ({trial.configuration})"
     if not trial.name or not given.get("what") or not isinstance(given["what"], str):
         raise UserError(f"{where}: one that is published needs `name` and `what`, words for the tables")
-    n_commands = len(task_commands(**trial.config.task.of_commands))
+    courses = given.get("courses", [])
+    if not isinstance(courses, list) or not set(map(str, courses)) <= set(COURSES):
+        raise UserError(f"{where}: courses: must be a list, of {', '.join(COURSES)}; not {brief(courses)}")
+    try:
+        n_commands = len(task_commands(**trial.config.task.of_commands, courses=courses or None))
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from None
     episodes = given.get("episodes", str(max(1, PUBLISHED_EPISODES // n_commands)))
     if not isinstance(episodes, str) or not re.fullmatch("[1-9][0-9]{0,6}", episodes) or int(episodes) > MOST_EPISODES:
         raise UserError(
@@ -252,4 +261,5 @@ def _publication(entry, trial, seeds, above):
     other_seeds = next((seeds for other, seeds in above if other.name and other.name == beside), ())
     if beside and not set(seeds) <= set(other_seeds):
         raise UserError(f"{where}: beside: {brief(beside)} must be the name of a trial above, with the same seeds")
-    return Publication(given["what"], int(episodes), given["robustness"] == "true", beside, given["reproduce"] == "true")
+    flags = given["robustness"] == "true", beside, given["reproduce"] == "true"
+    return Publication(given["what"], int(episodes), *flags, tuple(courses))

@@ -2,6 +2,7 @@
 
 import hashlib
 import shlex
+import statistics
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from qi_ext.utils.tensor_file import MAX_BYTES, read_safetensors
 RUNS = Path("runs", "results")  # where the recorded commands leave their runs
 EVALUATION = "evaluation.json"  # of a run, by evaluate.py
 LEVELS = (400, 800)  # returns
+COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # the size of the error's vector
 
 
 def published_result(trial, made_with):
@@ -72,6 +74,8 @@ def evaluation_command(trial, runs):
     """Words of the command that evaluates the agent of a trial. runs: directory of the runs of all trials."""
     words = ["python", "launchers/evaluate.py", "--agent", str(agent_path(runs, trial.name, trial.seed))]
     words += ["--episodes", str(trial.publication.episodes)]
+    if trial.publication.courses:
+        words += ["--courses", *trial.publication.courses]
     for name in ("pool", "scheduler"):
         if name in trial.settings:
             words += [f"--{name}", trial.settings[name]]
@@ -118,7 +122,10 @@ def _summary(result):
         "returns": {row_label(row): row["return_mean"] for row in result["directions"]},
     }
     if "mean" in result:
-        summary["gait"] = {name: result["mean"].get(name) for _, name, _ in GAIT_COLUMNS}
+        summary["gait"] = {name: result["mean"].get(name) for _, name, _ in COLUMNS[1:]}
+        errors = [row["velocity_error_mean"] for row in result["directions"] if "velocity_error_mean" in row]
+        if errors:
+            summary["gait"]["velocity_error"] = statistics.mean(errors)
     return summary
 
 

@@ -5,8 +5,8 @@ import shlex
 import statistics
 from pathlib import Path
 
-from qi_ext.report.tables import GAIT_COLUMNS, NAMES
-from qi_ext.sweeps.published_result import LEVELS, learning_settings, options, recorded_commands, training_command
+from qi_ext.report.tables import NAMES
+from qi_ext.sweeps.published_result import COLUMNS, LEVELS, learning_settings, options, recorded_commands, training_command
 from qi_ext.sweeps.schemas import PUBLISHED
 from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.errors import UserError
@@ -16,7 +16,7 @@ BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end
 BASELINES = ("expert", "random")
 
 # Settings that some results were published without, with the value that they were made with.
-ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": []}
+ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1}
 
 
 def by_name(trials):
@@ -109,7 +109,7 @@ def _gaits(rows):
     walkers = [*agents, expert]
     gaits = [each["gait"] for _, evaluations in walkers for each in evaluations]
     # Older results lack some measures.
-    columns = [column for column in GAIT_COLUMNS if any(column[1] in gait for gait in gaits)]
+    columns = [column for column in COLUMNS if any(column[1] in gait for gait in gaits)]
     lines = [
         [what, *(_mean([each["gait"].get(name) for each in evaluations], form) for _, name, form in columns)]
         for what, evaluations in walkers
@@ -187,8 +187,9 @@ def _read_result(path, trial):
         result = read_json(path, PUBLISHED)
     except UserError as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
-    made = {"options": result["options"], "settings": ADDED | result["settings"], "commands": result["commands"]}
     now = {"options": options(trial), "settings": learning_settings(trial.config), "commands": recorded_commands(trial)}
+    added = {name: value for name, value in ADDED.items() if name in now["settings"]}
+    made = {"options": result["options"], "settings": added | result["settings"], "commands": result["commands"]}
     if made != now:
         again = f"python benchmarks/results.py run {trial.name}"
         raise UserError(f"{path}: was made with other commands, options or defaults than there are now; make it anew: {again}")

@@ -120,7 +120,8 @@ def _is_evaluated(trial):
         if any(agent.stat().st_mtime_ns > path.stat().st_mtime_ns for agent in agents):
             return False
         found = read_json(path, EVALUATED, MAX_RESULT)
-        episodes = found["deterministic"]["directions"][0]["episodes"]
-        wanted = (publication.episodes, publication.robustness, bool(publication.beside))
-        return (episodes, "robustness" in found, "beside" in found) == wanted
+        rows = found["deterministic"]["directions"]
+        courses = tuple(row["course"] for row in rows) if publication.courses else ()
+        wanted = (publication.episodes, publication.courses, publication.robustness, bool(publication.beside))
+        return (rows[0]["episodes"], courses, "robustness" in found, "beside" in found) == wanted
     return False

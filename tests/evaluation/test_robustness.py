@@ -38,6 +38,8 @@ def test_courses_are_disturbed_and_straight_walks_are_beside_them():
     assert {condition.commands for condition in found[:5]} == {(COURSES["drawn"],)}
     assert [{command.speed for command in condition.commands} for condition in found[5:]] == [{0.3}, {0.5}, {0.7}]
     assert all([command.direction_deg for command in condition.commands] == list(range(0, 360, 45)) for condition in found[5:])
+    assert {condition.episodes(96) * len(condition.commands) for condition in found} == {96}
+    assert all(condition.episodes(1) == 1 for condition in found)
 
 
 def test_each_condition_is_met_by_all_policies_alike(source, limp):

@@ -76,11 +76,13 @@ def test_trials_may_have_names_and_seeds_of_their_own(read, tmp_path):
 
 def test_published_trials_have_96_episodes_unless_they_say_otherwise(read):
     hard = "name: hard, what: GAIL, task: hard, episodes: 5, robustness: true, beside: cloned, reproduce: true"
-    sweep = read(f"trials:\n- {{{CLONED}}}\n- {{name: all, what: hard, task: hard}}\n- {{{hard}}}\nseeds: 1")
+    follow = "name: follow, what: drawn, task: follow, courses: [drawn, circle]"
+    sweep = read(f"trials:\n- {{{CLONED}}}\n- {{name: all, what: hard, task: hard}}\n- {{{hard}}}\n- {{{follow}}}\nseeds: 1")
     assert [trial.publication for trial in sweep.trials] == [
         Publication("cloning", 96, False, "", False),
         Publication("hard", 12, False, "", False),
         Publication("GAIL", 5, True, "cloned", True),
+        Publication("drawn", 48, False, "", False, ("drawn", "circle")),
     ]
 
 
@@ -126,6 +128,11 @@ def test_published_trials_have_96_episodes_unless_they_say_otherwise(read):
         ("trials: [{what: GAIL}]", "trial 0 (all): one that is published needs `name` and `what`"),
         ("trials: [{name: a, what: GAIL, episodes: 0}]", "trial 0 (a): episodes: must be a whole number of at least 1"),
         ("trials: [{name: a, what: GAIL, robustness: 1}]", "trial 0 (a): robustness: must be true or false, not '1'"),
+        (
+            "trials: [{name: a, what: GAIL, task: follow, courses: [curve]}]",
+            "courses: must be a list, of drawn, straight, circle",
+        ),
+        ("trials: [{name: a, what: GAIL, courses: [drawn]}]", "trial 0 (a): courses: only follow has any"),
         (f"trials: [{{{CLONED}}}, {{name: a, what: GAIL, beside: b}}]", "trial 1 (a): beside: 'b' must be the name"),
         (f"trials: [{{{CLONED}}}, {{name: a, what: GAIL, beside: cloned, seeds: [7]}}]", "with the same seeds"),
     ],
