@@ -31,6 +31,8 @@ from patches.loco_mujoco.local_site import zipped
 from patches.safe_pickle import load_pickle
 from patches.shrink import _Things
 from qi_ext.demonstrations import formats, minari
+from qi_ext.demonstrations.motion_clip_writer import write_clip
+from qi_ext.demonstrations.motion_clips import read_clips
 from qi_ext.evaluation.evaluated_agent import load_evaluated_agent
 from qi_ext.report.html import _directions, _gaits, _returns
 from qi_ext.report.runs import read_curves, read_run
@@ -348,6 +350,7 @@ def kinds(directory, gliding):
     """{name: Kind}. directory: for what they are made of."""
     content = checkpoint_bytes(directory)
     formats.write(directory / "good.npz", gliding((0.0, 0.0), rows=10))
+    write_clip(directory / "a.txt", gliding((0.0,), rows=10))
     formats.write(directory / "packed.npz", gliding((0.0, 0.0), rows=10), packed=True)
     formats.write_loco_mujoco_perfect(directory / "perfect.npz", gliding((0.0, 0.0), rows=10))
     formats.write_loco_mujoco_real(directory / "real.npz", gliding((0.0, 0.0), rows=10))
@@ -395,6 +398,11 @@ def kinds(directory, gliding):
         "packed npz": Kind((directory / "packed.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["packed"])),
         "perfect npz": Kind((directory / "perfect.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["perfect"])),
         "real npz": Kind((directory / "real.npz").read_bytes(), ("a.npz", npz_reader), whole_npz(arrays["real"])),
+        "motion clip": Kind(
+            (directory / "a.txt").read_bytes(),
+            ("a.txt", lambda _, path: read_clips(str(path))),
+            mutated(json.loads((directory / "a.txt").read_text())).map(as_json),
+        ),
         "minari metadata": json_of(metadata, read_minari, f"{MINARI_ID}/data/metadata.json"),
         "minari data": Kind(MINARI.get("main_data.hdf5", b""), (f"{MINARI_ID}/data/main_data.hdf5", read_minari)),
         "pickle": Kind(pickled, ("a.pickle", read_pickle)),
@@ -415,7 +423,7 @@ NAMES = (
         "minari metadata",
         "minari data",
     ),
-    *("pickle", "archive", "course"),
+    *("pickle", "archive", "course", "motion clip"),
 )
 
 

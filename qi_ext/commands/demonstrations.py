@@ -21,9 +21,10 @@ from qi_ext.utils.programs import program
 from qi_ext.utils.words import require_between, require_choice
 
 OURS = ("qi_ext", "packed")
-FORMATS = (*OURS, "real", "perfect", "minari")
+FORMATS = (*OURS, "real", "perfect", "clips", "minari")
 FORMATS_HELP = (
-    "qi_ext (ours), packed (ours in half the bytes), minari, or for stock loco-mujoco real (500 Hz) or perfect (with actions)"
+    "qi_ext (ours), packed (ours in half the bytes), minari, clips (a folder of AMP's motion clips), or for stock loco-mujoco "
+    "real (500 Hz) or perfect (with actions)"
 )
 
 
@@ -58,7 +59,7 @@ def main(arguments=None):
     import gymnasium
     from rich.table import Table
 
-    from qi_ext.demonstrations import formats, minari, recording
+    from qi_ext.demonstrations import formats, minari, motion_clip_writer, recording
     from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
@@ -79,6 +80,8 @@ def main(arguments=None):
         formats.write(output, demonstrations, made_by, packed=options.format == "packed")
     elif options.format == "real":
         formats.write_loco_mujoco_real(output, demonstrations)
+    elif options.format == "clips":
+        motion_clip_writer.write_clips(output, demonstrations)
     elif options.format == "perfect":
         formats.write_loco_mujoco_perfect(output, demonstrations)
     else:
@@ -139,7 +142,7 @@ def _of_commands(options):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
-    if options.task == "follow" and options.format not in OURS:
+    if options.task == "follow" and options.format not in (*OURS, "clips"):
         raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
     require_between("--seconds", options.seconds, 1, 3600)
     Run(seed=options.seed)
@@ -151,9 +154,10 @@ def _check(options):
         task_commands(**_of_commands(options))
     except ValueError as error:
         raise UserError(f"--{error}") from None
-    if options.format != "minari":
-        require_output(options.output, "--output")
-        return
-    from qi_ext.demonstrations import minari
+    if options.format in ("clips", "minari"):
+        from qi_ext.demonstrations import minari, motion_clip_writer
 
-    minari.require_new(options.output, "--output")
+        require_new = minari.require_new if options.format == "minari" else motion_clip_writer.require_new_folder
+        require_new(options.output, "--output")
+    else:
+        require_output(options.output, "--output")

@@ -15,6 +15,7 @@ from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import check_meaning, examine
 from qi_ext.demonstrations.measures import Measure
+from qi_ext.demonstrations.motion_clips import is_clips, read_clips
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between, differ_in_speed, label_among, nearest_command
 from qi_ext.robot.courses import Course
@@ -50,8 +51,9 @@ def load_demonstrations(
     name: `trot`, the embedded synthetic set of our trot expert; `loco-mujoco`, its own real set where installed, else its
     perfect one; `minari:` and the id of a local Minari dataset, of `make_demonstrations.py` or recorded in the task; or the
     path of an npz of ours or of either of loco-mujoco's formats (real: 500 Hz joint trajectories; perfect: 100 Hz
-    observations). All are checked and fitted to the commands; what comes from outside must also mean what its format says
-    (rate, units, order of legs, signs, frames, height, contact: docs/own-recording.md). None gives None.
+    observations); or the paths of motion clips of AMP (.txt or .json), with commas between, or of a folder of them. All are
+    checked and fitted to the commands; what comes from outside must also mean what its format says (rate, units, order of
+    legs, signs, frames, height, contact: docs/own-recording.md). None gives None.
     compat: `task` puts the task's command in place of each segment's recorded goal, because a recorded goal speed of 0.51
     beside a commanded 0.50 would give the expert away to a discriminator, and leaves out segments of directions that the task
     never commands. Where it commands several speeds, so it does with segments whose recorded speed is further from all of
@@ -86,7 +88,12 @@ def load_demonstrations(
 
 def resolved_name(name: str) -> str:
     """Return `name` for use from any working directory: a path is made absolute."""
-    return str(Path(name).resolve()) if is_path(name) else name
+    return ",".join(str(path.resolve()) for path in paths(name)) if is_path(name) else name
+
+
+def paths(name: str) -> list[Path]:
+    """Return the paths in the name of a recording that `is_path`: one, or several with commas between, of motion clips."""
+    return [Path(each) for each in (name.split(",") if is_clips(name) else [name])]
 
 
 def is_path(name: str) -> bool:
@@ -130,6 +137,10 @@ def _read(name: str, task: str) -> tuple[Demonstrations, str | Path]:
     """Return `Demonstrations`, checked but for their meaning, and where they are, for messages."""
     if name.startswith(minari.PREFIX):
         return minari.read(name.removeprefix(minari.PREFIX)), name
+    if is_clips(name):
+        demonstrations = read_clips(name)
+        check(demonstrations, name)
+        return demonstrations, name
     path = _path(name, task)
     return read(path), path
 

@@ -115,7 +115,7 @@ def record_segment(environment, command, kind, rows, generator):
         # Rounded before execution, so that the file replays exactly.
         action = _rounded(controller.action(data), BITS["actions"])
         executed = _rounded(np.clip(action + noise[row], -1.0, 1.0), BITS["actions"])
-        heading = _rounded(steering[2:], BITS["headings"])
+        heading = _rounded(np.array(steering[2:]), BITS["headings"])
         columns = {"states": observation, "actions": action, "executed_actions": executed, "headings": heading}
         for name, value in columns.items():
             segment[name].append(value)

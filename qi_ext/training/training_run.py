@@ -1,6 +1,5 @@
 """One run, from a config to a directory with an agent in it."""
 
-import os
 import time
 from contextlib import ExitStack, closing
 
@@ -10,7 +9,7 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
-from qi_ext.demonstrations.loading import is_embedded, is_path
+from qi_ext.demonstrations.loading import is_embedded, is_path, paths
 from qi_ext.demonstrations.recorded_actions import check_actions_meaning
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
@@ -277,9 +276,11 @@ def _require_recording(start):
     name = start.config.task.demonstrations
     if not is_path(name):
         return
-    if start.checkpoint is not None and not os.path.exists(name):
+    missing = [path for path in paths(name) if not path.exists()]
+    if start.checkpoint is not None and missing:
         raise UserError(
-            f"--demonstrations: no such file: {name}, with which the run in {start.directory.path} began; if it was moved, say "
-            "where it is: --demonstrations NEW_PATH; another recording needs a new run"
+            f"--demonstrations: no such file: {missing[0]}, with which the run in {start.directory.path} began; if it was "
+            "moved, say where it is: --demonstrations NEW_PATH; another recording needs a new run"
         )
-    require_name(name, "demonstrations")
+    for path in paths(name):
+        require_name(path, "demonstrations")

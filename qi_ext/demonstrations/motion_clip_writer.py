@@ -1,0 +1,101 @@
+"""Demonstrations as motion clips of AMP and its forks, for other people's tools; motion_clips.py says what a frame holds."""
+
+import json
+import math
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from scipy.interpolate import CubicHermiteSpline
+from scipy.spatial.transform import Rotation
+
+from qi_ext.demonstrations.conventions import joints_of
+from qi_ext.demonstrations.dataset import HZ, Demonstrations
+from qi_ext.demonstrations.motion_clips import LEG_ORDER, rate_axes
+from qi_ext.robot import a1
+from qi_ext.robot.frames import turned
+from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.files import require_name, require_writable, write_whole
+
+DIGITS = 9  # after the point
+
+
+def write_clips(folder: str | Path, demonstrations: Demonstrations) -> None:
+    """Write each segment of `Demonstrations` as a motion clip into a new folder, which appears when it is whole.
+
+    Raises UserError where there is such a folder, or it cannot be written.
+    """
+    require_new_folder(folder, "demonstrations")
+    folder = Path(folder)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder.parent) as temporary:
+        whole = Path(temporary, "clips")
+        whole.mkdir()
+        for index, kind in enumerate(demonstrations.kind):
+            write_clip(whole / f"{index:04d}-{kind}.txt", demonstrations, index)
+        whole.rename(folder)
+
+
+def require_new_folder(folder: str | Path, option: str) -> None:
+    """Raise UserError, naming `option`, unless a folder can be made at this path."""
+    require_name(folder, option)
+    if Path(folder).exists():
+        raise UserError(f"{option}: {folder} is there already; name a new folder")
+    require_writable(Path(folder).parent, option)
+
+
+def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0, hz: float = HZ) -> None:
+    """Write a segment of `Demonstrations` as a motion clip of 61 numbers a frame, at `hz` frames a second.
+
+    Velocities are those of each frame's own time. Frames between two rows are interpolated by the cubic through positions and
+    velocities. Raises UserError where the file cannot be written.
+    """
+    rows = demonstrations.segment(index)
+    positions, velocities = _in_the_world(demonstrations, rows)
+    time = np.arange(len(positions)) / HZ
+    at = np.arange(math.floor(time[-1] * hz + 1e-6) + 1) / hz
+    spline = CubicHermiteSpline(time, positions, velocities)
+    positions, velocities = spline(at), spline(at, 1)
+    rotation = Rotation.from_euler("XYZ", positions[:, 3:6])
+    order = [a1.LEGS.index(leg) for leg in LEG_ORDER]
+    # Joints of ours in the order of a frame; the order is its own inverse.
+    legs = joints_of(order)
+    # Of the feet in the trunk's frame, as the trunk were at rest.
+    resting = np.concatenate([np.zeros((len(positions), 6)), positions[:, 6:]], axis=1)
+    moving = np.concatenate([np.zeros((len(positions), 6)), velocities[:, 6:]], axis=1)
+    frames = np.concatenate(
+        [
+            positions[:, :3] + (0.0, 0.0, TRUNK_HEIGHT),
+            rotation.as_quat(),
+            positions[:, 6:][:, legs],
+            (feet(resting) - (0.0, 0.0, TRUNK_HEIGHT))[:, order].reshape(len(positions), 12),
+            rotation.inv().apply(velocities[:, :3]),
+            rotation.inv().apply((rate_axes(positions[:, 3:6]) @ velocities[:, 3:6, None])[..., 0]),
+            velocities[:, 6:][:, legs],
+            feet_velocities(resting, moving)[:, order].reshape(len(positions), 12),
+        ],
+        axis=1,
+    )
+    lines = ",\n".join(json.dumps([round(number, DIGITS) for number in frame]) for frame in frames.tolist())
+    head = {
+        "LoopMode": "Clamp",
+        "FrameDuration": 1.0 / hz,
+        "EnableCycleOffsetPosition": True,
+        "EnableCycleOffsetRotation": True,
+    }
+    opening = json.dumps(head | {"MotionWeight": 1.0}, indent=0).removesuffix("\n}")
+    write_whole(path, f'{opening},\n"Frames":\n[\n{lines}\n]\n}}\n')
+
+
+def _in_the_world(demonstrations: Demonstrations, rows: slice) -> tuple[np.ndarray, np.ndarray]:
+    """Positions and velocities of rows of one segment, (n, 18), in the world; the trunk begins at x = y = 0."""
+    states = demonstrations.states[rows]
+    positions = np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
+    velocities = states[:, a1.VELOCITY].copy()
+    if demonstrations.headings is not None:
+        for row, (heading, rate) in enumerate(demonstrations.headings[rows]):
+            positions[row, :6], velocities[row, :6] = turned(positions[row, :6], velocities[row, :6], heading, rate)
+    steps = 0.5 * (velocities[1:, :2] + velocities[:-1, :2]) / HZ
+    positions[1:, :2] = np.cumsum(steps, axis=0)
+    positions[0, :2] = 0.0
+    return positions, velocities

@@ -1,0 +1,216 @@
+"""Motion clips of AMP and its forks, JSON files of poses, read as demonstrations; motion_clip_writer.py writes them.
+
+A frame holds 61 numbers, or the first 19 of them: position of the trunk (m, world) and its quaternion (x, y, z, w); angles of
+the legs (rad), in the order FL, FR, RL, RR unless `LegOrder` says another; positions of the feet (m, trunk's frame); linear and
+angular velocity of the trunk (trunk's frame); velocities of the joints; velocities of the feet (trunk's frame). Source: Peng et
+al., Learning Agile Robotic Locomotion Skills by Imitating Animals (2020), and the clips of its successors, compared with the
+robot's kinematics.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field, TypeAdapter
+from scipy.interpolate import CubicHermiteSpline, CubicSpline
+from scipy.spatial.transform import Rotation
+from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
+
+from qi_ext.demonstrations.conventions import joints_of
+from qi_ext.demonstrations.dataset import HZ, Demonstrations
+from qi_ext.robot import a1
+from qi_ext.robot.commands import Command
+from qi_ext.robot.frames import turned, wrapped
+from qi_ext.robot.kinematics import TRUNK_HEIGHT
+from qi_ext.robot.mirror import mirror_observations
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.output import printable
+from qi_ext.utils.reading import checked, parse_json, read_text
+
+SUFFIXES = (".txt", ".json")
+SHORT, LONG = 19, 61  # numbers of a frame
+POSITION, QUATERNION, JOINTS = slice(0, 3), slice(3, 7), slice(7, 19)
+LINEAR, ANGULAR, JOINT_VELOCITIES = slice(31, 34), slice(34, 37), slice(37, 49)
+LEG_ORDER = ("FL", "FR", "RL", "RR")
+MAX_BYTES = 2**26
+MAX_FRAMES, MIN_FRAMES = 100_000, 4
+TURNS = 0.2  # rad/s, mean, from which a clip's heading turns, not only sways
+TURNED = math.radians(2.0)  # rad, under which a clip's heading and travel are left as they are
+TRAVELS = 0.1  # m/s, under which a clip has no direction of travel
+GRID = 45.0  # degrees, between directions of commands
+
+
+class _Clip(TypedDict, total=False):
+    __pydantic_config__ = {"extra": "allow"}  # noqa: RUF012 (pydantic reads it)
+
+    FrameDuration: Annotated[float, Field(ge=1e-3, le=0.2)]
+    Frames: Annotated[
+        list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=SHORT, max_length=LONG)]],
+        Field(min_length=MIN_FRAMES, max_length=MAX_FRAMES),
+    ]
+    LegOrder: Annotated[list[Literal["FR", "FL", "RR", "RL"]], Field(min_length=4, max_length=4)]
+
+
+_CLIP: Any = TypeAdapter(_Clip)
+
+
+def is_clips(name: str) -> bool:
+    """Return whether `name` says motion clips: a .txt or .json file, several of them with commas between, or a folder."""
+    return all(Path(each).suffix in SUFFIXES for each in name.split(",")) or Path(name).is_dir()
+
+
+def clip_paths(name: str) -> list[Path]:
+    """Return the files that `name` says, as `is_clips` takes it. Raises UserError where a folder holds none."""
+    if not Path(name).is_dir():
+        return [Path(each) for each in name.split(",")]
+    found = sorted(path for path in Path(name).iterdir() if path.suffix in SUFFIXES)
+    if not found:
+        raise UserError(f"demonstrations: {name}: holds no motion clips, which are .txt or .json files; give their folder")
+    return found
+
+
+def read_clips(name: str) -> Demonstrations:
+    """Return `Demonstrations` of motion clips, a segment each, then those of their mirror images; not yet checked.
+
+    Frames are resampled to 100 Hz. Velocities are those of the file where they are of the frame's own time; differences of
+    neighbouring frames, which are half a frame late, are taken anew from the positions. Each clip is turned about the vertical
+    so that its mean heading is +x, or, where it travels, so that it travels exactly in one of the 8 directions, the one nearest
+    to where its heading says that it goes. This direction and its mean speed are its command. Where one of them turns, all
+    have `headings`, for `follow`; its own is the straight line through its yaw. Raises UserError, in one line, where a file
+    cannot be read.
+    """
+    clips = [_read(path) for path in clip_paths(name)]
+    follow = any(clip.rate for clip in clips)
+    parts, commands, headings, notes = [], [], [], []
+    for clip in clips:
+        states, heading, command, said = _in_the_frame_of_its_command(clip)
+        parts += [states]
+        commands.append(command)
+        headings.append(heading)
+        notes.append(f"{clip.name}: {said}")
+    images = [mirror_observations(states) for states in parts]
+    commands += [Command(-command.direction_deg % 360.0, command.speed) for command in commands]
+    bounds = np.cumsum([0, *(len(states) for states in (*parts, *images))])
+    return Demonstrations(
+        states=np.concatenate([*parts, *images]),
+        bounds=bounds.astype(np.int64),
+        commands=tuple(commands),
+        kind=("recorded",) * len(commands),
+        source=printable(f"motion clips: {', '.join(clip.name for clip in clips)}"[:1000]),
+        synthetic=False,
+        headings=np.concatenate([*headings, *(-heading for heading in headings)]) if follow else None,
+        notes=(*notes, "each with its mirror image"),
+    )
+
+
+@dataclass(frozen=True)
+class _Motion:
+    """A clip at 100 Hz: positions and velocities, (n, 18), of `a1.JOINTS` in the world; mean yaw, rad; its rate, rad/s."""
+
+    name: str
+    positions: np.ndarray
+    velocities: np.ndarray
+    yaw: float
+    rate: float
+    said: str
+
+
+def _read(path: Path) -> _Motion:
+    # Public clips have commas after the last number of a list.
+    text = re.sub(r",(\s*[\]}])", r"\1", read_text(path, MAX_BYTES))
+    clip = checked(parse_json(text, path), _CLIP, path)
+    for name in ("Frames", "FrameDuration"):
+        if name not in clip:
+            raise UserError(f"{path}: has no {name}; is it a motion clip?")
+    lengths = {len(frame) for frame in clip["Frames"]}
+    if lengths not in ({SHORT}, {LONG}):
+        found = " or ".join(map(str, sorted(lengths)))
+        raise UserError(f"{path}: frames hold {found} numbers, but all must hold {SHORT}, or all {LONG}")
+    frames, step = np.array(clip["Frames"]), clip["FrameDuration"]
+    if (len(frames) - 1) * step > MAX_FRAMES / HZ:
+        raise UserError(f"{path}: lasts more than {MAX_FRAMES / HZ:,.0f} s; cut it")
+    norms = np.linalg.norm(frames[:, QUATERNION], axis=1)
+    if np.abs(norms - 1.0).max() > 0.1:
+        worst = np.abs(norms - 1.0).argmax()
+        raise UserError(f"{path}: the quaternion of frame {worst} is {norms[worst]:.3g} long, not 1")
+    order = clip.get("LegOrder", LEG_ORDER)
+    if len(set(order)) < len(a1.LEGS):
+        raise UserError(f"{path}: LegOrder names a leg twice: {', '.join(order)}")
+    return _resampled(printable(path.stem), frames, step, joints_of([a1.LEGS.index(leg) for leg in order]))
+
+
+def _resampled(name: str, frames: np.ndarray, step: float, legs: np.ndarray) -> _Motion:
+    """legs: where each of our 12 joints stands in a frame."""
+    rotation = Rotation.from_quat(frames[:, QUATERNION])
+    angles = np.unwrap(rotation.as_euler("XYZ"), axis=0)
+    height = frames[:, POSITION] - (0.0, 0.0, TRUNK_HEIGHT)
+    positions = np.concatenate([height, angles, frames[:, JOINTS][:, legs]], axis=1)
+    time, rows = step * np.arange(len(frames)), np.arange(math.floor((len(frames) - 1) * step * HZ + 1e-6) + 1) / HZ
+    velocities = None
+    if frames.shape[1] == LONG:
+        linear = rotation.apply(frames[:, LINEAR])
+        rates = np.linalg.solve(rate_axes(angles), rotation.apply(frames[:, ANGULAR])[..., None])[..., 0]
+        velocities = np.concatenate([linear, rates, frames[:, JOINT_VELOCITIES][:, legs]], axis=1)
+    own = velocities is not None and _are_of_their_frame(positions, velocities, step)
+    spline = CubicHermiteSpline(time, positions, velocities) if own else CubicSpline(time, positions)
+    at = np.minimum(rows, time[-1])
+    yaw = np.unwrap(np.arctan2(*np.moveaxis(rotation.as_matrix()[:, 1::-1, 0], -1, 0)))
+    rate, mean = np.polyfit(time - time.mean(), yaw, 1)
+    of = "of the file" if own else "from the positions"
+    said = f"{len(frames)} frames at {1.0 / step:g} Hz, velocities {of}"
+    return _Motion(name, spline(at), spline(at, 1), float(mean), float(rate) if abs(rate) > TURNS else 0.0, said)
+
+
+def rate_axes(angles: np.ndarray) -> np.ndarray:
+    """Axes of the rates of intrinsic x-y-z angles in the world, (n, 3, 3): angular velocity = axes @ rates."""
+    roll, pitch = angles[:, 0], angles[:, 1]
+    zero, one = np.zeros(len(angles)), np.ones(len(angles))
+    return np.stack(
+        [
+            np.stack([one, zero, np.sin(pitch)], axis=1),
+            np.stack([zero, np.cos(roll), -np.sin(roll) * np.cos(pitch)], axis=1),
+            np.stack([zero, np.sin(roll), np.cos(roll) * np.cos(pitch)], axis=1),
+        ],
+        axis=1,
+    )
+
+
+def _are_of_their_frame(positions: np.ndarray, velocities: np.ndarray, step: float) -> bool:
+    """Whether velocities explain the movement by the trapezoidal rule, and not, better, each that to the next frame alone."""
+    moved = np.diff(positions, axis=0)
+    even = moved - 0.5 * step * (velocities[1:] + velocities[:-1])
+    ahead = moved - step * velocities[:-1]
+    even, ahead, moved = (np.linalg.norm(each[:, 6:]) for each in (even, ahead, moved))
+    return bool(even < ahead and even < 0.5 * moved)
+
+
+def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarray, Command, str]:
+    """Return states, (n, 37), headings, (n, 2), the command, and words for what was done."""
+    time = np.arange(len(motion.positions)) / HZ
+    heading = motion.yaw + motion.rate * (time - time.mean())
+    forward, left = np.cos(heading), np.sin(heading)
+    vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
+    along, across = np.mean(vx * forward + vy * left), np.mean(vy * forward - vx * left)
+    speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
+    direction, astray = (GRID * round(course / GRID), 0.0) if speed >= TRAVELS else (0.0, 0.0)
+    if speed >= TRAVELS:
+        astray = math.radians(course - direction)
+    heading = heading + astray
+    said = motion.said
+    if not motion.rate and abs(wrapped(heading[0])) < TURNED:
+        heading = np.zeros_like(heading)
+    elif not motion.rate:
+        said += f", turned by {-math.degrees(wrapped(heading[0])):.0f} degrees"
+    states = np.empty((len(time), a1.N_OBSERVATIONS))
+    for row in range(len(time)):
+        position, velocity = turned(motion.positions[row, :6], motion.velocities[row, :6], -heading[row], -motion.rate)
+        states[row, a1.POSITION] = *position[2:], *motion.positions[row, 6:]
+        states[row, a1.VELOCITY] = *velocity, *motion.velocities[row, 6:]
+    command = Command(direction % 360.0, round(speed, 2))
+    states[:, a1.GOAL] = command.features
+    turns = f", turning by {math.degrees(motion.rate):.0f} degrees/s" if motion.rate else ""
+    said += f": {len(time)} rows, {command.direction_deg:g} degrees at {speed:.2f} m/s{turns}"
+    return states, np.stack([heading - heading[0], np.full(len(time), motion.rate)], axis=1), command, said
