@@ -36,6 +36,7 @@ class Totals(TypedDict):
     return_mean: Figure
     falls: Count
     episodes: Count
+    velocity_error_mean: NotRequired[Figure]
 
 
 class Row(Totals):
