@@ -1,6 +1,7 @@
 """A joblib pool in which the death of a worker costs time and changes nothing else."""
 
 import contextlib
+import errno
 import logging
 import multiprocessing
 import os
@@ -187,4 +188,6 @@ def _one_line(error):
     if isinstance(error, UnboundLocalError) and isinstance(error.__context__, OSError):
         error = error.__context__  # such as too many open files, which loky stumbles over
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"
+    # A lock of processes is a file there, which the error does not name.
+    hint = "; is /dev/shm full?" if getattr(error, "errno", None) == errno.ENOSPC and error.filename is None else ""
+    return f"{type(error).__name__}: {lines[0] if lines else ''}{hint}"

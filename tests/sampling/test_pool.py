@@ -190,17 +190,23 @@ def test_memory_that_a_task_is_refused_comes_with_what_needs_less(pool):
         list(pool.run(refuse_memory, [()], name))
 
 
-def test_what_the_machine_refuses_to_workers_is_said(monkeypatch):
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [(errno.EMFILE, "Too many open files$"), (errno.ENOSPC, "No space left on device; is /dev/shm full[?]$")],
+)
+def test_what_the_machine_refuses_to_workers_is_said(monkeypatch, number, said):
     def submit(*_):
         try:
-            raise OSError(errno.EMFILE, "Too many open files")
+            raise OSError(number, os.strerror(number))
         finally:
             raise UnboundLocalError("as in loky")
 
     monkeypatch.setattr(LokyWorkers, "submit", submit)
-    with pytest.raises(SamplingError, match="Too many open files"):
+    with pytest.raises(SamplingError, match=said):
         list(Pool("loky", 2).run(double, [(1,)], name))
 
+
+def test_a_full_temporary_folder_is_named(monkeypatch):
     def full():
         raise OSError(errno.ENOSPC, "No space left on device")
 
