@@ -106,20 +106,20 @@ class Unpickler(pickle._Unpickler):
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
 
     def _checked_append(self):
-        self._demand_filled(self.stack[-2])
+        self._refuse_shared(self.stack[-2])
         super().load_append()
 
     def _checked_appends(self):
-        self._demand_filled(self.metastack[-1][-1])
+        self._refuse_shared(self.metastack[-1][-1])
         super().load_appends()
 
     def _checked_setitem(self):
-        self._demand_filled(self.stack[-3])
+        self._refuse_shared(self.stack[-3])
         self._demand_keys(self.stack[-2:-1])
         super().load_setitem()
 
     def _checked_setitems(self):
-        self._demand_filled(self.metastack[-1][-1])
+        self._refuse_shared(self.metastack[-1][-1])
         self._demand_keys(self.stack[::2])
         super().load_setitems()
 
@@ -128,7 +128,7 @@ class Unpickler(pickle._Unpickler):
         super().load_dict()
 
     def _checked_additems(self):
-        self._demand_filled(self.metastack[-1][-1])
+        self._refuse_shared(self.metastack[-1][-1])
         self._demand_keys(self.stack)
         super().load_additems()
 
@@ -141,14 +141,14 @@ class Unpickler(pickle._Unpickler):
             if not _is_cheap(key):
                 raise Refused(f"{self._where}: has a {type(key).__name__} of others as a key")
 
-    def _demand_filled(self, target):
-        # Filling a class, function or module would change it for the whole process, and `list.append(1)` kills a Python 3.13.0
-        # that has appended to lists before.
+    def _refuse_shared(self, target):
+        # Changing a class, function or module would change it for the whole process; in Python 3.13.0, `list.append(1)` even
+        # ends in a segmentation fault.
         if isinstance(target, type | types.FunctionType | types.BuiltinFunctionType | types.ModuleType):
             raise Refused(f"{self._where}: changes {target!r}")
 
     def _checked_build(self):
-        self._demand_filled(self.stack[-2])
+        self._refuse_shared(self.stack[-2])
         super().load_build()
 
     dispatch[pickle.REDUCE[0]] = _checked_reduce

@@ -26,6 +26,7 @@ FORMATS_HELP = (
     "qi_ext (ours), packed (ours in half the bytes), minari, clips (a folder of AMP's motion clips), or for stock loco-mujoco "
     "real (500 Hz) or perfect (with actions)"
 )
+OUTPUT_HELP = "the npz to write, the folder of --format clips, or a Minari dataset's id"
 
 
 def main(arguments=None):
@@ -42,7 +43,7 @@ def main(arguments=None):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
     text = "in place of --speed, those of the hard task, m/s: each direction is recorded at each"
     parser.add_argument("--speeds", type=float, nargs="+", default=[], help=text, metavar="X")
-    parser.add_argument("--output", type=str, help="the npz to write, or a Minari dataset's id", metavar="FILE")
+    parser.add_argument("--output", type=str, help=OUTPUT_HELP, metavar="FILE")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.check is not None:
@@ -52,7 +53,7 @@ def main(arguments=None):
         _print_check(options.check)
         return
     if options.output is None:
-        raise UserError("--output: required; the npz to write, or a Minari dataset's id (or --check FILE, to check one)")
+        raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
     output = options.output
     _check(options)
 
@@ -76,6 +77,8 @@ def main(arguments=None):
         made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
     elif (options.n_directions, options.speed) != (8, 0.5):
         made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
+    if options.format != "qi_ext":
+        made_by += f" --format {options.format}"
     if options.format in OURS:
         formats.write(output, demonstrations, made_by, packed=options.format == "packed")
     elif options.format == "real":
@@ -142,8 +145,8 @@ def _of_commands(options):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
-    if options.task == "follow" and options.format not in (*OURS, "clips"):
-        raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext")
+    if options.task == "follow" and options.format not in OURS:
+        raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext or packed")
     require_between("--seconds", options.seconds, 1, 3600)
     Run(seed=options.seed)
     Task(n_directions=options.n_directions)

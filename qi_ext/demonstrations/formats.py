@@ -66,14 +66,17 @@ def write(path, demonstrations, made_by="", packed=False):
     """Write our format: the fields of `Demonstrations`, states and actions in float32.
 
     made_by: the command line that recorded them, kept in the file. Recorded actions have few enough digits for float32.
-    packed: write half as many bytes, as the embedded sets are (packing.py), which nothing else reads; what has more digits
-    than a recording of ours is rounded. Raises UserError where one of the arrays is None or the file cannot be written.
+    packed: write the form of the embedded sets (packing.py), half as large, which only `load_demonstrations` reads; values are
+    rounded to its digits. Raises UserError where one of the arrays is None or the file cannot be written.
     """
     require_ours(demonstrations, path)
     moving = {} if demonstrations.headings is None else {"headings": demonstrations.headings}
     rows = {name: getattr(demonstrations, name) for name in ("states", "actions", "executed_actions")}
     if packed:
-        rows = packed_arrays(**rows, **moving)
+        try:
+            rows = packed_arrays(**rows, **moving)
+        except ValueError as error:
+            raise UserError(f"demonstrations: {path}: {error}; write the plain format") from None
     else:
         rows = {name: array.astype(np.float32) for name, array in rows.items()} | moving
     write_npz(
@@ -150,14 +153,19 @@ def _require_equal_lengths(demonstrations, path):
 def _resampled(states):
     """Positions and velocities, (5 n - 4, 18) each, at 500 Hz from (n, 37) observations at 100 Hz."""
     velocity = states[:, a1.VELOCITY]
-    steps = 0.5 * (velocity[1:, :2] + velocity[:-1, :2]) * a1.CONTROL_DT
-    xy = np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
+    xy = integrated(velocity[:, :2])
     time = np.arange(len(states)) * float(REAL_FACTOR)
     spline = CubicHermiteSpline(
         time, np.concatenate([xy, states[:, a1.POSITION]], axis=1), velocity * a1.CONTROL_DT / REAL_FACTOR
     )
     fine = np.arange(REAL_FACTOR * (len(states) - 1) + 1)
     return spline(fine), spline(fine, 1) * REAL_FACTOR / a1.CONTROL_DT
+
+
+def integrated(velocities):
+    """Return the way from the first row on, (n, 2), m, of velocities at 100 Hz, (n, 2), m/s, by the trapezoidal rule."""
+    steps = 0.5 * (velocities[1:] + velocities[:-1]) * a1.CONTROL_DT
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(steps, axis=0)])
 
 
 def _is_real(arrays):

@@ -15,7 +15,7 @@ from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import check_meaning, examine
 from qi_ext.demonstrations.measures import Measure
-from qi_ext.demonstrations.motion_clips import is_clips, read_clips
+from qi_ext.demonstrations.motion_clips import is_clips, listed, read_clips
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between, differ_in_speed, label_among, nearest_command
 from qi_ext.robot.courses import Course
@@ -88,12 +88,18 @@ def load_demonstrations(
 
 def resolved_name(name: str) -> str:
     """Return `name` for use from any working directory: a path is made absolute."""
-    return ",".join(str(path.resolve()) for path in paths(name)) if is_path(name) else name
+    if not is_path(name):
+        return name
+    found = [str(path.resolve()) for path in paths(name)]
+    for path in found if len(found) > 1 else []:
+        if "," in path:
+            raise UserError(f"demonstrations: {path} has a comma, which stands between clips; name their folder instead")
+    return ",".join(found)
 
 
 def paths(name: str) -> list[Path]:
     """Return the paths in the name of a recording that `is_path`: one, or several with commas between, of motion clips."""
-    return [Path(each) for each in (name.split(",") if is_clips(name) else [name])]
+    return [Path(each) for each in (listed(name) if is_clips(name) else [name])]
 
 
 def is_path(name: str) -> bool:

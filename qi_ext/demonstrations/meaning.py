@@ -50,7 +50,7 @@ def examine(demonstrations):
 
     demonstrations: must have passed `check`.
     """
-    motion, hz = RecordedMotion(demonstrations.states, demonstrations.bounds), demonstrations.recorded_hz
+    motion, hz = _motion(demonstrations), demonstrations.recorded_hz
     measures, fault = [], None
     for find in (
         find_length,
@@ -78,8 +78,14 @@ def fault_of_velocities(demonstrations):
 
     demonstrations: of the right shapes and bounds; they need not have passed the rest of `check`.
     """
-    motion, hz = RecordedMotion(demonstrations.states, demonstrations.bounds), demonstrations.recorded_hz
+    motion, hz = _motion(demonstrations), demonstrations.recorded_hz
     return find_rate(motion, hz)[1] or find_trunk(motion, hz)[1]
+
+
+def _motion(demonstrations, begin=0, end=None, bounds=None):
+    """Return the `RecordedMotion` of rows `begin` to `end`, whose segments have `bounds`; by default of all."""
+    headings = None if demonstrations.headings is None else demonstrations.headings[begin:end]
+    return RecordedMotion(demonstrations.states[begin:end], demonstrations.bounds if bounds is None else bounds, headings)
 
 
 def _find_astray(demonstrations):
@@ -110,7 +116,7 @@ def _find_parts(demonstrations):
     motions = {}
     for begin, end in chosen if len(found) > 1 else []:
         inner = bounds[(bounds > begin) & (bounds < end)]
-        motions[begin, end] = RecordedMotion(demonstrations.states[begin:end], np.array([begin, *inner, end]) - begin)
+        motions[begin, end] = _motion(demonstrations, begin, end, np.array([begin, *inner, end]) - begin)
     restless = sorted(motions, key=lambda part: -motions[part].contact[1])[:RESTLESS_PARTS]
     contact = partial(find_contact, expected=PART_UNREST)
     faults = {}

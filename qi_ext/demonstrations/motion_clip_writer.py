@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.conventions import joints_of
 from qi_ext.demonstrations.dataset import HZ, Demonstrations
+from qi_ext.demonstrations.formats import integrated
 from qi_ext.demonstrations.motion_clips import LEG_ORDER, rate_axes
 from qi_ext.robot import a1
-from qi_ext.robot.frames import turned
 from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_name, require_writable, write_whole
@@ -24,11 +24,14 @@ DIGITS = 9  # after the point
 def write_clips(folder: str | Path, demonstrations: Demonstrations) -> None:
     """Write each segment of `Demonstrations` as a motion clip into a new folder, which appears when it is whole.
 
-    Raises UserError where there is such a folder, or it cannot be written.
+    Raises UserError where there is such a folder, it cannot be written, or commands change within segments, which clips do
+    not say.
     """
+    if demonstrations.headings is not None:
+        raise UserError(f"demonstrations: {folder}: clips hold one command each, and these change; write our format")
     require_new_folder(folder, "demonstrations")
     folder = Path(folder)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name[:100]}.", dir=folder.parent) as temporary:
+    with tempfile.TemporaryDirectory(prefix=".clips.", dir=folder.parent) as temporary:
         whole = Path(temporary, "clips")
         whole.mkdir()
         for index, kind in enumerate(demonstrations.kind):
@@ -50,17 +53,18 @@ def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0,
     Velocities are those of each frame's own time. Frames between two rows are interpolated by the cubic through positions and
     velocities. Raises UserError where the file cannot be written.
     """
-    rows = demonstrations.segment(index)
-    positions, velocities = _in_the_world(demonstrations, rows)
+    states = demonstrations.states[demonstrations.segment(index)]
+    velocities = states[:, a1.VELOCITY]
+    positions = np.concatenate([integrated(velocities[:, :2]), states[:, a1.POSITION]], axis=1)
     time = np.arange(len(positions)) / HZ
     at = np.arange(math.floor(time[-1] * hz + 1e-6) + 1) / hz
     spline = CubicHermiteSpline(time, positions, velocities)
     positions, velocities = spline(at), spline(at, 1)
     rotation = Rotation.from_euler("XYZ", positions[:, 3:6])
     order = [a1.LEGS.index(leg) for leg in LEG_ORDER]
-    # Joints of ours in the order of a frame; the order is its own inverse.
+    # To exchange left and right is its own inverse, so the reader's index serves here, too.
     legs = joints_of(order)
-    # Of the feet in the trunk's frame, as the trunk were at rest.
+    # With the trunk at the origin and at rest, feet are in its frame.
     resting = np.concatenate([np.zeros((len(positions), 6)), positions[:, 6:]], axis=1)
     moving = np.concatenate([np.zeros((len(positions), 6)), velocities[:, 6:]], axis=1)
     frames = np.concatenate(
@@ -85,17 +89,3 @@ def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0,
     }
     opening = json.dumps(head | {"MotionWeight": 1.0}, indent=0).removesuffix("\n}")
     write_whole(path, f'{opening},\n"Frames":\n[\n{lines}\n]\n}}\n')
-
-
-def _in_the_world(demonstrations: Demonstrations, rows: slice) -> tuple[np.ndarray, np.ndarray]:
-    """Positions and velocities of rows of one segment, (n, 18), in the world; the trunk begins at x = y = 0."""
-    states = demonstrations.states[rows]
-    positions = np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
-    velocities = states[:, a1.VELOCITY].copy()
-    if demonstrations.headings is not None:
-        for row, (heading, rate) in enumerate(demonstrations.headings[rows]):
-            positions[row, :6], velocities[row, :6] = turned(positions[row, :6], velocities[row, :6], heading, rate)
-    steps = 0.5 * (velocities[1:, :2] + velocities[:-1, :2]) / HZ
-    positions[1:, :2] = np.cumsum(steps, axis=0)
-    positions[0, :2] = 0.0
-    return positions, velocities

@@ -8,6 +8,7 @@ robot's kinematics.
 """
 
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,10 @@ from typing_extensions import TypedDict  # of typing, pydantic takes none before
 
 from qi_ext.demonstrations.conventions import joints_of
 from qi_ext.demonstrations.dataset import HZ, Demonstrations
+from qi_ext.demonstrations.meaning import TRAVELS
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
-from qi_ext.robot.frames import turned, wrapped
+from qi_ext.robot.frames import in_command_frame, turned, wrapped
 from qi_ext.robot.kinematics import TRUNK_HEIGHT
 from qi_ext.robot.mirror import mirror_observations
 from qi_ext.utils.errors import UserError
@@ -37,9 +39,8 @@ LINEAR, ANGULAR, JOINT_VELOCITIES = slice(31, 34), slice(34, 37), slice(37, 49)
 LEG_ORDER = ("FL", "FR", "RL", "RR")
 MAX_BYTES = 2**26
 MAX_FRAMES, MIN_FRAMES = 100_000, 4
-TURNS = 0.2  # rad/s, mean, from which a clip's heading turns, not only sways
-TURNED = math.radians(2.0)  # rad, under which a clip's heading and travel are left as they are
-TRAVELS = 0.1  # m/s, under which a clip has no direction of travel
+MIN_TURN_RATE = 0.2  # rad/s, mean, from which a clip's heading turns, not only sways
+UNTURNED_WITHIN = math.radians(2.0)  # of its heading, rad, a clip is left as it is
 GRID = 45.0  # degrees, between directions of commands
 
 
@@ -57,32 +58,40 @@ class _Clip(TypedDict, total=False):
 _CLIP: Any = TypeAdapter(_Clip)
 
 
+def listed(name: str) -> list[str]:
+    """Return the paths in `name`: itself where there is such a file or folder, else those between its commas."""
+    return [name] if os.path.exists(name) else name.split(",")
+
+
 def is_clips(name: str) -> bool:
-    """Return whether `name` says motion clips: a .txt or .json file, several of them with commas between, or a folder."""
-    return all(Path(each).suffix in SUFFIXES for each in name.split(",")) or Path(name).is_dir()
+    """Return True for motion clips: .txt or .json files with commas between, or a folder."""
+    return bool(name) and (os.path.isdir(name) or all(Path(each).suffix in SUFFIXES for each in listed(name)))
 
 
-def clip_paths(name: str) -> list[Path]:
+def _clip_paths(name: str) -> list[Path]:
     """Return the files that `name` says, as `is_clips` takes it. Raises UserError where a folder holds none."""
-    if not Path(name).is_dir():
-        return [Path(each) for each in name.split(",")]
+    if not os.path.isdir(name):
+        return [Path(each) for each in listed(name)]
     found = sorted(path for path in Path(name).iterdir() if path.suffix in SUFFIXES)
     if not found:
-        raise UserError(f"demonstrations: {name}: holds no motion clips, which are .txt or .json files; give their folder")
+        raise UserError(f"{name}: holds no motion clips, which are .txt or .json files; give their folder")
     return found
 
 
 def read_clips(name: str) -> Demonstrations:
     """Return `Demonstrations` of motion clips, a segment each, then those of their mirror images; not yet checked.
 
-    Frames are resampled to 100 Hz. Velocities are those of the file where they are of the frame's own time; differences of
-    neighbouring frames, which are half a frame late, are taken anew from the positions. Each clip is turned about the vertical
-    so that its mean heading is +x, or, where it travels, so that it travels exactly in one of the 8 directions, the one nearest
-    to where its heading says that it goes. This direction and its mean speed are its command. Where one of them turns, all
-    have `headings`, for `follow`; its own is the straight line through its yaw. Raises UserError, in one line, where a file
-    cannot be read.
+    Frames are resampled to 100 Hz. Velocities are those of the file where they are of the frame's own time. Differences to a
+    neighbouring frame, which belong to the time half a frame away, are taken anew from the positions. Each clip is turned about
+    the vertical so that its mean heading is +x, or, where it travels, so that it travels in one of the 8 directions, the one
+    nearest to where its heading says that it goes; within 2 degrees it is left as it is. This direction and its mean speed are
+    its command. Where one of them turns, all have `headings`, for `follow`; its own is the straight line through its yaw.
+    Raises UserError, in one line, where a file cannot be read.
     """
-    clips = [_read(path) for path in clip_paths(name)]
+    try:
+        clips = [_read(path) for path in _clip_paths(name)]
+    except UserError as error:
+        raise UserError(f"demonstrations: {error}") from None
     follow = any(clip.rate for clip in clips)
     parts, commands, headings, notes = [], [], [], []
     for clip in clips:
@@ -143,11 +152,11 @@ def _read(path: Path) -> _Motion:
 
 
 def _resampled(name: str, frames: np.ndarray, step: float, legs: np.ndarray) -> _Motion:
-    """legs: where each of our 12 joints stands in a frame."""
+    """Return the clip at 100 Hz. legs: index in a frame of each of our 12 joints."""
     rotation = Rotation.from_quat(frames[:, QUATERNION])
     angles = np.unwrap(rotation.as_euler("XYZ"), axis=0)
-    height = frames[:, POSITION] - (0.0, 0.0, TRUNK_HEIGHT)
-    positions = np.concatenate([height, angles, frames[:, JOINTS][:, legs]], axis=1)
+    trunk = frames[:, POSITION] - (0.0, 0.0, TRUNK_HEIGHT)
+    positions = np.concatenate([trunk, angles, frames[:, JOINTS][:, legs]], axis=1)
     time, rows = step * np.arange(len(frames)), np.arange(math.floor((len(frames) - 1) * step * HZ + 1e-6) + 1) / HZ
     velocities = None
     if frames.shape[1] == LONG:
@@ -157,11 +166,12 @@ def _resampled(name: str, frames: np.ndarray, step: float, legs: np.ndarray) -> 
     own = velocities is not None and _are_of_their_frame(positions, velocities, step)
     spline = CubicHermiteSpline(time, positions, velocities) if own else CubicSpline(time, positions)
     at = np.minimum(rows, time[-1])
-    yaw = np.unwrap(np.arctan2(*np.moveaxis(rotation.as_matrix()[:, 1::-1, 0], -1, 0)))
+    forward = rotation.apply((1.0, 0.0, 0.0))
+    yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     rate, mean = np.polyfit(time - time.mean(), yaw, 1)
     of = "of the file" if own else "from the positions"
     said = f"{len(frames)} frames at {1.0 / step:g} Hz, velocities {of}"
-    return _Motion(name, spline(at), spline(at, 1), float(mean), float(rate) if abs(rate) > TURNS else 0.0, said)
+    return _Motion(name, spline(at), spline(at, 1), float(mean), float(rate) if abs(rate) > MIN_TURN_RATE else 0.0, said)
 
 
 def rate_axes(angles: np.ndarray) -> np.ndarray:
@@ -179,28 +189,25 @@ def rate_axes(angles: np.ndarray) -> np.ndarray:
 
 
 def _are_of_their_frame(positions: np.ndarray, velocities: np.ndarray, step: float) -> bool:
-    """Whether velocities explain the movement by the trapezoidal rule, and not, better, each that to the next frame alone."""
-    moved = np.diff(positions, axis=0)
-    even = moved - 0.5 * step * (velocities[1:] + velocities[:-1])
-    ahead = moved - step * velocities[:-1]
-    even, ahead, moved = (np.linalg.norm(each[:, 6:]) for each in (even, ahead, moved))
-    return bool(even < ahead and even < 0.5 * moved)
+    """Return True where velocities explain the movement of joints better than as differences to a neighbouring frame."""
+    moved, rates = np.diff(positions[:, 6:], axis=0), velocities[:, 6:]
+    both, next_alone, last_alone = (
+        np.linalg.norm(moved - step * rate) for rate in (0.5 * (rates[1:] + rates[:-1]), rates[:-1], rates[1:])
+    )
+    return bool(both < min(next_alone, last_alone, 0.5 * np.linalg.norm(moved)))
 
 
 def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarray, Command, str]:
     """Return states, (n, 37), headings, (n, 2), the command, and words for what was done."""
     time = np.arange(len(motion.positions)) / HZ
     heading = motion.yaw + motion.rate * (time - time.mean())
-    forward, left = np.cos(heading), np.sin(heading)
     vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
-    along, across = np.mean(vx * forward + vy * left), np.mean(vy * forward - vx * left)
+    along, across = (np.mean(each) for each in in_command_frame(vx, vy, np.cos(heading), np.sin(heading)))
     speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
-    direction, astray = (GRID * round(course / GRID), 0.0) if speed >= TRAVELS else (0.0, 0.0)
-    if speed >= TRAVELS:
-        astray = math.radians(course - direction)
-    heading = heading + astray
+    direction = GRID * round(course / GRID) if speed >= TRAVELS else 0.0
+    heading = heading + (math.radians(course - direction) if speed >= TRAVELS else 0.0)
     said = motion.said
-    if not motion.rate and abs(wrapped(heading[0])) < TURNED:
+    if not motion.rate and abs(wrapped(heading[0])) < UNTURNED_WITHIN:
         heading = np.zeros_like(heading)
     elif not motion.rate:
         said += f", turned by {-math.degrees(wrapped(heading[0])):.0f} degrees"

@@ -69,7 +69,9 @@ def read_npz(path):
                 arrays[member.filename.removesuffix(".npy")] = array
             return arrays
     except NoSuchFile:
-        raise UserError(f"demonstrations: no such file: {path}; give an npz's path, trot, loco-mujoco or minari:ID") from None
+        raise UserError(
+            f"demonstrations: no such file: {path}; give the path of an npz or of motion clips, trot, loco-mujoco or minari:ID"
+        ) from None
     except UserError as error:
         raise UserError(f"demonstrations: {error}") from None
     except MemoryError:

@@ -1,4 +1,4 @@
-"""Columns of fixed-point numbers as bytes that deflate to a third of what their float32 does: the embedded sets are stored so.
+"""Arrays of fixed-point numbers as bytes that deflate to half the size of float32; the embedded sets are stored so.
 
 Neighbouring rows of motion are alike, and so are their differences. What is stored are second differences down each column, as
 whole numbers with the sign in the lowest bit, and of these the lowest bytes first: the higher ones are mostly 0.
@@ -8,8 +8,8 @@ import numpy as np
 
 from qi_ext.utils.errors import UserError
 
-# Binary digits after the point that a recording keeps: 0.008 Nm of actions, and under 4e-6 rad, m, rad/s or m/s of states. The
-# others would fill most of the file.
+# Binary digits kept after the point: actions to 0.008 Nm, states to 4e-6 (rad, m, rad/s, m/s), headings to 5e-7. More digits
+# are noise, which does not compress.
 BITS = {"states": 17, "actions": 12, "executed_noise": 12, "headings": 20}
 PREFIX = "packed_"
 _BYTES = 4
@@ -19,12 +19,12 @@ _NEGATIVE_ZERO = -(2**31)  # stands for -0.0, which the hash of a set's content 
 def pack(values, bits):
     """Return values, (N, k), rounded to `bits` binary digits after the point, as (4, k, N) uint8.
 
-    Raises ValueError for values of 2^(31 - bits) or more.
+    Raises ValueError for values of 2^(31 - bits) or more, and for those that are not finite.
     """
     values = np.transpose(values)
     whole = np.round(values * 2.0**bits)
-    if np.abs(whole).max(initial=0.0) >= 2.0**31:
-        raise ValueError(f"numbers to be packed are under {2.0 ** (31 - bits):g}")
+    if not np.abs(whole).max(initial=0.0) < 2.0**31:
+        raise ValueError(f"only finite numbers below {2.0 ** (31 - bits):g} can be packed")
     whole[(values == 0.0) & np.signbit(values)] = _NEGATIVE_ZERO
     # Differences may pass 2^31, and come back as they went: both ways are modulo 2^32.
     differences = np.diff(np.diff(whole.astype(np.int32), axis=1, prepend=np.int32(0)), axis=1, prepend=np.int32(0))
@@ -51,18 +51,19 @@ def unpacked(arrays, path):
 
     path: where they are from, for messages. Raises UserError for packed arrays of another form.
     """
-    plain = {key: array for key, array in arrays.items() if key.removeprefix(PREFIX) not in BITS or key in BITS}
+    plain, found = dict(arrays), {}
     for name, bits in BITS.items():
-        if (planes := arrays.get(PREFIX + name)) is None:
+        planes = plain.pop(PREFIX + name, None)
+        if planes is None:
             continue
         if planes.dtype != np.uint8 or planes.ndim != 3 or len(planes) != _BYTES:
             raise UserError(f"demonstrations: {path}: {PREFIX}{name} must be (4, columns, rows) bytes; record the file again")
-        plain[name] = unpack(planes, bits)
-    noise = plain.pop("executed_noise", None)
-    if noise is not None and "actions" in plain:
-        if noise.shape != plain["actions"].shape:
+        found[name] = unpack(planes, bits)
+    noise = found.pop("executed_noise", None)
+    if noise is not None:
+        if "actions" not in found or noise.shape != found["actions"].shape:
             raise UserError(
-                f"demonstrations: {path}: {PREFIX}executed_noise and actions differ in shape; record the file again"
+                f"demonstrations: {path}: {PREFIX}executed_noise needs {PREFIX}actions of its shape; record the file again"
             )
-        plain["executed_actions"] = plain["actions"] + noise
-    return plain
+        found["executed_actions"] = found["actions"] + noise
+    return plain | found

@@ -11,6 +11,7 @@ from qi_ext.robot.kinematics import feet, feet_velocities
 
 LEGS = slice(6, 18)  # of `a1.JOINTS`
 TRUNK = {"trunk_tz": 2, "trunk_list": 3, "trunk_tilt": 4, "trunk_rotation": 5}
+YAW_RATE = TRUNK["trunk_rotation"]
 TRUNK_SLOPE = (0.6, 1.6)  # right 0.96 to 1.13; degrees 57, the gyroscope at a yaw of 90 degrees -0.9 to 0.2
 MOVING = 0.02  # m/s or rad/s, RMS, under which a coordinate of the trunk is taken not to move
 LEG_MOVING = 0.1  # rad/s, RMS, likewise for joints of the legs
@@ -29,10 +30,10 @@ GOOD_CONTACT = 0.008  # m, unrest at most for a convention to explain a recordin
 class RecordedMotion:
     """Changes of position over `LAG` rows, those that velocities say, and the feet in a sample of rows.
 
-    states: (N, 37). bounds: (S + 1,), of segments, as of `Demonstrations`.
+    states: (N, 37). bounds: (S + 1,), of segments; headings: (N, 2) or None; both as of `Demonstrations`.
     """
 
-    def __init__(self, states, bounds):
+    def __init__(self, states, bounds, headings=None):
         # No robot reaches the limit, within which squares are finite.
         states = np.clip(states, -LIMIT, LIMIT)
         self.rows = len(states)
@@ -53,6 +54,9 @@ class RecordedMotion:
         said = 0.5 * a1.CONTROL_DT * (velocities[first + 1] + velocities[first])[:, 2:]
         # Where neither says that it moves, too: zero is no more than zero.
         self.repeated = float(np.mean(np.linalg.norm(moved, axis=1) <= HELD * np.linalg.norm(said, axis=1)))
+        if headings is not None:  # feet rest in the world, not in a frame that turns
+            velocities = velocities.copy()
+            velocities[:, YAW_RATE] += headings[:, 1]
         sample = first[np.linspace(0, len(first) - 1, min(SAMPLE, len(first))).astype(int)]
         self._positions = np.stack([positions[sample], positions[sample + 1]])
         self._velocities = np.stack([velocities[sample], velocities[sample + 1]])

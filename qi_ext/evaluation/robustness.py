@@ -27,7 +27,8 @@ SPEEDS = (0.3, 0.7)  # m/s, where one is commanded
 class Condition:
     """One condition of an evaluation.
 
-    push, noise: as `DisturbedController` takes them. share: its commands are so many times those of the undisturbed condition.
+    push, noise: as `DisturbedController` takes them. share: its commands for each one of the undisturbed condition; each is
+    walked in that fraction of the episodes.
     """
 
     name: str
@@ -37,7 +38,7 @@ class Condition:
     share: int = 1
 
     def episodes(self, episodes: int) -> int:
-        """Of each command, where the undisturbed ones have `episodes`."""
+        """Return the episodes of each command, where the undisturbed condition has `episodes` of each."""
         return max(1, episodes // self.share)
 
 
@@ -72,8 +73,8 @@ def evaluate_robustness(
 ) -> list[dict]:
     """Run `compare_robustness` with its progress shown; arguments as in `evaluate_agent`."""
     commands = source.environment.commands
-    n_of_each = sum(len(condition.commands) * condition.episodes(episodes) for condition in conditions(commands))
-    n_episodes = n_of_each * len(_controllers(actor, beside))
+    n_per_policy = sum(len(condition.commands) * condition.episodes(episodes) for condition in conditions(commands))
+    n_episodes = n_per_policy * len(_controllers(actor, beside))
     with Display("evaluating robustness", n_episodes, "episodes") as display:
         return compare_robustness(source, actor, episodes, seed, step, display.advance, beside)
 

@@ -188,6 +188,7 @@ def _one_line(error):
     if isinstance(error, UnboundLocalError) and isinstance(error.__context__, OSError):
         error = error.__context__  # such as too many open files, which loky stumbles over
     lines = str(error).strip().splitlines()
-    # A lock of processes is a file there, which the error does not name.
-    hint = "; is /dev/shm full?" if getattr(error, "errno", None) == errno.ENOSPC and error.filename is None else ""
+    # A lock between processes is a file in /dev/shm, which the error does not name.
+    full = isinstance(error, OSError) and error.errno == errno.ENOSPC and error.filename is None
+    hint = "; is /dev/shm full?" if full else ""
     return f"{type(error).__name__}: {lines[0] if lines else ''}{hint}"

@@ -40,10 +40,9 @@ PUBLISHED_EPISODES = 96  # under all commands together
 class Publication:
     """Evaluation and table entry of a trial that is published.
 
-    what: words for the tables. episodes: of the evaluation, per command. courses: of follow, those of the evaluation, by
-    name; all of them where there is none. robustness: whether it is evaluated under
+    what: words for the tables. episodes: of the evaluation, per command. robustness: whether it is evaluated under
     disturbances, too. beside: name of a trial above, whose agent of the same seed is evaluated in the same run; or "".
-    reproduce: whether `make reproduce` reruns it.
+    reproduce: whether `make reproduce` reruns it. courses: of follow, names of those that it is evaluated along; () for all.
     """
 
     what: str
@@ -244,7 +243,7 @@ def _publication(entry, trial, seeds, above):
         raise UserError(f"{where}: one that is published needs `name` and `what`, words for the tables")
     courses = given.get("courses", [])
     if not isinstance(courses, list) or not set(map(str, courses)) <= set(COURSES):
-        raise UserError(f"{where}: courses: must be a list, of {', '.join(COURSES)}; not {brief(courses)}")
+        raise UserError(f"{where}: courses: must be a list of some of {', '.join(COURSES)}, not {brief(courses)}")
     try:
         n_commands = len(task_commands(**trial.config.task.of_commands, courses=courses or None))
     except ValueError as error:
@@ -261,5 +260,11 @@ def _publication(entry, trial, seeds, above):
     other_seeds = next((seeds for other, seeds in above if other.name and other.name == beside), ())
     if beside and not set(seeds) <= set(other_seeds):
         raise UserError(f"{where}: beside: {brief(beside)} must be the name of a trial above, with the same seeds")
-    flags = given["robustness"] == "true", beside, given["reproduce"] == "true"
-    return Publication(given["what"], int(episodes), *flags, tuple(courses))
+    return Publication(
+        what=given["what"],
+        episodes=int(episodes),
+        robustness=given["robustness"] == "true",
+        beside=beside,
+        reproduce=given["reproduce"] == "true",
+        courses=tuple(courses),
+    )

@@ -20,7 +20,10 @@ from qi_ext.utils.tensor_file import MAX_BYTES, read_safetensors
 RUNS = Path("runs", "results")  # where the recorded commands leave their runs
 EVALUATION = "evaluation.json"  # of a run, by evaluate.py
 LEVELS = (400, 800)  # returns
-COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # the size of the error's vector
+COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # mean |v_xy - command|, as `evaluate` gives it
+
+# Settings that some runs were made without, with the value that they had.
+ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1}
 
 
 def published_result(trial, made_with):
@@ -122,7 +125,7 @@ def _summary(result):
         "returns": {row_label(row): row["return_mean"] for row in result["directions"]},
     }
     if "mean" in result:
-        summary["gait"] = {name: result["mean"].get(name) for _, name, _ in COLUMNS[1:]}
+        summary["gait"] = {name: result["mean"].get(name) for _, name, _ in GAIT_COLUMNS}
         errors = [row["velocity_error_mean"] for row in result["directions"] if "velocity_error_mean" in row]
         if errors:
             summary["gait"]["velocity_error"] = statistics.mean(errors)

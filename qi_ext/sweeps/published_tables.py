@@ -6,7 +6,15 @@ import statistics
 from pathlib import Path
 
 from qi_ext.report.tables import NAMES
-from qi_ext.sweeps.published_result import COLUMNS, LEVELS, learning_settings, options, recorded_commands, training_command
+from qi_ext.sweeps.published_result import (
+    ADDED,
+    COLUMNS,
+    LEVELS,
+    learning_settings,
+    options,
+    recorded_commands,
+    training_command,
+)
 from qi_ext.sweeps.schemas import PUBLISHED
 from qi_ext.tasks.directions import TASKS
 from qi_ext.utils.errors import UserError
@@ -14,9 +22,6 @@ from qi_ext.utils.reading import read_json
 
 BEGIN, END = "<!-- tables: python benchmarks/results.py tables -->\n", "<!-- end of tables -->\n"
 BASELINES = ("expert", "random")
-
-# Settings that some results were published without, with the value that they were made with.
-ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1}
 
 
 def by_name(trials):

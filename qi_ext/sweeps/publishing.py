@@ -9,11 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 from qi_ext.demonstrations import resolved_name
+from qi_ext.robot.courses import COURSES
 from qi_ext.sampling.pool import available_cpus
 from qi_ext.sweeps import commands
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.made_with import ROOT, note_made_with
-from qi_ext.sweeps.published_result import EVALUATION, agent_path, evaluation_command, learning_settings, published_result
+from qi_ext.sweeps.published_result import (
+    ADDED,
+    EVALUATION,
+    agent_path,
+    evaluation_command,
+    learning_settings,
+    published_result,
+)
 from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH
 from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED
@@ -106,7 +114,7 @@ def _require_same_settings(trial):
     there = RunDirectory(trial.directory, "--runs").config()
     wanted = learning_settings(trial.config) | {"demonstrations": resolved_name(trial.config.task.demonstrations)}
     for name, value in wanted.items():
-        if there.get(name) != value:
+        if there.get(name, ADDED.get(name)) != value:
             other = f"{name} is {there.get(name)}, not {value}"
             raise UserError(f"{trial.directory}: holds another run than {trial.name}: {other}; move it away")
 
@@ -121,7 +129,8 @@ def _is_evaluated(trial):
             return False
         found = read_json(path, EVALUATED, MAX_RESULT)
         rows = found["deterministic"]["directions"]
-        courses = tuple(row["course"] for row in rows) if publication.courses else ()
-        wanted = (publication.episodes, publication.courses, publication.robustness, bool(publication.beside))
+        courses = tuple(row["course"] for row in rows if "course" in row)
+        told = publication.courses or (tuple(COURSES) if trial.config.task.task == "follow" else ())
+        wanted = (publication.episodes, told, publication.robustness, bool(publication.beside))
         return (rows[0]["episodes"], courses, "robustness" in found, "beside" in found) == wanted
     return False

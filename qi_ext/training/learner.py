@@ -42,6 +42,7 @@ def require_backend(config):
 def warm_start(config, policy, demonstrations, seed, progress=lambda epoch, loss: None):
     """Clone the demonstrations' actions with the config's settings; see `cloning.clone`."""
     settings = config.warm_start
+    threads = torch.get_num_threads()
     torch.set_num_threads(settings.warm_start_threads)
     try:
         return clone(
@@ -56,7 +57,7 @@ def warm_start(config, policy, demonstrations, seed, progress=lambda epoch, loss
             progress=progress,
         )
     finally:
-        torch.set_num_threads(config.run.learner_threads)
+        torch.set_num_threads(threads)
 
 
 def _native(config, mdp_info, demonstrations, seed, device):

@@ -194,7 +194,7 @@ class WarmStart(Settings):
     warm_start_nominal_weight: Number = option(0.25, "weight of a nominal state in the warm start; others weigh 1", 1e-3, 1e3)
     warm_start_batch_size: Whole = option(256, "minibatch of the warm start", 1, MOST_ROWS)
     warm_start_threads: Whole = option(
-        1, "threads of the warm start, while no environment is stepped; see learner_threads", 1, 64
+        1, "threads of the warm start, in which no env is stepped; part of the result, too", 1, 64
     )
     warm_start_actions: Literal["auto", "recorded", "inferred"] = option(
         "auto", "what is cloned: recorded actions, those inferred from states, or auto (recorded where there are any)"

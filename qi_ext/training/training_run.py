@@ -1,5 +1,6 @@
 """One run, from a config to a directory with an agent in it."""
 
+import os
 import time
 from contextlib import ExitStack, closing
 
@@ -276,7 +277,7 @@ def _require_recording(start):
     name = start.config.task.demonstrations
     if not is_path(name):
         return
-    missing = [path for path in paths(name) if not path.exists()]
+    missing = [path for path in paths(name) if not os.path.exists(path)]
     if start.checkpoint is not None and missing:
         raise UserError(
             f"--demonstrations: no such file: {missing[0]}, with which the run in {start.directory.path} began; if it was "

@@ -352,3 +352,14 @@ def test_height_and_slip_are_those_of_a_foot_of_straight_legs(walking):
     assert measures["height of the lowest foot, m"] == pytest.approx(0.43 - 0.02 - 0.4)
     assert measures["slip of the lowest foot, m/s"] == pytest.approx(0.3)
     assert fault.startswith("the legs stand still, but the velocity of trunk_tx is not zero")
+
+
+def test_feet_rest_in_the_world_and_not_in_the_frame_that_turns(embedded):
+    """In segment 121 of follow the heading turns by 60 degrees/s."""
+    turning = embedded["follow"].select([121])
+    measures, fault = examine(turning)
+    assert fault is None
+    slopes = [measure.value for measure in measures if "if that foot rests" in measure.name]
+    np.testing.assert_allclose(slopes, 1.0, atol=0.1)
+    in_the_frame, _ = examine(replace(turning, headings=None))
+    assert min(measure.value for measure in in_the_frame if measure.value and "if that foot rests" in measure.name) < 0.7

@@ -27,15 +27,17 @@ def test_what_has_few_enough_digits_is_unpacked_to_the_last_bit(whole, negative_
 def test_other_numbers_are_rounded_and_too_large_ones_refused():
     values = np.random.default_rng(0).normal(size=(50, 3))
     np.testing.assert_allclose(unpack(pack(values, BITS), BITS), values, rtol=0.0, atol=2.0 ** -(BITS + 1))
-    with pytest.raises(ValueError, match="under 524288"):
+    with pytest.raises(ValueError, match="below 524288"):
         pack(np.full((1, 1), 2.0**19), BITS)
+    with pytest.raises(ValueError, match="finite"):
+        pack(np.full((1, 1), np.nan), BITS)
 
 
 def packed_file(path, demonstrations, **changed):
     formats.write(path, demonstrations, packed=True)
     with np.load(path) as archive:
         held = {key: archive[key] for key in archive.files}
-    np.savez(path, **held | changed)
+    np.savez(path, **{key: array for key, array in (held | changed).items() if array is not None})
     return path
 
 
@@ -55,7 +57,8 @@ def test_a_packed_file_holds_what_the_plain_one_does(walking, tmp_path):
         ("packed_states", np.zeros((3, 37, 20), dtype=np.uint8), "packed_states must be"),
         ("packed_states", np.uint8(7), "packed_states must be"),
         ("packed_states", np.zeros((4, 36, 20), dtype=np.uint8), "states must be"),
-        ("packed_executed_noise", np.zeros((4, 12, 3), dtype=np.uint8), "and actions differ in shape"),
+        ("packed_executed_noise", np.zeros((4, 12, 3), dtype=np.uint8), "needs packed_actions of its shape"),
+        ("packed_actions", None, "needs packed_actions"),
         ("packed_executed_noise", np.ones((4, 12, 20), dtype=np.uint8), "executed_actions reach"),
     ],
 )

@@ -130,7 +130,7 @@ def test_published_trials_have_96_episodes_unless_they_say_otherwise(read):
         ("trials: [{name: a, what: GAIL, robustness: 1}]", "trial 0 (a): robustness: must be true or false, not '1'"),
         (
             "trials: [{name: a, what: GAIL, task: follow, courses: [curve]}]",
-            "courses: must be a list, of drawn, straight, circle",
+            "courses: must be a list of some of drawn, straight, circle",
         ),
         ("trials: [{name: a, what: GAIL, courses: [drawn]}]", "trial 0 (a): courses: only follow has any"),
         (f"trials: [{{{CLONED}}}, {{name: a, what: GAIL, beside: b}}]", "trial 1 (a): beside: 'b' must be the name"),

@@ -4,6 +4,7 @@ import copy
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -80,7 +81,8 @@ def test_a_curve_is_short_and_its_means_are_over_episodes(tmp_path):
 def evaluated(returns, falls=1):
     """A result of `evaluate` for two episodes in each direction."""
     directions = [
-        {"direction_deg": 90.0 * i, "return_mean": value, "falls": falls, "episodes": 2} for i, value in enumerate(returns)
+        {"direction_deg": 90.0 * i, "return_mean": value, "falls": falls, "episodes": 2, "velocity_error_mean": 0.1 * (i + 1)}
+        for i, value in enumerate(returns)
     ]
     gait = dict.fromkeys(("velocity_error_along", "velocity_error_across", "yaw_drift", "energy_per_metre"), 0.5)
     gait |= dict.fromkeys(("torque_saturation", "stride_frequency", "duty_factor", "state_distance"), 0.25)
@@ -118,6 +120,7 @@ def make(sweep):
 def test_what_is_published_of_a_run(make):
     result = make(1, [800.0, 600.0])
     deterministic = result["evaluation"]["deterministic"]
+    assert deterministic["gait"]["velocity_error"] == pytest.approx(0.15)
     assert deterministic.pop("gait").items() >= {"yaw_drift": 0.5, "duty_factor": 0.25, "foot_clearance": None}.items()
     assert deterministic == {
         **{"return_mean": 700.0, "lowest": 600.0, "falls": 2, "episodes": 4, "returns": {"0": 800.0, "90": 600.0}}
@@ -137,6 +140,8 @@ def test_the_commands_are_as_one_would_type_them(sweep):
     evaluate = "python launchers/evaluate.py --agent"
     assert evaluation == f"{evaluate} {agent} --episodes 1 --pool serial --json runs/results/cloned/1/evaluation.json"
     assert f"--episodes 96 --robustness --beside {agent} --json" in recorded_commands(gail)[1]
+    along = replace(gail, publication=replace(gail.publication, courses=("drawn", "circle")))
+    assert "--episodes 96 --courses drawn circle --robustness" in recorded_commands(along)[1]
 
 
 def test_settings_are_defaults_too_without_seed_place_and_machine(sweep):
@@ -187,7 +192,7 @@ def test_the_tables_hold_means_and_deviations_over_seeds(make, sweep):
     assert random[:1] + random[5:7] == ["random torques", "8 +- 0 (5)", "8/8"]
     assert "Not run yet: cloned 0 1 2, gail 2.\n" in text
     gail, expert = rows_of(text, "### Simple: how the agents walk, acting deterministically")
-    assert (gail[0], gail[1], gail[9], expert[0]) == ("GAIL", "+0.500", "-", "trot controller")
+    assert (gail[:3], gail[10], expert[0]) == (["GAIL", "0.150", "+0.500"], "-", "trot controller")
     (disturbed,) = rows_of(text, "### Simple: under disturbances, acting deterministically")
     assert disturbed[:4] == ["GAIL; beside: cloning", "pushes of 30 N", "800 +- 141 (600)", "4/8"]
     assert disturbed[-2:] == ["935 +- 0 (930)", "0/8"]
