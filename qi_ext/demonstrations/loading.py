@@ -15,7 +15,7 @@ from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import check_meaning, examine
 from qi_ext.demonstrations.measures import Measure
-from qi_ext.demonstrations.motion_clips import is_clips, listed, read_clips
+from qi_ext.demonstrations.motion_clips import clip_paths, is_clips, listed, read_clips
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between, differ_in_speed, label_among, nearest_command
 from qi_ext.robot.courses import Course
@@ -73,9 +73,9 @@ def load_demonstrations(
     else:
         if is_embedded(name) and differ_in_speed(commands):
             raise UserError(_how_to_record(commands))
-        demonstrations, where = _read(str(name), _embedded_for(commands))
-        if not is_embedded(name):
-            check_meaning(demonstrations, where)
+        demonstrations, parts = _read(str(name), _embedded_for(commands))
+        for part, where in parts if not is_embedded(name) else []:
+            check_meaning(part, where)
     plain = [command for command in commands if isinstance(command, Command)]
     if len(plain) < len(commands):
         return demonstrations
@@ -139,16 +139,20 @@ def _embedded_for(commands: Sequence[Command | Course]) -> str:
     return "simple" if len(commands) == 1 else "hard"
 
 
-def _read(name: str, task: str) -> tuple[Demonstrations, str | Path]:
-    """Return `Demonstrations`, checked but for their meaning, and where they are, for messages."""
+def _read(name: str, task: str) -> tuple[Demonstrations, list[tuple[Demonstrations, str | Path]]]:
+    """Return `Demonstrations`, checked but for their meaning, and what of them stands in each file, with its path."""
     if name.startswith(minari.PREFIX):
-        return minari.read(name.removeprefix(minari.PREFIX)), name
-    if is_clips(name):
+        demonstrations = minari.read(name.removeprefix(minari.PREFIX))
+        return demonstrations, [(demonstrations, name)]
+    if is_path(name) and is_clips(name):
         demonstrations = read_clips(name)
-        check(demonstrations, name)
-        return demonstrations, name
+        parts = [(demonstrations.select([index]), path) for index, path in enumerate(clip_paths(name))]
+        for part, path in parts:
+            check(part, path)
+        return demonstrations, list(parts)
     path = _path(name, task)
-    return read(path), path
+    demonstrations = read(path)
+    return demonstrations, [(demonstrations, path)]
 
 
 def _path(name: str, task: str) -> Path:

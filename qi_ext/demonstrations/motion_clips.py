@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
-from pydantic import Field, TypeAdapter
+from pydantic import FailFast, Field, TypeAdapter
 from scipy.interpolate import CubicHermiteSpline, CubicSpline
 from scipy.spatial.transform import Rotation
 from typing_extensions import TypedDict  # of typing, pydantic takes none before Python 3.12
@@ -37,10 +37,16 @@ SHORT, LONG = 19, 61  # numbers of a frame
 POSITION, QUATERNION, JOINTS = slice(0, 3), slice(3, 7), slice(7, 19)
 LINEAR, ANGULAR, JOINT_VELOCITIES = slice(31, 34), slice(34, 37), slice(37, 49)
 LEG_ORDER = ("FL", "FR", "RL", "RR")
-MAX_BYTES = 2**26
+MAX_BYTES = 2**25
+MAX_CLIPS = 1000
+MAX_NAMED = 10  # clips, in a source and in notes
 MAX_FRAMES, MIN_FRAMES = 100_000, 4
-MIN_TURN_RATE = 0.2  # rad/s, mean, from which a clip's heading turns, not only sways
+MIN_TURN_RATE, MIN_TURN = (
+    0.2,
+    math.radians(20.0),
+)  # rad/s, mean, and rad, in all, from which a clip's heading turns, not only sways
 UNTURNED_WITHIN = math.radians(2.0)  # of its heading, rad, a clip is left as it is
+ON_END = 0.99  # sine of the pitch, near which roll and yaw cannot be told apart
 GRID = 45.0  # degrees, between directions of commands
 
 
@@ -49,8 +55,9 @@ class _Clip(TypedDict, total=False):
 
     FrameDuration: Annotated[float, Field(ge=1e-3, le=0.2)]
     Frames: Annotated[
-        list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=SHORT, max_length=LONG)]],
+        list[Annotated[list[Annotated[float, Field(ge=-1e6, le=1e6)]], Field(min_length=SHORT, max_length=LONG), FailFast()]],
         Field(min_length=MIN_FRAMES, max_length=MAX_FRAMES),
+        FailFast(),  # or a file of millions of faults takes gigabytes
     ]
     LegOrder: Annotated[list[Literal["FR", "FL", "RR", "RL"]], Field(min_length=4, max_length=4)]
 
@@ -65,16 +72,18 @@ def listed(name: str) -> list[str]:
 
 def is_clips(name: str) -> bool:
     """Return True for motion clips: .txt or .json files with commas between, or a folder."""
-    return bool(name) and (os.path.isdir(name) or all(Path(each).suffix in SUFFIXES for each in listed(name)))
+    return bool(name) and (os.path.isdir(name) or all(Path(each).suffix.lower() in SUFFIXES for each in listed(name)))
 
 
-def _clip_paths(name: str) -> list[Path]:
+def clip_paths(name: str) -> list[Path]:
     """Return the files that `name` says, as `is_clips` takes it. Raises UserError where a folder holds none."""
     if not os.path.isdir(name):
         return [Path(each) for each in listed(name)]
-    found = sorted(path for path in Path(name).iterdir() if path.suffix in SUFFIXES)
+    found = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
         raise UserError(f"{name}: holds no motion clips, which are .txt or .json files; give their folder")
+    if len(found) > MAX_CLIPS:
+        raise UserError(f"{name}: holds {len(found):,} clips, and may hold {MAX_CLIPS:,}; make two folders of it")
     return found
 
 
@@ -89,9 +98,10 @@ def read_clips(name: str) -> Demonstrations:
     Raises UserError, in one line, where a file cannot be read.
     """
     try:
-        clips = [_read(path) for path in _clip_paths(name)]
+        clips = [_read(path) for path in clip_paths(name)]
     except UserError as error:
-        raise UserError(f"demonstrations: {error}") from None
+        hint = "; if it is no motion clip, take it out of the folder" if os.path.isdir(name) else ""
+        raise UserError(f"demonstrations: {error}{hint}") from None
     follow = any(clip.rate for clip in clips)
     parts, commands, headings, notes = [], [], [], []
     for clip in clips:
@@ -100,6 +110,7 @@ def read_clips(name: str) -> Demonstrations:
         commands.append(command)
         headings.append(heading)
         notes.append(f"{clip.name}: {said}")
+    more = f" and {len(clips) - MAX_NAMED} more" if len(clips) > MAX_NAMED else ""
     images = [mirror_observations(states) for states in parts]
     commands += [Command(-command.direction_deg % 360.0, command.speed) for command in commands]
     bounds = np.cumsum([0, *(len(states) for states in (*parts, *images))])
@@ -108,22 +119,24 @@ def read_clips(name: str) -> Demonstrations:
         bounds=bounds.astype(np.int64),
         commands=tuple(commands),
         kind=("recorded",) * len(commands),
-        source=printable(f"motion clips: {', '.join(clip.name for clip in clips)}"[:1000]),
+        source=printable(
+            f"motion clips: {', '.join(clip.name + ' (turning)' * bool(clip.rate) for clip in clips[:MAX_NAMED])}{more}"
+        ),
         synthetic=False,
         headings=np.concatenate([*headings, *(-heading for heading in headings)]) if follow else None,
-        notes=(*notes, "each with its mirror image"),
+        notes=(*notes[:MAX_NAMED], f"each{more} with its mirror image"),
     )
 
 
 @dataclass(frozen=True)
 class _Motion:
-    """A clip at 100 Hz: positions and velocities, (n, 18), of `a1.JOINTS` in the world; mean yaw, rad; its rate, rad/s."""
+    """A clip at 100 Hz: positions and velocities, (n, 18), of `a1.JOINTS` in the world; yaw, (n,), rad, straight in time."""
 
     name: str
     positions: np.ndarray
     velocities: np.ndarray
-    yaw: float
-    rate: float
+    yaw: np.ndarray
+    rate: float  # of yaw, rad/s; 0 where it does not turn
     said: str
 
 
@@ -148,6 +161,9 @@ def _read(path: Path) -> _Motion:
     order = clip.get("LegOrder", LEG_ORDER)
     if len(set(order)) < len(a1.LEGS):
         raise UserError(f"{path}: LegOrder names a leg twice: {', '.join(order)}")
+    on_end = np.abs(Rotation.from_quat(frames[:, QUATERNION]).as_matrix()[:, 0, 2])
+    if on_end.max() > ON_END:
+        raise UserError(f"{path}: the trunk stands on end in frame {on_end.argmax()}; is the quaternion x, y, z, w?")
     return _resampled(printable(path.stem), frames, step, joints_of([a1.LEGS.index(leg) for leg in order]))
 
 
@@ -169,9 +185,10 @@ def _resampled(name: str, frames: np.ndarray, step: float, legs: np.ndarray) -> 
     forward = rotation.apply((1.0, 0.0, 0.0))
     yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     rate, mean = np.polyfit(time - time.mean(), yaw, 1)
+    rate = rate if abs(rate) > MIN_TURN_RATE and abs(rate) * time[-1] > MIN_TURN else 0.0
     of = "of the file" if own else "from the positions"
     said = f"{len(frames)} frames at {1.0 / step:g} Hz, velocities {of}"
-    return _Motion(name, spline(at), spline(at, 1), float(mean), float(rate) if abs(rate) > MIN_TURN_RATE else 0.0, said)
+    return _Motion(name, spline(at), spline(at, 1), mean + rate * (at - time.mean()), float(rate), said)
 
 
 def rate_axes(angles: np.ndarray) -> np.ndarray:
@@ -199,8 +216,7 @@ def _are_of_their_frame(positions: np.ndarray, velocities: np.ndarray, step: flo
 
 def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarray, Command, str]:
     """Return states, (n, 37), headings, (n, 2), the command, and words for what was done."""
-    time = np.arange(len(motion.positions)) / HZ
-    heading = motion.yaw + motion.rate * (time - time.mean())
+    heading = motion.yaw
     vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
     along, across = (np.mean(each) for each in in_command_frame(vx, vy, np.cos(heading), np.sin(heading)))
     speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
@@ -211,13 +227,13 @@ def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarra
         heading = np.zeros_like(heading)
     elif not motion.rate:
         said += f", turned by {-math.degrees(wrapped(heading[0])):.0f} degrees"
-    states = np.empty((len(time), a1.N_OBSERVATIONS))
-    for row in range(len(time)):
+    states = np.empty((len(heading), a1.N_OBSERVATIONS))
+    for row in range(len(states)):
         position, velocity = turned(motion.positions[row, :6], motion.velocities[row, :6], -heading[row], -motion.rate)
         states[row, a1.POSITION] = *position[2:], *motion.positions[row, 6:]
         states[row, a1.VELOCITY] = *velocity, *motion.velocities[row, 6:]
     command = Command(direction % 360.0, round(speed, 2))
     states[:, a1.GOAL] = command.features
     turns = f", turning by {math.degrees(motion.rate):.0f} degrees/s" if motion.rate else ""
-    said += f": {len(time)} rows, {command.direction_deg:g} degrees at {speed:.2f} m/s{turns}"
-    return states, np.stack([heading - heading[0], np.full(len(time), motion.rate)], axis=1), command, said
+    said += f": {len(states)} rows, {command.direction_deg:g} degrees at {speed:.2f} m/s{turns}"
+    return states, np.stack([heading - heading[0], np.full(len(states), motion.rate)], axis=1), command, said

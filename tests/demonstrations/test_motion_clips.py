@@ -57,6 +57,11 @@ def flipped(frames):
     return frames
 
 
+def lowered(frames):
+    frames[:, 2] -= 0.2
+    return frames
+
+
 def other_legs(content):
     """Legs in our order, which the clip says."""
     frames = np.array(content["Frames"])
@@ -175,9 +180,23 @@ def test_names_with_commas_are_told_from_lists(clip, tmp_path, monkeypatch):
     monkeypatch.chdir(folder)
     with pytest.raises(UserError, match="a.txt has a comma, which stands between clips; name their folder"):
         resolved_name("a.txt,b.txt")
+    # A folder's name does not hide an embedded set.
+    (folder / "trot").mkdir()
+    assert load_demonstrations("trot", task_commands("simple")).synthetic
     for name in ("n" * 300, ""):
         with pytest.raises(UserError, match="demonstrations: "):
             load_demonstrations(name, task_commands("simple"))
+
+
+def test_the_clip_that_is_wrong_is_named(clip, tmp_path):
+    for name, change in (("good", lambda content: None), ("bad", frames(lowered))):
+        (tmp_path / f"{name}.json").write_bytes(Path(clip(change)).read_bytes())
+    (tmp_path / "trot.txt").unlink()
+    with pytest.raises(UserError, match="demonstrations: .*bad.json: 250 of 250 states are fallen"):
+        load_demonstrations(str(tmp_path), task_commands("simple"))
+    (tmp_path / "bad.json").write_text("a note")
+    with pytest.raises(UserError, match="bad.json.*take it out of the folder"):
+        load_demonstrations(str(tmp_path), task_commands("simple"))
 
 
 def test_a_comma_after_the_last_number_is_read_over(clip):
@@ -195,6 +214,7 @@ def test_a_comma_after_the_last_number_is_read_over(clip):
         (lambda content: content["Frames"][3].pop(), "frames hold 60 or 61 numbers"),
         (lambda content: content["Frames"][3].__setitem__(8, "nan"), "Frames.3.8: input should be a valid number"),
         (lambda content: content["Frames"][3].__setitem__(3, 5.0), "the quaternion of frame 3 is 5.* long"),
+        (lambda content: content["Frames"][3].__setitem__(slice(3, 7), [0.0, 0.5**0.5, 0.0, 0.5**0.5]), "on end in frame 3"),
         (lambda content: content.update(LegOrder=["FL", "FL", "RR", "RL"]), "LegOrder names a leg twice"),
     ],
 )
