@@ -1,4 +1,4 @@
-"""Record the trot expert in every direction of a task, or check what the numbers of a recording mean.
+"""Record the expert in every direction of a task, or check what the numbers of a recording mean.
 
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --speeds 0.3 0.5 0.7 --seconds 20 --seed 0 --output FILE
@@ -26,6 +26,7 @@ FORMATS_HELP = (
     "qi_ext (ours), packed (ours in half the bytes), minari, clips (a folder of AMP's motion clips), or for stock loco-mujoco "
     "real (500 Hz) or perfect (with actions)"
 )
+FASTEST = {"trot": 0.7, "pace": 0.8}  # m/s
 OUTPUT_HELP = "the npz to write, the folder of --format clips, or a Minari dataset's id"
 
 
@@ -38,6 +39,7 @@ def main(arguments=None):
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
+        ("gait", str, "trot", "trot, or pace (of simple: a dog's, at 0.78 m/s)"),
         ("format", str, "qi_ext", FORMATS_HELP),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
@@ -61,15 +63,17 @@ def main(arguments=None):
     from rich.table import Table
 
     from qi_ext.demonstrations import formats, minari, motion_clip_writer, recording
+    from qi_ext.demonstrations.gaits import GAITS
     from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
+    gait = None if options.gait == "trot" else GAITS[options.gait]
     of_commands = _of_commands(options)
     environment = QuadrupedDirection(**of_commands, demonstrations=None, seed=0)
     with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
         demonstrations, falls = recording.record(
-            environment, options.seconds, options.seed, lambda done, total: display.update(done)
+            environment, options.seconds, options.seed, lambda done, total: display.update(done), gait
         )
     made_by = "python launchers/make_demonstrations.py"
     made_by += f" --task {options.task} --seconds {options.seconds:g} --seed {options.seed}"
@@ -77,6 +81,8 @@ def main(arguments=None):
         made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
     elif (options.n_directions, options.speed) != (8, 0.5):
         made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
+    if options.gait != "trot":
+        made_by += f" --gait {options.gait}"
     if options.format != "qi_ext":
         made_by += f" --format {options.format}"
     if options.format in OURS:
@@ -109,7 +115,7 @@ def main(arguments=None):
         )
     display.console.print(table)
     display.say("falls: segments that ended in a fall and were recorded anew")
-    display.say(f"{len(demonstrations.states):,} states of the synthetic trot expert written to {output}")
+    display.say(f"{len(demonstrations.states):,} states of the synthetic {options.gait} expert written to {output}")
 
 
 def _print_check(name):
@@ -145,14 +151,17 @@ def _of_commands(options):
 def _check(options):
     require_choice("--task", options.task, TASKS)
     require_choice("--format", options.format, FORMATS)
+    require_choice("--gait", options.gait, FASTEST)
+    if options.gait != "trot" and options.task != "simple":
+        raise UserError(f"--gait: {options.gait} walks ahead only; use --task simple")
     if options.task == "follow" and options.format not in OURS:
         raise UserError(f"--format: {options.format} holds one command an episode, and follow's change; use qi_ext or packed")
     require_between("--seconds", options.seconds, 1, 3600)
     Run(seed=options.seed)
     Task(n_directions=options.n_directions)
     for name, speed in (("speed", options.speed), *(("speeds", speed) for speed in options.speeds)):
-        if not 0.0 < speed <= 0.7:
-            raise UserError(f"--{name}: the trot expert walks at up to 0.7 m/s, not at {speed:g}")
+        if not 0.0 < speed <= FASTEST[options.gait]:
+            raise UserError(f"--{name}: the {options.gait} walks at up to {FASTEST[options.gait]:g} m/s, not at {speed:g}")
     try:
         task_commands(**_of_commands(options))
     except ValueError as error:

@@ -23,7 +23,7 @@ NOISE_STD = (0.03, 0.07)  # range that a segment draws its own from, in units of
 ATTEMPTS = 20  # to record a segment without a fall
 
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-SOURCE = "synthetic: trot expert in simulation"
+SOURCE = "synthetic: {} expert in simulation"
 
 
 def segment_plan(seconds):
@@ -33,13 +33,13 @@ def segment_plan(seconds):
     return list(PATTERN) * rounds, rows
 
 
-def record(environment, seconds, seed, progress=lambda done, total: None):
+def record(environment, seconds, seed, progress=lambda done, total: None, gait=None):
     """Record the trot expert in the task of `environment`, a `QuadrupedDirection`; return `Demonstrations` and falls.
 
-    seconds: of each command, or, where the task has courses, of all segments together, each along a course of its own. A
-    segment that ends in a fall is recorded anew; falls, {label of the command, or "drawn": n}, counts them. A segment depends
-    on the seed, its command and its place alone. progress(done, total) is called after each segment. Raises RuntimeError where
-    the expert falls in every attempt at a segment.
+    seconds: of each command, or, where the task has courses, of all segments together, each along a course of its own. gait: a
+    `Gait`; None for the task's trot. A segment that ends in a fall is recorded anew; falls, {label of the command, or "drawn":
+    n}, counts them. A segment depends on the seed, its command and its place alone. progress(done, total) is called after each
+    segment. Raises RuntimeError where the expert falls in every attempt at a segment.
     """
     plan, rows = _plan(environment.commands, seconds, seed)
     segments, falls = [], {}
@@ -48,7 +48,7 @@ def record(environment, seconds, seed, progress=lambda done, total: None):
         for attempt in sequence.spawn(ATTEMPTS):
             generator = np.random.default_rng(attempt)
             told = command or Command(generator.uniform(0.0, 360.0), generator.uniform(*SPEEDS))
-            segment = record_segment(environment, told, kind, rows, generator)
+            segment = record_segment(environment, told, kind, rows, generator, gait)
             if segment is not None:
                 break
             falls[label] += 1
@@ -62,7 +62,7 @@ def record(environment, seconds, seed, progress=lambda done, total: None):
             bounds=np.arange(len(plan) + 1, dtype=np.int64) * rows,
             commands=tuple(command for command, *_ in segments),
             kind=tuple(kind for _, kind, _ in segments),
-            source=SOURCE,
+            source=SOURCE.format("trot" if gait is None else gait.name),
             synthetic=True,
             **columns,
         ),
@@ -91,10 +91,10 @@ def _plan(commands, seconds, seed):
     ], rows
 
 
-def record_segment(environment, command, kind, rows, generator):
+def record_segment(environment, command, kind, rows, generator, gait=None):
     """Record one segment: a dict of arrays of `rows` rows, and its initial_state, (1, k); None where it ended in a fall."""
     task = environment.task
-    controller = TrotController(environment.model, command.direction, command.speed, gait=Gait(**task.expert_gait))
+    controller = TrotController(environment.model, command.direction, command.speed, gait=gait or Gait(**task.expert_gait))
     observation = _begin(environment, command, kind, controller, generator)
     data = environment.data
     changes = task.along_drawn_course(environment.command_array)
@@ -103,10 +103,11 @@ def record_segment(environment, command, kind, rows, generator):
         environment.command_array = changes
     initial_state = np.empty(mujoco.mj_stateSize(environment.model, _STATE))
     mujoco.mj_getState(environment.model, data, initial_state, _STATE)
-    forces = _pushes(rows, generator) if kind == "push" else np.zeros((rows, 3))
+    steadiness = controller.gait.steadiness
+    forces = _pushes(rows, generator, steadiness * MAX_PUSH) if kind == "push" else np.zeros((rows, 3))
     noise = np.zeros((rows, a1.N_ACTIONS))
     if kind == "noise":
-        noise = generator.uniform(*NOISE_STD) * generator.standard_normal(noise.shape)
+        noise = steadiness * generator.uniform(*NOISE_STD) * generator.standard_normal(noise.shape)
     segment = {name: [] for name in ("states", "actions", "executed_actions", "headings")}
     for row in range(rows):
         steering = task.steering(environment.command_array)
@@ -157,17 +158,25 @@ def replay(environment, demonstrations, index):
 
 def _begin(environment, command, kind, controller, generator):
     """Put the robot into the segment's first state, with the controller running; return the observation."""
-    qpos = standing_qpos(environment.model)
+    gait, phase = controller.gait, None
+    qpos = standing_qpos(environment.model, gait)
     qvel = np.zeros(len(a1.JOINTS))
+    if gait.sways:  # from where it would be, because it cannot come there from a stand
+        phase = generator.uniform()
+        qvel[1] = gait.sway(phase)[1]
     if kind == "start":
         qpos[3:6] += generator.uniform(-1.0, 1.0, 3) * (0.06, 0.04, 0.05)
         qpos[6:] += generator.uniform(-0.1, 0.1, a1.N_ACTIONS)
-        qvel[:2] = generator.uniform(-0.3, 0.3, 2)
+        qvel[:2] += generator.uniform(-0.3, 0.3, 2)
         qvel[6:] = generator.uniform(-0.5, 0.5, a1.N_ACTIONS)
     observation = environment.reset(obs=np.concatenate([qpos[2:], qvel, command.features]))
-    controller.reset(environment.data, phase=generator.uniform())
+    if gait.sways and kind != "start":
+        controller.steer(command.direction, 0.2 * command.speed)
+    controller.reset(environment.data, phase=generator.uniform() if phase is None else phase)
     if kind != "start":
-        for _ in range(round(SETTLING_SECONDS / a1.CONTROL_DT)):
+        for row in range(round(SETTLING_SECONDS / a1.CONTROL_DT)):
+            if gait.sways:
+                controller.steer(command.direction, command.speed * min(1.0, 0.2 + row / 150))
             observation = environment.step(controller.action(environment.data))[0]
     return observation
 
@@ -176,13 +185,13 @@ def _rounded(values, bits):
     return np.round(values * 2.0**bits) / 2.0**bits
 
 
-def _pushes(rows, generator):
-    """Forces on the trunk, (rows, 3) N: horizontal pushes in random directions, of at most `MAX_PUSH`."""
+def _pushes(rows, generator, largest):
+    """Forces on the trunk, (rows, 3) N: horizontal pushes in random directions, of at most `largest`."""
     forces = np.zeros((rows, 3))
     every, length = round(PUSH_EVERY_SECONDS / a1.CONTROL_DT), round(PUSH_SECONDS / a1.CONTROL_DT)
     for begin in range(0, rows, every):
         first = begin + generator.integers(max(1, every // 4))
-        angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.5, 1.0) * MAX_PUSH
+        angle, size = generator.uniform(0.0, 2.0 * np.pi), generator.uniform(0.5, 1.0) * largest
         forces[first : first + length, :2] = _rounded(size * np.array([np.cos(angle), np.sin(angle)]), BITS["actions"])
     return forces
 

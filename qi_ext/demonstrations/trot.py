@@ -6,58 +6,13 @@ SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import mujoco
 import numpy as np
 
+from qi_ext.demonstrations.gaits import GRAVITY, LEG_SIDE, Gait
 from qi_ext.demonstrations.robot_model import RobotModel
 from qi_ext.robot.a1 import CONTROL_DT
-
-GRAVITY = 9.81  # m/s^2
-LEG_PHASE = np.array([0.0, 0.5, 0.5, 0.0])
-LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
-
-
-@dataclass(frozen=True)
-class Gait:
-    """Parameters of the trot. Gains give desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
-
-    period: float = 0.40  # s, of a full cycle
-    duty: float = 0.60  # share of the cycle that a foot spends on the ground
-    clearance: float = 0.07  # m, height of the swing above the line from lift-off to touch-down
-    trunk_height: float = 0.264  # m, of the trunk's origin above the ground
-    com_offset: tuple[float, float] = (-0.011, 0.002)  # m, (x, y) of the robot's centre of mass in the trunk's frame
-    foot_offset: tuple[float, float] = (0.183, 0.135)  # m, (|x|, |y|) of the neutral feet from that centre
-    foot_radius: float = 0.01  # m; the foot's 0.02 m sphere is so soft that the calf's capsule in it bears the load
-    touchdown_height: float = 0.012  # m, of the foot's centre at the end of a swing
-    velocity_feedback: float = 0.10  # s, shift of the touch-down per unit of velocity error
-    freeze: float = 0.2  # last share of the swing, in which the touch-down target stays
-    position_gains: tuple[float, ...] = (20.0, 20.0, 150.0, 150.0, 150.0, 60.0)  # trunk: x, y, z, roll, pitch, yaw
-    velocity_gains: tuple[float, ...] = (40.0, 40.0, 20.0, 20.0, 20.0, 14.0)
-    swing_gains: tuple[float, float] = (400.0, 30.0)  # of a foot's position and velocity
-    max_position_error: float = 0.1  # m, from the trunk to its desired position
-    max_acceleration: float = 3.0  # m/s^2, norm of the desired horizontal acceleration
-    wrench_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 20.0, 20.0, 20.0)  # of the trunk's force and moment residuals
-    force_weight: float = 1e-3  # of squared contact forces beside those residuals
-    load_ramp: float = 0.03  # s, in which a foot takes up or gives away its load
-    force_range: tuple[float, float] = (2.0, 180.0)  # N, vertical, of a foot on the ground
-    friction: float = 0.6  # coefficient of Coulomb friction at the feet
-    friction_speed: float = 0.2  # rad/s, over which the feed-forward of dry joint friction changes sign
-
-    @property
-    def stance_time(self) -> float:
-        return self.duty * self.period
-
-    @property
-    def swing_time(self) -> float:
-        return (1.0 - self.duty) * self.period
-
-    @property
-    def neutral_feet(self) -> np.ndarray:
-        """Centres of the feet from the trunk's origin when standing level, (4, 3), m."""
-        xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
-        return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
 
 
 def quintic(s):
@@ -129,13 +84,13 @@ class TrotController:
         gait = self.gait
         position, velocity, feet, _, _, foot_velocity, _ = self._observe(data)
         self.phase = self._estimate_phase(position, velocity, feet, foot_velocity) if phase is None else float(phase) % 1.0
-        self._desired = position[:2].copy()
-        _, swing = self._clock()
+        self._desired = self._on_the_path(position)[:2].copy()
+        _, swing = gait.clock(self.phase)
         # A swing that is under way began where the nominal walk would have lifted the foot.
         since_lift_off = np.clip(swing, 0.0, 1.0) * gait.swing_time
-        self._lift_off = self._hips(position)
+        self._lift_off = self._hips(self._on_the_path(position))
         self._lift_off[:, :2] -= np.outer(gait.stance_time / 2 + since_lift_off, self.velocity)
-        self._target = self._touchdown(position, self.velocity, swing)
+        self._target = self._touchdown(position, self._nominal_velocity(), feet, swing)
         self._was_swinging = swing >= 0.0
         # A foot found on the ground in mid-swing cannot catch up with its swing: it bears load until the next one.
         self._held = (swing > 0.15) & (feet[:, 2] < gait.touchdown_height + 0.01)
@@ -151,7 +106,7 @@ class TrotController:
         """
         gait, robot = self.gait, self._robot
         position, velocity, feet, by_trunk, by_leg, foot_velocity, foot_bias = self._observe(data)
-        stance_time, swing = self._clock()
+        stance_time, swing = gait.clock(self.phase)
         self._held &= swing >= 0.0
         swinging = (swing >= 0.0) & ~self._held
         goal, goal_velocity, foot_acceleration = self._swing(position, velocity, feet, swing, swinging)
@@ -182,11 +137,20 @@ class TrotController:
         position[:3] += robot.origin
         return position, trunk_velocity, feet, by_trunk, by_leg, foot_velocity, foot_bias
 
-    def _clock(self) -> tuple[np.ndarray, np.ndarray]:
-        """Time since touch-down, s, and share of the swing that is done, negative in stance; (4,) each."""
-        # The shift keeps rounding from moving a tick that falls on lift-off or touch-down to the tick after.
-        phase = (self.phase + LEG_PHASE + 1e-9) % 1.0
-        return phase * self.gait.period, (phase - self.gait.duty) / (1.0 - self.gait.duty)
+    @property
+    def _left(self) -> np.ndarray:
+        """Unit vector to the left of the commanded heading, (2,)."""
+        return np.array([-math.sin(self.heading), math.cos(self.heading)])
+
+    def _on_the_path(self, position: np.ndarray) -> np.ndarray:
+        """Return the trunk's coordinates, (6,), without the gait's sway."""
+        position = position.copy()
+        position[:2] -= self.gait.sway(self.phase)[0] * self._left
+        return position
+
+    def _nominal_velocity(self) -> np.ndarray:
+        """The trunk's horizontal velocity as commanded, with the gait's sway, (2,)."""
+        return self.velocity + self.gait.sway(self.phase)[1] * self._left
 
     def _hips(self, position, ahead=0.0) -> np.ndarray:
         """Neutral feet under the trunk, turned by its yaw in `ahead` s, a number or (4,), at touch-down height, (4, 3)."""
@@ -197,16 +161,44 @@ class TrotController:
             [position[0] + c * x - s * y, position[1] + s * x + c * y, np.full(4, self.gait.touchdown_height)]
         )
 
-    def _touchdown(self, position, velocity, swing) -> np.ndarray:
+    def _touchdown(self, position, velocity, feet, swing) -> np.ndarray:
         """Positions in which the feet should land, (4, 3) (Raibert 1986, chapter 2)."""
         gait = self.gait
         ahead = (1.0 - swing) * gait.swing_time + gait.stance_time / 2
-        target = self._hips(position, ahead)
+        target = self._hips(self._on_the_path(position), ahead)
         target[:, :2] += np.outer(ahead, self.velocity) + np.outer(
             ahead**2 / 2 - gait.trunk_height / GRAVITY, self._acceleration
         )
-        target[:, :2] += gait.velocity_feedback * (velocity[:2] - self.velocity)
+        error = velocity[:2] - self._nominal_velocity()
+        if gait.sways:
+            error = error - (error @ self._left) * self._left
+            target[:, :2] += np.outer(self._catching(position, velocity, feet, swing), self._left)
+        target[:, :2] += gait.velocity_feedback * error
         return target
+
+    def _catching(self, position, velocity, feet, swing) -> np.ndarray:
+        """How far to the left of their nominal place feet should land so that the trunk sways as it should, (4,), m.
+
+        Until they do, it falls away from the feet that bear it, as an inverted pendulum; then they stand under its capture
+        point (Pratt et al., Capture Point: A Step toward Humanoid Push Recovery, 2006).
+        """
+        gait, left = self.gait, self._left
+        stance_time, bearing = gait.clock(self.phase)
+        load = gait.load(stance_time) * (bearing < 0.0)
+        if not load.any():
+            return np.zeros(4)
+        load /= load.sum()
+        sway, sway_velocity, _ = gait.sway(self.phase)
+        drift = self.velocity @ left
+        nominal = LEG_SIDE[:, 1] * gait.foot_offset[1] - drift * (stance_time - gait.stance_time / 2)
+        away = (position[:2] - load @ feet[:, :2]) @ left - (sway - load @ nominal)
+        rate = velocity[:2] @ left - drift - sway_velocity
+        w, time = gait.frequency, np.clip(1.0 - swing, 0.0, 1.0) * gait.swing_time
+        grown, grown_rate = (
+            away * np.cosh(w * time) + rate / w * np.sinh(w * time),
+            away * w * np.sinh(w * time) + rate * np.cosh(w * time),
+        )
+        return grown - away + grown_rate / w
 
     def _swing(self, position, velocity, feet, swing, swinging):
         """Reference position, velocity and acceleration of the feet, (4, 3) each; velocity is 0 in stance."""
@@ -214,7 +206,7 @@ class TrotController:
         lifting, free = swinging & ~self._was_swinging, swinging & (swing < 1.0 - gait.freeze)
         self._was_swinging = swinging
         self._lift_off[lifting] = feet[lifting]
-        self._target[free] = self._touchdown(position, velocity, swing)[free]
+        self._target[free] = self._touchdown(position, velocity, feet, swing)[free]
         s = np.where(swinging, swing, 0.0)[:, None]
         value, rate, rate2 = (x * (self._target - self._lift_off) for x in quintic(s))
         angle = 2 * np.pi * s[:, 0]
@@ -225,20 +217,21 @@ class TrotController:
 
     def _trunk_acceleration(self, position, velocity) -> np.ndarray:
         """Desired acceleration of the trunk's coordinates, (6,); moves the desired position on."""
-        gait = self.gait
-        self._desired = position[:2] + _bounded(self._desired - position[:2], gait.max_position_error)
-        error = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, self.heading]) - position
+        gait, place = self.gait, self._on_the_path(position)
+        self._desired = place[:2] + _bounded(self._desired - place[:2], gait.max_position_error)
+        error = np.array([*self._desired, gait.trunk_height, 0.0, 0.0, self.heading]) - place
         error[5] = math.remainder(error[5], 2 * math.pi)
-        rates = np.array([*self.velocity, 0.0, 0.0, 0.0, self.turn_rate]) - velocity
+        rates = np.array([*self._nominal_velocity(), 0.0, 0.0, 0.0, self.turn_rate]) - velocity
         acceleration = gait.position_gains * error + gait.velocity_gains * rates
         acceleration[:2] = _bounded(acceleration[:2] + self._acceleration, gait.max_acceleration)
+        acceleration[:2] += gait.sway(self.phase)[2] * self._left
         self._desired = self._desired + self.velocity * self.control_dt
         return acceleration
 
     def _contact_forces(self, grasp, wrench, position, velocity, stance_time) -> np.ndarray:
         """Contact forces, (4, 3): min |sum J^T f - wrench|^2_W + sum alpha |f|^2, then bounds and friction; grasp: (12, 6)."""
         gait = self.gait
-        ramp = np.clip(np.minimum(stance_time, gait.stance_time - stance_time) / gait.load_ramp, 0.0, 1.0)
+        ramp = gait.load(stance_time)
         ramp[self._held] = 1.0
         compliance = np.repeat(ramp**2 / gait.force_weight, 3)
         # Near a fall the moments that right the trunk matter more than its velocity.
@@ -246,7 +239,10 @@ class TrotController:
         weights = np.array(gait.wrench_weights)
         weights[3:5] *= 1.0 + 5.0 * np.clip((danger - 0.1) / 0.1, 0.0, 4.0)
         # The minimiser in its 6 x 6 form: feet in the air have no compliance and drop out by themselves.
-        gram = (grasp.T * compliance) @ grasp + np.diag(1.0 / weights)
+        slack = np.diag(1.0 / weights)
+        if gait.sways:
+            slack[:2, :2] += (1.0 / gait.swaying_weight - 1.0) * np.outer(self._left, self._left)
+        gram = (grasp.T * compliance) @ grasp + slack
         force = (compliance * (grasp @ np.linalg.solve(gram, wrench))).reshape(4, 3)
         force[:, 2] = np.clip(force[:, 2], *gait.force_range) * ((stance_time < gait.stance_time) | self._held)
         limit = gait.friction * force[:, 2] / np.maximum(np.hypot(force[:, 0], force[:, 1]), 1e-9)
@@ -256,13 +252,14 @@ class TrotController:
     def _estimate_phase(self, position, velocity, feet, foot_velocity) -> float:
         """Phase of the walk, at the velocity of the trunk, that explains the feet's positions and velocities best."""
         gait, candidates = self.gait, np.arange(200) / 200
-        phase = (candidates[:, None] + LEG_PHASE) % 1.0
+        phase = (candidates[:, None] + gait.phases) % 1.0
         s = np.clip((phase - gait.duty) / (1.0 - gait.duty), 0.0, 1.0)
         way, rate, _ = quintic(s)
         # The trunk moves on evenly; the foot stays, then takes a stride of a full period's way.
         ahead = (way + gait.duty / 2 - phase) * gait.period
         expected = np.empty((200, 4, 6))
         expected[..., :3] = self._hips(position)
+        expected[..., :2] -= gait.sway(candidates)[0][:, None, None] * self._left
         expected[..., :2] += ahead[..., None] * velocity[:2]
         expected[..., 2] += gait.clearance * np.sin(np.pi * s) ** 2
         expected[..., 3:5] = (rate * gait.period / gait.swing_time)[..., None] * velocity[:2]

@@ -88,6 +88,9 @@ def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_pa
         "--speeds 0.3 0.3",
         "--n_directions 1000000",
         "--format csv",
+        "--gait gallop",
+        "--gait pace",  # of hard
+        "--speed 0.9 --task simple --gait pace",
         "--second 3",
     ],
 )

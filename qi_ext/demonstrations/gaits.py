@@ -1,0 +1,120 @@
+"""Gaits of the A1 as values: when feet are on the ground, where, and how the trunk moves above them.
+
+SI units and radians throughout. Legs are ordered FR, FL, RR, RL.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+GRAVITY = 9.81  # m/s^2
+LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
+_SAMPLES = 256  # of a cycle
+
+
+@dataclass(frozen=True)
+class Gait:
+    """A gait, by default the trot. Gains give desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
+
+    name: str = "trot"
+    steadiness: float = 1.0  # share of the pushes and noise of recordings that it is recorded under
+    phases: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)  # of FR, FL, RR, RL in the cycle; a foot touches down at 0
+    period: float = 0.40  # s, of a full cycle
+    duty: float = 0.60  # share of the cycle that a foot spends on the ground
+    clearance: float = 0.07  # m, height of the swing above the line from lift-off to touch-down
+    trunk_height: float = 0.264  # m, of the trunk's origin above the ground
+    com_depth: float = 0.019  # m, of the robot's centre of mass below the trunk's origin, when it stands
+    com_offset: tuple[float, float] = (-0.011, 0.002)  # m, (x, y) of the robot's centre of mass in the trunk's frame
+    foot_offset: tuple[float, float] = (0.183, 0.135)  # m, (|x|, |y|) of the neutral feet from that centre
+    foot_radius: float = 0.01  # m; the foot's 0.02 m sphere is so soft that the calf's capsule in it bears the load
+    touchdown_height: float = 0.012  # m, of the foot's centre at the end of a swing
+    velocity_feedback: float = 0.10  # s, shift of the touch-down per unit of velocity error
+    freeze: float = 0.2  # last share of the swing, in which the touch-down target stays
+    position_gains: tuple[float, ...] = (20.0, 20.0, 150.0, 150.0, 150.0, 60.0)  # trunk: x, y, z, roll, pitch, yaw
+    velocity_gains: tuple[float, ...] = (40.0, 40.0, 20.0, 20.0, 20.0, 14.0)
+    swing_gains: tuple[float, float] = (400.0, 30.0)  # of a foot's position and velocity
+    max_position_error: float = 0.1  # m, from the trunk to its desired position
+    max_acceleration: float = 3.0  # m/s^2, norm of the desired horizontal acceleration
+    wrench_weights: tuple[float, ...] = (1.0, 1.0, 1.0, 20.0, 20.0, 20.0)  # of the trunk's force and moment residuals
+    swaying_weight: float = 0.01  # of the lateral force in place of that, where the gait sways: feet are placed to right it
+    force_weight: float = 1e-3  # of squared contact forces beside those residuals
+    load_ramp: float = 0.03  # s, in which a foot takes up or gives away its load
+    force_range: tuple[float, float] = (2.0, 180.0)  # N, vertical, of a foot on the ground
+    friction: float = 0.6  # coefficient of Coulomb friction at the feet
+    friction_speed: float = 0.2  # rad/s, over which the feed-forward of dry joint friction changes sign
+
+    @property
+    def stance_time(self) -> float:
+        return self.duty * self.period
+
+    @property
+    def swing_time(self) -> float:
+        return (1.0 - self.duty) * self.period
+
+    @property
+    def neutral_feet(self) -> np.ndarray:
+        """Centres of the feet from the trunk's origin when standing level, (4, 3), m."""
+        xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
+        return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
+
+    @property
+    def sways(self) -> bool:
+        """True where feet bear the trunk on one side more than on the other."""
+        return bool(np.abs(_sway(self)).max() > 1e-9)
+
+    @property
+    def frequency(self) -> float:
+        """1/s, at which the robot, an inverted pendulum, falls away from a foot."""
+        return math.sqrt(GRAVITY / (self.trunk_height - self.com_depth))
+
+    def clock(self, phase: float | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the time since touch-down, s, and the share of the swing that is done, negative in stance; (..., 4) each."""
+        # The shift keeps rounding from moving a tick that falls on lift-off or touch-down to the tick after.
+        leg = (np.asarray(phase)[..., None] + self.phases + 1e-9) % 1.0
+        return leg * self.period, (leg - self.duty) / (1.0 - self.duty)
+
+    def load(self, stance_time: np.ndarray) -> np.ndarray:
+        """Share of its load that a foot bears, in [0, 1], by its time since touch-down, s."""
+        return np.clip(np.minimum(stance_time, self.stance_time - stance_time) / self.load_ramp, 0.0, 1.0)
+
+    def sway(self, phase: float | np.ndarray) -> np.ndarray:
+        """Return how the trunk sways to its left at a phase: position, m, velocity, m/s, and acceleration, m/s^2, (3, ...).
+
+        The periodic motion of an inverted pendulum, y'' = w^2 (y - c), above the centre c(t) of the feet that bear it: a
+        Fourier series whose coefficients are those of c, divided by 1 + (2 pi k / (w T))^2. Zero where feet bear it on both
+        sides alike, as in a trot. Source: Kajita et al., The 3D Linear Inverted Pendulum Mode (2001).
+        """
+        samples = np.arange(_SAMPLES + 1) / _SAMPLES
+        return np.stack([np.interp(np.asarray(phase) % 1.0, samples, each) for each in _sway(self)])
+
+
+GAITS = {
+    "trot": Gait(),
+    # A dog's stride at 0.78 m/s. With feet near the middle the trunk sways less; they must land where it is caught, and soon.
+    "pace": Gait(
+        name="pace",
+        steadiness=0.4,
+        phases=(0.0, 0.5, 0.0, 0.5),
+        period=0.70,
+        duty=0.55,
+        clearance=0.05,
+        trunk_height=0.28,
+        foot_offset=(0.183, 0.04),
+        swing_gains=(900.0, 50.0),
+    ),
+}
+
+
+@cache
+def _sway(gait: Gait) -> np.ndarray:
+    """Position, velocity and acceleration of the sway over a cycle, its first sample again at the end, (3, _SAMPLES + 1)."""
+    load = gait.load(gait.clock(np.arange(_SAMPLES) / _SAMPLES)[0])
+    centre = load @ (LEG_SIDE[:, 1] * gait.foot_offset[1]) / np.maximum(load.sum(axis=1), 1e-9)
+    rate = 2.0 * np.pi / gait.period * np.arange(_SAMPLES // 2 + 1)
+    position = np.fft.rfft(centre) / (1.0 + (rate / gait.frequency) ** 2)
+    cycle = np.fft.irfft(np.stack([position, 1j * rate * position, -(rate**2) * position]), _SAMPLES)
+    return np.concatenate([cycle, cycle[:, :1]], axis=1)
