@@ -81,9 +81,13 @@ def clip_paths(name: str) -> list[Path]:
         return [Path(each) for each in listed(name)]
     found = sorted(path for path in Path(name).iterdir() if path.suffix.lower() in SUFFIXES)
     if not found:
-        raise UserError(f"{name}: holds no motion clips, which are .txt or .json files; give their folder")
+        raise UserError(
+            f"demonstrations: {name}: is a directory without motion clips (.txt, .json); name a file, or their folder"
+        )
     if len(found) > MAX_CLIPS:
-        raise UserError(f"{name}: holds {len(found):,} clips, and may hold {MAX_CLIPS:,}; make two folders of it")
+        raise UserError(
+            f"demonstrations: {name}: holds {len(found):,} clips, and may hold {MAX_CLIPS:,}; make two folders of it"
+        )
     return found
 
 
@@ -97,8 +101,9 @@ def read_clips(name: str) -> Demonstrations:
     its command. Where one of them turns, all have `headings`, for `follow`; its own is the straight line through its yaw.
     Raises UserError, in one line, where a file cannot be read.
     """
+    paths = clip_paths(name)
     try:
-        clips = [_read(path) for path in clip_paths(name)]
+        clips = [_read(path) for path in paths]
     except UserError as error:
         hint = "; if it is no motion clip, take it out of the folder" if os.path.isdir(name) else ""
         raise UserError(f"demonstrations: {error}{hint}") from None

@@ -204,7 +204,7 @@ FAULTS = [
     ("ours", "format_version", lambda version: np.array(np.nan), "format_version must be a whole number"),
     ("ours", "command", put((1, 1), 1e300), "speeds are at most 100 m/s"),
     ("ours", "states", put((7, 20), 1e300), "states reach 1e+300 at row 7, column 20"),
-    ("ours", "format_version", lambda version: version + 2, "newer"),
+    ("ours", "format_version", lambda version: version + formats.FORMAT_VERSION, "newer"),
     ("ours", "kind", put(1, "dance"), "unknown kind dance"),
     ("ours", "command", put((1, 0), np.nan), "direction"),
     ("ours", "segment_bounds", put(1, 0.5), "whole numbers"),

@@ -57,7 +57,7 @@ def test_the_same_options_make_the_same_file(main, tmp_path):
 @pytest.mark.parametrize("form", ["real", "perfect", "clips"])
 def test_writes_the_formats_of_others(main, tmp_path, form):
     output = tmp_path / ("folder" if form == "clips" else f"{form}.npz")
-    main(["--task", "simple", "--seconds", "2", "--format", form, "--output", str(output)])
+    main(["--task", "simple", "--seconds", "6" if form == "clips" else "2", "--format", form, "--output", str(output)])
     demonstrations = load_demonstrations(output, task_commands("simple"))
     assert {"clips": "motion clips: 0000-nominal, 0001-noise"}.get(form, form) in demonstrations.source
     assert set(demonstrations.commands) == set(task_commands("simple"))
