@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import numpy as np
 
@@ -21,6 +21,7 @@ class Gait:
     """A gait, by default the trot. Gains give desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
 
     name: str = "trot"
+    max_speed: float = 0.7  # m/s, up to which it is recorded straight on
     steadiness: float = 1.0  # share of the pushes and noise of recordings that it is recorded under
     phases: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)  # of FR, FL, RR, RL in the cycle; a foot touches down at 0
     period: float = 0.40  # s, of a full cycle
@@ -61,10 +62,10 @@ class Gait:
         xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
         return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
 
-    @property
+    @cached_property
     def sways(self) -> bool:
         """True where feet bear the trunk on one side more than on the other."""
-        return bool(np.abs(_sway(self)).max() > 1e-9)
+        return bool(np.abs(self._cycle).max() > 1e-9)
 
     @property
     def frequency(self) -> float:
@@ -88,8 +89,20 @@ class Gait:
         Fourier series whose coefficients are those of c, divided by 1 + (2 pi k / (w T))^2. Zero where feet bear it on both
         sides alike, as in a trot. Source: Kajita et al., The 3D Linear Inverted Pendulum Mode (2001).
         """
+        if not self.sways:
+            return np.zeros((3, *np.shape(phase)))
         samples = np.arange(_SAMPLES + 1) / _SAMPLES
-        return np.stack([np.interp(np.asarray(phase) % 1.0, samples, each) for each in _sway(self)])
+        return np.stack([np.interp(np.asarray(phase) % 1.0, samples, each) for each in self._cycle])
+
+    @cached_property
+    def _cycle(self) -> np.ndarray:
+        """`sway` over a cycle, its first sample again at the end, (3, _SAMPLES + 1)."""
+        load = self.load(self.clock(np.arange(_SAMPLES) / _SAMPLES)[0])
+        centre = load @ (LEG_SIDE[:, 1] * self.foot_offset[1]) / np.maximum(load.sum(axis=1), 1e-9)
+        rate = 2.0 * np.pi / self.period * np.arange(_SAMPLES // 2 + 1)
+        position = np.fft.rfft(centre) / (1.0 + (rate / self.frequency) ** 2)
+        cycle = np.fft.irfft(np.stack([position, 1j * rate * position, -(rate**2) * position]), _SAMPLES)
+        return np.concatenate([cycle, cycle[:, :1]], axis=1)
 
 
 GAITS = {
@@ -97,6 +110,7 @@ GAITS = {
     # A dog's stride at 0.78 m/s. With feet near the middle the trunk sways less; they must land where it is caught, and soon.
     "pace": Gait(
         name="pace",
+        max_speed=0.8,
         steadiness=0.4,
         phases=(0.0, 0.5, 0.0, 0.5),
         period=0.70,
@@ -107,14 +121,3 @@ GAITS = {
         swing_gains=(900.0, 50.0),
     ),
 }
-
-
-@cache
-def _sway(gait: Gait) -> np.ndarray:
-    """Position, velocity and acceleration of the sway over a cycle, its first sample again at the end, (3, _SAMPLES + 1)."""
-    load = gait.load(gait.clock(np.arange(_SAMPLES) / _SAMPLES)[0])
-    centre = load @ (LEG_SIDE[:, 1] * gait.foot_offset[1]) / np.maximum(load.sum(axis=1), 1e-9)
-    rate = 2.0 * np.pi / gait.period * np.arange(_SAMPLES // 2 + 1)
-    position = np.fft.rfft(centre) / (1.0 + (rate / gait.frequency) ** 2)
-    cycle = np.fft.irfft(np.stack([position, 1j * rate * position, -(rate**2) * position]), _SAMPLES)
-    return np.concatenate([cycle, cycle[:, :1]], axis=1)

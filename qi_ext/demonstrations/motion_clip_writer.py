@@ -84,8 +84,9 @@ def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0,
     head = {
         "LoopMode": "Clamp",
         "FrameDuration": 1.0 / hz,
+        "MotionWeight": 1.0,
         "EnableCycleOffsetPosition": True,
         "EnableCycleOffsetRotation": True,
     }
-    opening = json.dumps(head | {"MotionWeight": 1.0}, indent=0).removesuffix("\n}")
+    opening = json.dumps(head, indent=0).removesuffix("\n}")
     write_whole(path, f'{opening},\n"Frames":\n[\n{lines}\n]\n}}\n')

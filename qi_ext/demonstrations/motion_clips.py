@@ -166,15 +166,15 @@ def _read(path: Path) -> _Motion:
     order = clip.get("LegOrder", LEG_ORDER)
     if len(set(order)) < len(a1.LEGS):
         raise UserError(f"{path}: LegOrder names a leg twice: {', '.join(order)}")
-    on_end = np.abs(Rotation.from_quat(frames[:, QUATERNION]).as_matrix()[:, 0, 2])
+    rotation = Rotation.from_quat(frames[:, QUATERNION])
+    on_end = np.abs(rotation.as_matrix()[:, 0, 2])
     if on_end.max() > ON_END:
         raise UserError(f"{path}: the trunk stands on end in frame {on_end.argmax()}; is the quaternion x, y, z, w?")
-    return _resampled(printable(path.stem), frames, step, joints_of([a1.LEGS.index(leg) for leg in order]))
+    return _resampled(printable(path.stem), frames, rotation, step, joints_of([a1.LEGS.index(leg) for leg in order]))
 
 
-def _resampled(name: str, frames: np.ndarray, step: float, legs: np.ndarray) -> _Motion:
-    """Return the clip at 100 Hz. legs: index in a frame of each of our 12 joints."""
-    rotation = Rotation.from_quat(frames[:, QUATERNION])
+def _resampled(name: str, frames: np.ndarray, rotation: Rotation, step: float, legs: np.ndarray) -> _Motion:
+    """Return the clip at 100 Hz. rotation: of the trunk in each frame. legs: index in a frame of each of our 12 joints."""
     angles = np.unwrap(rotation.as_euler("XYZ"), axis=0)
     trunk = frames[:, POSITION] - (0.0, 0.0, TRUNK_HEIGHT)
     positions = np.concatenate([trunk, angles, frames[:, JOINTS][:, legs]], axis=1)

@@ -194,11 +194,7 @@ class TrotController:
         away = (position[:2] - load @ feet[:, :2]) @ left - (sway - load @ nominal)
         rate = velocity[:2] @ left - drift - sway_velocity
         w, time = gait.frequency, np.clip(1.0 - swing, 0.0, 1.0) * gait.swing_time
-        grown, grown_rate = (
-            away * np.cosh(w * time) + rate / w * np.sinh(w * time),
-            away * w * np.sinh(w * time) + rate * np.cosh(w * time),
-        )
-        return grown - away + grown_rate / w
+        return (away + rate / w) * np.exp(w * time) - away
 
     def _swing(self, position, velocity, feet, swing, swinging):
         """Reference position, velocity and acceleration of the feet, (4, 3) each; velocity is 0 in stance."""

@@ -23,6 +23,21 @@ PRESETS = [
     # (seeds 0, 1); after 0.9 million steps seed 1 returns 250 with 2, 520 with 4, 580 with 8. A bound of 8 is seldom reached.
     (("native", "hard", "vail"), dict(information_constraint=8.0)),
     (
+        ("native", "follow"),
+        dict(
+            n_steps=6_000_000,
+            std_half_life=1_000_000,
+            final_std=0.025,
+            # A trust region that falls to 0.002 ends the learning after 3 million steps, with 6 falls of 48; at 0.01 it has 1
+            # after 4 million (seed 0, deterministic).
+            final_max_kl=0.01,
+            push=60.0,
+            torque_noise=0.03,
+            disturb_after=3_000_000,
+        ),
+    ),
+    (("native", "follow", "vail"), dict(information_constraint=8.0)),
+    (
         ("native", "warm"),
         dict(
             n_steps=800_000,
@@ -43,28 +58,10 @@ PRESETS = [
     (("native", "warm", "hard"), dict(n_steps=1_150_000)),
     (("native", "warm", "hard", "vail"), dict(information_constraint=2.0)),
     (
-        ("native", "follow"),
-        dict(
-            n_steps=6_000_000,
-            std_half_life=1_000_000,
-            final_std=0.025,
-            # A trust region that falls to 0.002 ends the learning after 3 million steps, with 6 falls of 48; at 0.01 it has 1
-            # after 4 million (seed 0, deterministic).
-            final_max_kl=0.01,
-            push=60.0,
-            torque_noise=0.03,
-            disturb_after=3_000_000,
-        ),
-    ),
-    (("native", "follow", "vail"), dict(information_constraint=8.0)),
-    (
         ("native", "warm", "follow"),
         dict(
             n_steps=1_300_000,
             warm_start_threads=2,
-            push=140.0,
-            torque_noise=0.06,
-            disturb_after=0,
             # On drawn courses, noise of 0.035 takes 26 from the return (866 without noise, seed 0), noise of 0.02 only 6 (868).
             std_half_life=550_000,
             final_std=0.02,
