@@ -61,6 +61,8 @@ def folder(tmp_path_factory):
         patch.setenv("MUJOCO_GL", "off")  # no films, which would take longest
         speeds = "--task hard --speeds 0.3 0.5 0.7 --n_directions 1 --seconds 1 --output speeds.npz"
         main_of("make_demonstrations.py")(speeds.split())
+        main_of("make_demonstrations.py")(["--task", "simple", "--seconds", "6", "--format", "clips", "--output", "clips"])
+        shutil.copy(Path("clips", "0000-nominal.txt"), "pace1.txt")
         assert main_of("sweep.py")([str(sweep), "--local"]) == 0
         (recording,) = (code for page, code in EXAMPLES if page == "docs/own-recording.md")
         exec(compile(recording, "own-recording.md", "exec"), {})
@@ -84,7 +86,7 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         pytest.skip("imitation-lib is not installed")
     if "cuda" in options and not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
-    options += [] if "--check" in options else TINY[launcher].split()
+    options += [] if {"--check", "--from"} & set(options) else TINY[launcher].split()
     if launcher == "sweep.py":
         monkeypatch.setenv("MUJOCO_GL", "off")  # its runs are processes of their own, whose films would be whole
         if not {"--status", "--best"} & set(options):

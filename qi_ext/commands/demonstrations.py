@@ -3,14 +3,22 @@
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --speeds 0.3 0.5 0.7 --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
+    qi-ext demonstrations --task simple --speed 0.78 --gait pace --output FILE
+    qi-ext demonstrations --from CLIP --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --check FILE
 
 Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
-torque noise, the undisturbed action being the label). The same options make the same file. --check prints a table of measures,
-each beside the range that is expected, changes nothing, and ends with exit code 2 where the recording would be refused.
+torque noise, the undisturbed action being the label). The same options make the same file. --from fits a gait of the expert to
+a recorded animal's and records it on simple, at the recorded speed; a table compares the two. --check prints a table of
+measures, each beside the range that is expected, changes nothing, and ends with exit code 2 where the recording would be
+refused.
 """
 
 import math
+import shlex
+from pathlib import Path
+
+import numpy as np
 
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.training.settings import Run, Task
@@ -26,6 +34,20 @@ FORMATS_HELP = (
     "qi_ext (ours), packed (ours in half the bytes), minari, clips (a folder of AMP's motion clips), or for stock loco-mujoco "
     "real (500 Hz) or perfect (with actions)"
 )
+# Of the comparison of a recorded gait with the one that is fitted to it: what, its value, its format; the name in `Fit.shares`,
+# None for what is kept in any case, "" for what follows from the rest.
+GAIT_ROWS = (
+    ("speed, m/s", lambda gait: gait.speed, ".2f", None),
+    ("strides, Hz", lambda gait: gait.frequency, ".2f", None),
+    ("phases of FR, FL, RR, RL", lambda gait: gait.phases, ".2f", "phases"),
+    ("correlation of legs of a side", lambda gait: gait.lateral, "+.2f", ""),
+    ("correlation of diagonal legs", lambda gait: gait.diagonal, "+.2f", ""),
+    ("duty factor", lambda gait: gait.duty_factor, ".2f", "duty"),
+    ("clearance, m", lambda gait: gait.clearance, ".3f", "clearance"),
+    ("trunk above the lowest foot, m", lambda gait: gait.trunk_height, ".3f", "trunk_height"),
+    ("feet ahead of the trunk, m", lambda gait: gait.stance[:, 0], "+.2f", "foot_offset"),
+    ("feet to the left of it, m", lambda gait: gait.stance[:, 1], "+.2f", ""),
+)
 OUTPUT_HELP = "the npz to write, the folder of --format clips, or a Minari dataset's id"
 
 
@@ -38,13 +60,15 @@ def main(arguments=None):
         ("seed", int, 0, "seed of phases, starts, pushes and noise"),
         ("n_directions", int, 8, "directions of the hard task"),
         ("speed", float, 0.5, "commanded speed, m/s"),
-        ("gait", str, "trot", "trot, or pace (of simple: a dog's, at 0.78 m/s)"),
+        ("gait", str, "trot", "trot, or of simple pace (0.78 m/s), fast-trot (1.2 m/s) or walk (0.4 m/s)"),
         ("format", str, "qi_ext", FORMATS_HELP),
     ):
         parser.add_argument(f"--{name}", type=kind, default=default, help=f"{text} [{default}]", metavar="X")
     text = "in place of --speed, those of the hard task, m/s: each direction is recorded at each"
     parser.add_argument("--speeds", type=float, nargs="+", default=[], help=text, metavar="X")
     parser.add_argument("--output", type=str, help=OUTPUT_HELP, metavar="FILE")
+    text = "a recording, such as a motion clip, in place of --task, --speed and --gait: fit a gait to it, and record that"
+    parser.add_argument("--from", type=str, help=text, metavar="CLIP")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     options = parser.parse_args(arguments)
     if options.check is not None:
@@ -55,35 +79,72 @@ def main(arguments=None):
         return
     if options.output is None:
         raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
-    output = options.output
+    clip = getattr(options, "from")
+    if clip is not None:
+        for word in parser.options_in(arguments):
+            if word.lstrip("-") in (*_of_commands(options), "gait"):
+                raise UserError(f"{word}: does not go with --from, which takes it from the recording")
+        options.task, options.n_directions = "simple", 8
     _check(options)
+    gait = None
+    if clip is not None:
+        gait, options.speed = _fitted(clip)
+    elif options.gait != "trot":
+        from qi_ext.demonstrations.gaits import GAITS
 
+        gait = GAITS[options.gait]
+    _record(options, gait, clip)
+
+
+def _fitted(clip):
+    """Fit a gait to a recording, print how they compare, and return the gait and the speed, m/s."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from qi_ext.demonstrations.fitting import TRIALS, fit_gait, recorded_walk
+    from qi_ext.demonstrations.gait_measures import measure_gait
+    from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.utils.display import Display
+    from qi_ext.utils.output import printable
+
+    measured = measure_gait(recorded_walk(clip))
+    speed = round(measured.speed, 2)
+    name = printable(Path(clip).stem)
+    try:
+        environment = QuadrupedDirection("simple", speed=speed, demonstrations=None, seed=0)
+        with Display("fitting", TRIALS, "trials at most") as display:
+            fit = fit_gait(environment, measured, name, display.advance)
+    except ValueError as error:
+        raise UserError(f"--from: {clip}: {error}") from None
+    table = Table(title=Text(fit.gait.name))
+    for heading in ("", "recorded", "fitted", "taken over"):
+        table.add_column(heading, justify="right" if heading else "left")
+    fitted = measure_gait(fit.states)
+    for what, of, form, share in GAIT_ROWS:
+        taken = "all" if share is None else "-" if not share else f"{fit.shares[share]:.0%}"
+        table.add_row(what, *(" ".join(format(x, form) for x in np.atleast_1d(of(each))) for each in (measured, fitted)), taken)
+    display.console.print(table)
+    return fit.gait, speed
+
+
+def _record(options, gait, clip):
+    """Record the expert in `gait`, None for the task's trot, write the file, and print what is in it."""
     import gymnasium
     from rich.table import Table
 
     from qi_ext.demonstrations import formats, minari, motion_clip_writer, recording
-    from qi_ext.demonstrations.gaits import GAITS
     from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
-    gait = None if options.gait == "trot" else GAITS[options.gait]
+    output = options.output
     of_commands = _of_commands(options)
     environment = QuadrupedDirection(**of_commands, demonstrations=None, seed=0)
     with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
         demonstrations, falls = recording.record(
             environment, options.seconds, options.seed, lambda done, total: display.update(done), gait
         )
-    made_by = "python launchers/make_demonstrations.py"
-    made_by += f" --task {options.task} --seconds {options.seconds:g} --seed {options.seed}"
-    if options.speeds:
-        made_by += f" --n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"
-    elif (options.n_directions, options.speed) != (8, 0.5):
-        made_by += f" --n_directions {options.n_directions} --speed {options.speed:g}"
-    if options.gait != "trot":
-        made_by += f" --gait {options.gait}"
-    if options.format != "qi_ext":
-        made_by += f" --format {options.format}"
+    made_by = _made_by(options, clip)
     if options.format in OURS:
         formats.write(output, demonstrations, made_by, packed=options.format == "packed")
     elif options.format == "real":
@@ -114,7 +175,8 @@ def main(arguments=None):
         )
     display.console.print(table)
     display.say("falls: segments that ended in a fall and were recorded anew")
-    display.say(f"{len(demonstrations.states):,} states of the synthetic {options.gait} expert written to {output}")
+    name = options.gait if gait is None else gait.name
+    display.say(f"{len(demonstrations.states):,} states of the synthetic {name} expert written to {output}")
 
 
 def _print_check(name):
@@ -141,6 +203,22 @@ def _print_check(name):
     if fault is not None:
         raise UserError(f"demonstrations: {name}: {fault}")
     say("no fault was found")
+
+
+def _made_by(options, clip):
+    """The command that makes the same file, but for --output."""
+    words = ["python launchers/make_demonstrations.py"]
+    words += [f"--from {shlex.quote(clip)}" if clip is not None else f"--task {options.task}"]
+    words += [f"--seconds {options.seconds:g} --seed {options.seed}"]
+    if options.speeds:
+        words += [f"--n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"]
+    elif clip is None and (options.n_directions, options.speed) != (8, 0.5):
+        words += [f"--n_directions {options.n_directions} --speed {options.speed:g}"]
+    if options.gait != "trot":
+        words += [f"--gait {options.gait}"]
+    if options.format != "qi_ext":
+        words += [f"--format {options.format}"]
+    return " ".join(words)
 
 
 def _of_commands(options):

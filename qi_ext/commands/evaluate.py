@@ -88,6 +88,7 @@ def _parse(arguments):
 def _evaluate(agent, beside, environment, seed, options, sampling):
     """Evaluate in our environment and print the tables; return what --json holds."""
     from qi_ext.evaluation import evaluate_agent, evaluate_robustness
+    from qi_ext.evaluation.gait import demonstrated_gait
     from qi_ext.report.tables import gait_table, robustness_table, table
     from qi_ext.utils.display import make_console
 
@@ -96,7 +97,7 @@ def _evaluate(agent, beside, environment, seed, options, sampling):
         arguments = (source, agent.actor, options.episodes, seed, agent.step, beside and beside.actor)
         results = evaluate_agent(*arguments)
         console.print(table(results, environment.demonstrations.source))
-        console.print(gait_table(results))
+        console.print(gait_table(results, demonstrated_gait(environment.demonstrations)))
         if options.robustness:
             results["robustness"] = evaluate_robustness(*arguments)
             console.print(robustness_table(results["robustness"]))

@@ -16,6 +16,11 @@ LEG_SIDE = np.array([[1.0, -1.0], [1.0, 1.0], [-1.0, -1.0], [-1.0, 1.0]])
 _SAMPLES = 256  # of a cycle
 
 
+def quintic(s):
+    """Minimum-jerk step from 0 to 1 over s in [0, 1]: value, first and second derivative."""
+    return s**3 * (10 + s * (6 * s - 15)), 30 * s**2 * (1 - s) ** 2, 60 * s * (1 - s) * (1 - 2 * s)
+
+
 @dataclass(frozen=True)
 class Gait:
     """A gait, by default the trot. Gains give desired accelerations: position gains in 1/s^2, velocity gains in 1/s."""
@@ -23,10 +28,12 @@ class Gait:
     name: str = "trot"
     max_speed: float = 0.7  # m/s, up to which it is recorded straight on
     steadiness: float = 1.0  # share of the pushes and noise of recordings that it is recorded under
+    from_stand: bool = True  # whether it can begin where the robot stands; else it is recorded from its nominal walk on
+    sways: bool = False  # True where feet bear the trunk on one side more than on the other
     phases: tuple[float, ...] = (0.0, 0.5, 0.5, 0.0)  # of FR, FL, RR, RL in the cycle; a foot touches down at 0
     period: float = 0.40  # s, of a full cycle
     duty: float = 0.60  # share of the cycle that a foot spends on the ground
-    clearance: float = 0.07  # m, height of the swing above the line from lift-off to touch-down
+    clearance: float | tuple[float, ...] = 0.07  # m, of all feet, or of each: height of the swing above its ends
     trunk_height: float = 0.264  # m, of the trunk's origin above the ground
     com_depth: float = 0.019  # m, of the robot's centre of mass below the trunk's origin, when it stands
     com_offset: tuple[float, float] = (-0.011, 0.002)  # m, (x, y) of the robot's centre of mass in the trunk's frame
@@ -56,16 +63,16 @@ class Gait:
     def swing_time(self) -> float:
         return (1.0 - self.duty) * self.period
 
+    @cached_property
+    def clearances(self) -> np.ndarray:
+        """`clearance` of each foot, (4,), m."""
+        return np.broadcast_to(self.clearance, len(LEG_SIDE))
+
     @property
     def neutral_feet(self) -> np.ndarray:
         """Centres of the feet from the trunk's origin when standing level, (4, 3), m."""
         xy = np.array(self.com_offset) + LEG_SIDE * np.array(self.foot_offset)
         return np.column_stack([xy, np.full(4, self.touchdown_height - self.trunk_height)])
-
-    @cached_property
-    def sways(self) -> bool:
-        """True where feet bear the trunk on one side more than on the other."""
-        return bool(np.abs(self._cycle).max() > 1e-9)
 
     @property
     def frequency(self) -> float:
@@ -78,6 +85,23 @@ class Gait:
         leg = (np.asarray(phase)[..., None] + self.phases + 1e-9) % 1.0
         return leg * self.period, (leg - self.duty) / (1.0 - self.duty)
 
+    def nominal_feet(self, phase: np.ndarray, velocity: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return where feet are from their neutral places under a trunk that moves on evenly, and their velocities.
+
+        phase: (...). velocity: of the trunk, (2,), m/s. Both results: (..., 4, 3), in m and m/s, in the world's frame. A foot
+        stays, then takes a stride of a full period's way.
+        """
+        leg = (phase[..., None] + self.phases) % 1.0
+        s = np.clip((leg - self.duty) / (1.0 - self.duty), 0.0, 1.0)
+        way, rate, _ = quintic(s)
+        ahead, places = (way + self.duty / 2 - leg) * self.period, np.empty((*leg.shape, 3))
+        rates = np.empty_like(places)
+        places[..., :2] = ahead[..., None] * velocity
+        places[..., 2] = self.clearances * np.sin(np.pi * s) ** 2
+        rates[..., :2] = (rate * self.period / self.swing_time)[..., None] * velocity
+        rates[..., 2] = self.clearances * np.pi * np.sin(2 * np.pi * s) / self.swing_time
+        return places, rates
+
     def load(self, stance_time: np.ndarray) -> np.ndarray:
         """Share of its load that a foot bears, in [0, 1], by its time since touch-down, s."""
         return np.clip(np.minimum(stance_time, self.stance_time - stance_time) / self.load_ramp, 0.0, 1.0)
@@ -86,8 +110,8 @@ class Gait:
         """Return how the trunk sways to its left at a phase: position, m, velocity, m/s, and acceleration, m/s^2, (3, ...).
 
         The periodic motion of an inverted pendulum, y'' = w^2 (y - c), above the centre c(t) of the feet that bear it: a
-        Fourier series whose coefficients are those of c, divided by 1 + (2 pi k / (w T))^2. Zero where feet bear it on both
-        sides alike, as in a trot. Source: Kajita et al., The 3D Linear Inverted Pendulum Mode (2001).
+        Fourier series whose coefficients are those of c, divided by 1 + (2 pi k / (w T))^2. Zero for a gait that does not sway.
+        Source: Kajita et al., The 3D Linear Inverted Pendulum Mode (2001).
         """
         if not self.sways:
             return np.zeros((3, *np.shape(phase)))
@@ -112,6 +136,8 @@ GAITS = {
         name="pace",
         max_speed=0.8,
         steadiness=0.4,
+        from_stand=False,
+        sways=True,
         phases=(0.0, 0.5, 0.0, 0.5),
         period=0.70,
         duty=0.55,
@@ -119,5 +145,29 @@ GAITS = {
         trunk_height=0.28,
         foot_offset=(0.183, 0.04),
         swing_gains=(900.0, 50.0),
+    ),
+    "fast-trot": Gait(
+        name="fast-trot",
+        max_speed=1.25,
+        steadiness=0.7,
+        from_stand=False,
+        period=0.62,
+        trunk_height=0.29,
+        velocity_feedback=0.13,
+        swing_gains=(900.0, 50.0),
+    ),
+    # Four footfalls a stride: RL, FL, RR, FR.
+    "walk": Gait(
+        name="walk",
+        max_speed=0.5,
+        steadiness=0.4,
+        from_stand=False,
+        sways=True,
+        phases=(0.0, 0.5, 0.25, 0.75),
+        period=0.60,
+        duty=0.75,
+        clearance=0.05,
+        trunk_height=0.27,
+        foot_offset=(0.183, 0.06),
     ),
 }

@@ -5,7 +5,7 @@ import numpy as np
 
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.packing import BITS
-from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos
+from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos, walking_state
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, key_among, label_among
 from qi_ext.robot.courses import SPEEDS, Course, constant_command
@@ -96,6 +96,8 @@ def record_segment(environment, command, kind, rows, generator, gait=None):
     task = environment.task
     controller = TrotController(environment.model, command.direction, command.speed, gait=gait or Gait(**task.expert_gait))
     observation = _begin(environment, command, kind, controller, generator)
+    if observation is None:
+        return None
     data = environment.data
     changes = task.along_drawn_course(environment.command_array)
     if changes is not None:
@@ -157,27 +159,25 @@ def replay(environment, demonstrations, index):
 
 
 def _begin(environment, command, kind, controller, generator):
-    """Put the robot into the segment's first state, with the controller running; return the observation."""
+    """Put the robot into the segment's first state, with the controller running; return the observation, None after a fall."""
     gait, phase = controller.gait, None
     qpos = standing_qpos(environment.model, gait)
     qvel = np.zeros(len(a1.JOINTS))
-    if gait.sways:  # from where it would be, because it cannot come there from a stand
+    if not gait.from_stand:
         phase = generator.uniform()
-        qvel[1] = gait.sway(phase)[1]
+        qpos, qvel = walking_state(environment.model, gait, controller.velocity, phase)
     if kind == "start":
         qpos[3:6] += generator.uniform(-1.0, 1.0, 3) * (0.06, 0.04, 0.05)
         qpos[6:] += generator.uniform(-0.1, 0.1, a1.N_ACTIONS)
         qvel[:2] += generator.uniform(-0.3, 0.3, 2)
-        qvel[6:] = generator.uniform(-0.5, 0.5, a1.N_ACTIONS)
+        qvel[6:] += generator.uniform(-0.5, 0.5, a1.N_ACTIONS)
     observation = environment.reset(obs=np.concatenate([qpos[2:], qvel, command.features]))
-    if gait.sways and kind != "start":
-        controller.steer(command.direction, 0.2 * command.speed)
     controller.reset(environment.data, phase=generator.uniform() if phase is None else phase)
     if kind != "start":
-        for row in range(round(SETTLING_SECONDS / a1.CONTROL_DT)):
-            if gait.sways:
-                controller.steer(command.direction, command.speed * min(1.0, 0.2 + row / 150))
-            observation = environment.step(controller.action(environment.data))[0]
+        for _ in range(round(SETTLING_SECONDS / a1.CONTROL_DT)):
+            observation, _, absorbing, _ = environment.step(controller.action(environment.data))
+            if absorbing:
+                return None
     return observation
 
 

@@ -10,25 +10,40 @@ import math
 import mujoco
 import numpy as np
 
-from qi_ext.demonstrations.gaits import GRAVITY, LEG_SIDE, Gait
+from qi_ext.demonstrations.gaits import GRAVITY, LEG_SIDE, Gait, quintic
 from qi_ext.demonstrations.robot_model import RobotModel
 from qi_ext.robot.a1 import CONTROL_DT
 
 
-def quintic(s):
-    """Minimum-jerk step from 0 to 1 over s in [0, 1]: value, first and second derivative."""
-    return s**3 * (10 + s * (6 * s - 15)), 30 * s**2 * (1 - s) ** 2, 60 * s * (1 - s) * (1 - 2 * s)
-
-
 def standing_qpos(model: mujoco.MjModel, gait: Gait | None = None) -> np.ndarray:
     """Pose, (nq,), with the trunk level above the world's origin at the gait's height, feet at their neutral positions."""
-    gait, robot = gait or Gait(), RobotModel(model, foot_radius=0.0)
-    qpos = np.zeros(model.nq)
+    gait = gait or Gait()
+    return _pose(RobotModel(model, foot_radius=0.0), gait, gait.neutral_feet)
+
+
+def walking_state(model: mujoco.MjModel, gait: Gait, velocity: np.ndarray, phase: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return qpos and qvel, (nq,) each, of the nominal walk at a phase, above the world's origin, its heading along +x.
+
+    velocity: of the walk, (2,), m/s.
+    """
+    robot, (sway, sway_velocity, _) = RobotModel(model, foot_radius=0.0), gait.sway(phase)
+    places, rates = gait.nominal_feet(np.array(phase), velocity)
+    qpos, qvel = _pose(robot, gait, gait.neutral_feet + places - [0.0, sway, 0.0]), np.zeros(model.nv)
+    qvel[robot.dof[:2]] = velocity + [0.0, sway_velocity]
+    _, by_trunk, by_leg = robot.place(qpos)
+    relative = rates - by_trunk @ qvel[robot.dof[:6]]
+    qvel[robot.leg_dof] = np.linalg.solve(by_leg, relative[..., None])[..., 0]
+    return qpos, qvel
+
+
+def _pose(robot, gait, feet):
+    """Pose, (nq,), with the trunk level at the gait's height and the feet's centres at `feet` from it, (4, 3), m."""
+    qpos = np.zeros(robot.model.nq)
     qpos[robot.qpos[:3]] = np.array([0.0, 0.0, gait.trunk_height]) - robot.origin
     qpos[robot.qpos[6:]] = np.tile([0.0, 0.9, -1.8], 4)
     for _ in range(20):
-        feet, _, own_leg = robot.place(qpos)
-        error = gait.neutral_feet + [0.0, 0.0, gait.trunk_height] - feet
+        found, _, own_leg = robot.place(qpos)
+        error = feet + [0.0, 0.0, gait.trunk_height] - found
         qpos[robot.qpos[6:]] += np.linalg.solve(own_leg, error[..., None]).ravel()
     return qpos
 
@@ -206,9 +221,9 @@ class TrotController:
         s = np.where(swinging, swing, 0.0)[:, None]
         value, rate, rate2 = (x * (self._target - self._lift_off) for x in quintic(s))
         angle = 2 * np.pi * s[:, 0]
-        value[:, 2] += gait.clearance * (1 - np.cos(angle)) / 2
-        rate[:, 2] += gait.clearance * np.pi * np.sin(angle)
-        rate2[:, 2] += gait.clearance * 2 * np.pi**2 * np.cos(angle)
+        value[:, 2] += gait.clearances * (1 - np.cos(angle)) / 2
+        rate[:, 2] += gait.clearances * np.pi * np.sin(angle)
+        rate2[:, 2] += gait.clearances * 2 * np.pi**2 * np.cos(angle)
         return self._lift_off + value, rate / gait.swing_time, rate2 / gait.swing_time**2
 
     def _trunk_acceleration(self, position, velocity) -> np.ndarray:
@@ -248,18 +263,10 @@ class TrotController:
     def _estimate_phase(self, position, velocity, feet, foot_velocity) -> float:
         """Phase of the walk, at the velocity of the trunk, that explains the feet's positions and velocities best."""
         gait, candidates = self.gait, np.arange(200) / 200
-        phase = (candidates[:, None] + gait.phases) % 1.0
-        s = np.clip((phase - gait.duty) / (1.0 - gait.duty), 0.0, 1.0)
-        way, rate, _ = quintic(s)
-        # The trunk moves on evenly; the foot stays, then takes a stride of a full period's way.
-        ahead = (way + gait.duty / 2 - phase) * gait.period
-        expected = np.empty((200, 4, 6))
-        expected[..., :3] = self._hips(position)
-        expected[..., :2] -= gait.sway(candidates)[0][:, None, None] * self._left
-        expected[..., :2] += ahead[..., None] * velocity[:2]
-        expected[..., 2] += gait.clearance * np.sin(np.pi * s) ** 2
-        expected[..., 3:5] = (rate * gait.period / gait.swing_time)[..., None] * velocity[:2]
-        expected[..., 5] = gait.clearance * np.pi * np.sin(2 * np.pi * s) / gait.swing_time
+        places, rates = gait.nominal_feet(candidates, velocity[:2])
+        places = places + self._hips(position)
+        places[..., :2] -= gait.sway(candidates)[0][:, None, None] * self._left
+        expected = np.concatenate([places, rates], axis=-1)
         error = np.concatenate([feet, foot_velocity], axis=1) - expected
         # This time makes height and vertical velocity of a swing weigh the same.
         error[..., 3:] *= gait.swing_time / np.pi

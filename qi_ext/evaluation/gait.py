@@ -1,14 +1,16 @@
-"""Measures of the gait: stride frequency, duty factor and clearance of each foot."""
+"""Measures of the gait: stride frequency, duty factor and clearance of each foot, and which legs swing together."""
 
 import mujoco
 import numpy as np
 from scipy.ndimage import median_filter
 
+from qi_ext.demonstrations.gait_measures import DIAGONAL, LATERAL, feet_ahead, measure_gait, pair_correlation
 from qi_ext.evaluation.episodes import mean_over_rows
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
 
 DEBOUNCE = 5  # samples of 10 ms
+SEGMENTS = 200  # of demonstrations, at most, that are looked at
 
 
 class Contacts:
@@ -72,6 +74,25 @@ def clearances(stance, heights):
     ]
 
 
+def demonstrated_gait(demonstrations):
+    """Return the measures of `Gait`, but of each foot, of demonstrations: the mean over segments, by `measure_gait`.
+
+    None where commands change within segments. demonstrations: `Demonstrations`. They need no actions, so a duty factor is by
+    how feet move, not by what they bear, and up to 0.1 higher.
+    """
+    if demonstrations.headings is not None:
+        return None
+    segments = [demonstrations.states[demonstrations.segment(i)] for i in range(min(demonstrations.n_segments, SEGMENTS))]
+    gaits = [measure_gait(states) for states in segments]
+    return {
+        "stride_frequency": float(np.mean([gait.frequency for gait in gaits])),
+        "duty_factor": float(np.mean([gait.duty_factor for gait in gaits])),
+        "foot_clearance": float(np.mean([gait.clearance for gait in gaits])),
+        "lateral_pairs": float(np.mean([gait.lateral for gait in gaits])),
+        "diagonal_pairs": float(np.mean([gait.diagonal for gait in gaits])),
+    }
+
+
 class Gait:
     """A measure for `evaluate`, by foot and as the mean over the four.
 
@@ -79,11 +100,13 @@ class Gait:
     duty_factor: share of the steps in stance, see `stances`.
     foot_clearance: m, mean of `clearances`; None where there was no whole swing, and left out of the mean over feet.
     feet: the same three for each of FR, FL, RR, RL.
+    lateral_pairs, diagonal_pairs: mean over episodes of the `pair_correlation` of the legs of a side, and of diagonal ones.
     """
 
     def __init__(self, contacts, command, episodes):
         self._contacts = contacts
         self._sums = np.zeros((episodes, 5, len(a1.LEGS)))
+        self._pairs = np.zeros((episodes, 2))
 
     def add(self, episode, rollouts):
         forces, heights = self._contacts(rollouts.observations[0], rollouts.actions[0])
@@ -96,6 +119,8 @@ class Gait:
             [len(foot) for foot in swings],
             [sum(foot) for foot in swings],
         )
+        ahead = feet_ahead(rollouts.observations[0])
+        self._pairs[episode] = [pair_correlation(ahead, pairs) for pairs in (LATERAL, DIAGONAL)]
 
     def result(self):
         feet = {}
@@ -106,4 +131,5 @@ class Gait:
                 "duty_factor": in_stance / steps,
                 "foot_clearance": clearance / swings if swings else None,
             }
-        return mean_over_rows(list(feet.values())) | {"feet": feet}
+        lateral, diagonal = self._pairs.mean(axis=0).tolist()
+        return mean_over_rows(list(feet.values())) | {"lateral_pairs": lateral, "diagonal_pairs": diagonal, "feet": feet}

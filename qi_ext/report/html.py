@@ -10,7 +10,7 @@ import yaml
 from markupsafe import Markup
 
 from qi_ext.report import plots
-from qi_ext.report.tables import GAIT_COLUMNS, NAMES, gait_cells, row_heading, row_label, totals, with_spread
+from qi_ext.report.tables import DEMONSTRATED, GAIT_COLUMNS, NAMES, gait_cells, row_heading, row_label, totals, with_spread
 from qi_ext.robot.courses import Course
 
 POLICIES = {"deterministic": "agent, deterministic", "stochastic": "agent, stochastic", **NAMES}
@@ -22,7 +22,7 @@ class Content:
 
     evaluations: of `compare`, one a run, the first with `gait_measures`. robustness: of `compare_robustness`, or empty. agent,
     expert: lists of `RecordedEpisode`, one a direction or course. stances: {name: (T, 4)}, bool, feet on the ground in the
-    first of these. films: list of (mp4, caption). notes: remarks, a list of lines.
+    first of these. films: list of (mp4, caption). notes: remarks, a list of lines. demonstrated: of `demonstrated_gait`.
     """
 
     evaluations: list
@@ -32,6 +32,7 @@ class Content:
     stances: dict
     films: list
     notes: list
+    demonstrated: dict | None = None
 
 
 def render_page(experiments, contents, title, sections=()):
@@ -81,7 +82,7 @@ def _experiment(title, runs, content):
         "returns": _returns(content.evaluations),
         "directions": _directions(content.evaluations[0]),
         "directions_title": "along each course" if row_heading(content.evaluations[0]) == "course" else "in each direction",
-        "gaits": _gaits(content.evaluations[0]),
+        "gaits": _gaits(content.evaluations[0], content.demonstrated),
         "drawings": [{"svg": Markup(svg), "caption": caption} for svg, caption in _drawings(content)],
         "config": yaml.safe_dump(run.config, sort_keys=False),
     }
@@ -139,9 +140,11 @@ def _directions(evaluation):
     return {"heads": ["", row_heading(evaluation), "return", "length", "velocity error, m/s", "falls"], "rows": rows}
 
 
-def _gaits(evaluation):
+def _gaits(evaluation, demonstrated=None):
     rows = []
     for name, result in evaluation.items():
         if "mean" in result and name != "stochastic":
             rows.append([POLICIES.get(name, name), *gait_cells(result["mean"])])
+    if demonstrated is not None:
+        rows.append([DEMONSTRATED, *gait_cells(demonstrated)])
     return {"heads": ["", *(head.replace("\n", ", ") for head, *_ in GAIT_COLUMNS)], "rows": rows}

@@ -5,7 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 from qi_ext.evaluation import evaluate_agent, evaluate_robustness, record_episodes
-from qi_ext.evaluation.gait import Contacts, stances
+from qi_ext.evaluation.gait import Contacts, demonstrated_gait, stances
 from qi_ext.report.html import POLICIES, Content, render_page
 from qi_ext.report.runs import by_experiment, read_run
 from qi_ext.report.tables import NAMES
@@ -70,6 +70,7 @@ def gather_content(runs, episodes, robustness=False, demonstrations=""):
         stances={name: stances(contacts(episode.observations, episode.actions)[0]) for name, episode in first.items()},
         films=films,
         notes=notes,
+        demonstrated=demonstrated_gait(environment.demonstrations),
     )
 
 

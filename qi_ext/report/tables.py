@@ -4,6 +4,7 @@ from rich.table import Table
 from rich.text import Text
 
 NAMES = {"beside": "agent beside", "expert": "trot controller", "random": "random torques"}
+DEMONSTRATED = "demonstrations"
 
 # Heading, with the unit on a line of its own; key in a result; format, in which z prints no -0.000.
 GAIT_COLUMNS = (
@@ -16,8 +17,19 @@ GAIT_COLUMNS = (
     ("stride\nHz", "stride_frequency", ".2f"),
     ("duty factor", "duty_factor", ".3f"),
     ("clearance\nm", "foot_clearance", ".3f"),
+    ("correlation of legs\nof a side", "lateral_pairs", "+.2f"),
+    ("correlation of legs\ndiagonal", "diagonal_pairs", "+.2f"),
     ("state distance", "state_distance", ".2f"),
 )
+# In place of those headings, where 120 columns must do.
+SHORT = {
+    "stride_frequency": "gait\nHz",
+    "duty_factor": "duty",
+    "foot_clearance": "clear.\nm",
+    "lateral_pairs": "pairs\nside",
+    "diagonal_pairs": "pairs\ndiag.",
+    "state_distance": "state\ndist.",
+}
 
 
 def table(results, source=""):
@@ -46,12 +58,21 @@ def with_spread(row, sign):
     return f"{row['return_mean']:.1f}" + (f" {sign} {row['return_std']:.1f}" if "return_std" in row else "")
 
 
-def gait_table(results):
-    """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy."""
+def gait_table(results, demonstrated=None):
+    """Return the results of `gait_measures` in those of `compare` as a rich table, by direction and policy.
+
+    demonstrated: of `demonstrated_gait`, for a row below them.
+    """
     velocity = "along, across: achieved minus commanded velocity, along the command and to its left"
-    rendered = _table("how it walks", f"{velocity}; state distance: from the demonstrated ones, least for the trot controller")
+    pairs = "clear.: height of a swing; pairs: correlation of the legs of a side, and of diagonal ones"
+    distance = "state dist.: from the demonstrated ones, least for the trot controller"
+    rendered = _table("how it walks", f"{velocity}; {pairs}; {distance}")
     rendered.padding = (0, 1, 0, 0)  # so that names of courses and ten numbers fit in 120 columns
-    for heading in (row_heading(results), "policy", *(heading.replace(" ", "\n", 1) for heading, *_ in GAIT_COLUMNS)):
+    for heading in (
+        row_heading(results),
+        "policy",
+        *(SHORT.get(name, heading.replace(" ", "\n")) for heading, name, _ in GAIT_COLUMNS),
+    ):
         rendered.add_column(heading, justify="left" if heading == "policy" else "right", no_wrap=True)
     measured = {NAMES.get(name, name): result for name, result in results.items() if "mean" in result}
     directions = [row_label(row) for row in next(iter(measured.values()))["directions"]]
@@ -62,6 +83,9 @@ def gait_table(results):
     if len(directions) > 1:
         for name, result in measured.items():
             rendered.add_row("mean", name, *gait_cells(result["mean"]))
+        rendered.add_section()
+    if demonstrated is not None:
+        rendered.add_row("", DEMONSTRATED, *gait_cells(demonstrated))
     return rendered
 
 

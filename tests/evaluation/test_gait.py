@@ -43,6 +43,8 @@ def test_the_trot_has_the_gait_that_its_controller_walks(contacts, trot):
         assert numbers["stride_frequency"] == pytest.approx(1.0 / gait.period, rel=0.03)
         assert numbers["duty_factor"] == pytest.approx(gait.duty, abs=0.03)
         assert numbers["foot_clearance"] == pytest.approx(gait.clearance, abs=0.004)
+    assert result["diagonal_pairs"] > 0.9
+    assert result["lateral_pairs"] < 0.0
     for name in ("stride_frequency", "duty_factor", "foot_clearance"):
         assert result[name] == pytest.approx(np.mean([foot[name] for foot in result["feet"].values()]))
 

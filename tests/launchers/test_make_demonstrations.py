@@ -54,6 +54,22 @@ def test_the_same_options_make_the_same_file(main, tmp_path):
     assert (tmp_path / "one.npz").read_bytes() == (tmp_path / "two.npz").read_bytes()
 
 
+def test_a_gait_is_fitted_to_a_motion_clip_and_recorded(main, tmp_path, capsys):
+    clip = tmp_path / "clips" / "0000-nominal.txt"
+    main(["--task", "simple", "--seconds", "6", "--seed", "1", "--format", "clips", "--output", str(clip.parent)])
+    capsys.readouterr()
+    main(["--from", str(clip), "--seconds", "1", "--output", str(tmp_path / "fitted.npz")])
+    printed = capsys.readouterr().out
+    assert "trot fitted to 0000-nominal" in printed
+    row = next(line for line in printed.splitlines() if "strides, Hz" in line)
+    recorded, fitted = row.split("│")[2:4]
+    assert float(recorded) == pytest.approx(float(fitted), rel=0.02)
+    demonstrations = load_demonstrations(tmp_path / "fitted.npz", task_commands("simple"))
+    assert demonstrations.actions is not None
+    with np.load(tmp_path / "fitted.npz") as file:
+        assert str(file["made_by"]) == f"python launchers/make_demonstrations.py --from {clip} --seconds 1 --seed 0"
+
+
 @pytest.mark.parametrize("form", ["real", "perfect", "clips"])
 def test_writes_the_formats_of_others(main, tmp_path, form):
     output = tmp_path / ("folder" if form == "clips" else f"{form}.npz")
@@ -91,6 +107,8 @@ def test_a_minari_dataset_has_what_the_file_of_the_same_options_has(main, tmp_pa
         "--gait gallop",
         "--gait pace",  # of hard
         "--speed 0.9 --task simple --gait pace",
+        "--from missing.txt",
+        "--speed 0.5 --from missing.txt",
         "--second 3",
     ],
 )
