@@ -4,13 +4,12 @@
     qi-ext demonstrations --task hard --speeds 0.3 0.5 0.7 --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --task hard --seconds 20 --seed 0 --format minari --output quadruped/trot-hard-v0
     qi-ext demonstrations --check FILE
+    qi-ext demonstrations --check FILE --fit
 
 Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
 torque noise, the undisturbed action being the label). The same options make the same file. --check prints a table of measures,
 each beside the range that is expected, changes nothing, and ends with exit code 2 where the recording would be refused.
 """
-
-import math
 
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.training.settings import Run, Task
@@ -46,13 +45,17 @@ def main(arguments=None):
     parser.add_argument("--speeds", type=float, nargs="+", default=[], help=text, metavar="X")
     parser.add_argument("--output", type=str, help=OUTPUT_HELP, metavar="FILE")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
+    text = "with --check: mend what can be mended first, as a run with --fit would"
+    parser.add_argument("--fit", action="store_true", help=text)
     options = parser.parse_args(arguments)
     if options.check is not None:
-        others = [word for word in parser.options_in(arguments) if word != "--check"]
+        others = [word for word in parser.options_in(arguments) if word not in ("--check", "--fit")]
         if others:
             raise UserError(f"{others[0]}: does not go with --check, which only reads FILE")
-        _print_check(options.check)
+        _print_check(options.check, options.fit)
         return
+    if options.fit:
+        raise UserError("--fit: goes with --check FILE, which it mends before it looks; what is recorded needs no mending")
     if options.output is None:
         raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
     output = options.output
@@ -117,27 +120,18 @@ def main(arguments=None):
     display.say(f"{len(demonstrations.states):,} states of the synthetic {options.gait} expert written to {output}")
 
 
-def _print_check(name):
+def _print_check(name, fit):
     """Print the measures of a recording, and raise UserError where it is refused."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from qi_ext.demonstrations.loading import examine_recording
+    from qi_ext.demonstrations.examination import examine_all, table_of
+    from qi_ext.demonstrations.loading import read_recording
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import make_console, say
-    from qi_ext.utils.output import printable
 
-    model = QuadrupedDirection("simple", demonstrations=None, seed=0).model
-    measures, fault = examine_recording(name, model)
-    table = Table(title=Text(printable(name)))
-    for heading, justify in (("measure", "left"), ("value", "right"), ("expected", "right"), ("", "left")):
-        table.add_column(heading, justify=justify)
-    for measure in measures:
-        low, high = measure.expected
-        expected = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        value = "moves too little" if measure.value is None else f"{measure.value:.4g}"
-        table.add_row(measure.name, value, expected, "right" if measure.right else "WRONG")
-    make_console().print(table)
+    demonstrations = read_recording(name, fit)
+    measures, fault = examine_all(demonstrations, QuadrupedDirection("simple", demonstrations=None, seed=0).model)
+    for note in demonstrations.notes if fit else ():
+        say(f"  - {note}")
+    make_console().print(table_of(measures, name))
     if fault is not None:
         raise UserError(f"demonstrations: {name}: {fault}")
     say("no fault was found")
