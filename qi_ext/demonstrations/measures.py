@@ -153,8 +153,8 @@ def find_height(motion, hz):
         fit = f"{OPTION} puts it on the ground, or " if abs(height - GROUND) < FURTHEST else ""
         side = "lower" if height > 0.0 else "raise"
         cause = f"{fit}{side} trunk_tz by {abs(height - GROUND):.2f} m, if thighs and calves count from our zero"
-    place = f"floats, at {height:.3f} m" if height > 0.0 else f"is sunk in the ground, at {height:.3f} m"
-    return [measure], f"the lowest foot {place}: {cause}"
+    place = "above the ground" if height > 0.0 else "sunk in the ground"
+    return [measure], f"the lowest foot is at {height:.3f} m, {place}: {cause}"
 
 
 def find_contact(motion, hz, expected=UNREST):

@@ -185,7 +185,12 @@ WAYS = [
     ("thighs' zero", added([5, 8, 11, 14], 0.4), ALL, "thigh angles that count 0.4 rad more"),
     ("roll's sign", scaled([1, 19], -1.0), ALL, "roll's sign reversed"),
     ("absolute height", added(0, 0.43), ALL, "height absolute"),
-    ("height above standing", added(0, 0.13), ONE, "floats, at 0.1.* m: --fit puts it on the ground, or lower trunk_tz by 0.1"),
+    (
+        "height above standing",
+        added(0, 0.13),
+        ONE,
+        "0.1.* m, above the ground: --fit puts it on the ground, or lower trunk_tz by 0.1",
+    ),
     ("velocity in the trunk's frame", changed(velocity_in_the_trunks_frame), ALL, "the trunk's velocity in the trunk's frame"),
     ("gyroscope", changed(gyroscope), ALL, "the gyroscope's rates"),
     ("yaw-pitch-roll", changed(yaw_pitch_roll), ALL, "yaw-pitch-roll in place of intrinsic x-y-z"),

@@ -48,7 +48,7 @@ KINDS = {
     "50 Hz taken for 100 Hz": (lambda states: states[::2], "times as far a row as its velocities say: 50 Hz? resample it"),
     "leg order": (legs_of_the_left_first, "as if the recording had legs in the order FL, FR, RL, RR"),
     "floating": (put((EVERY, a1.TRUNK_Z), lambda z: z + 0.02), "nothing bears the robot in 100% of the rows"),
-    "sunk": (put((EVERY, a1.TRUNK_Z), lambda z: z - 0.05), "the lowest foot is sunk in the ground, at -0.041 m: --fit"),
+    "sunk": (put((EVERY, a1.TRUNK_Z), lambda z: z - 0.05), "the lowest foot is at -0.041 m, sunk in the ground: --fit puts"),
     "feet sliding": (
         put((EVERY, a1.TRUNK_VX), lambda v: 2.0 * v),
         "times as far as its velocity says, if the lowest foot rests",
