@@ -6,6 +6,7 @@
     qi-ext demonstrations --task simple --speed 0.78 --gait pace --output FILE
     qi-ext demonstrations --from CLIP --seconds 20 --seed 0 --output FILE
     qi-ext demonstrations --check FILE
+    qi-ext demonstrations --check FILE --fit
 
 Segments are nominal (the majority), start (random phase and posture), push (up to 60 N on the trunk) and noise (executed with
 torque noise, the undisturbed action being the label). The same options make the same file. --from fits a gait of the expert to
@@ -14,7 +15,6 @@ measures, each beside the range that is expected, changes nothing, and ends with
 refused.
 """
 
-import math
 import shlex
 from pathlib import Path
 
@@ -70,13 +70,17 @@ def main(arguments=None):
     text = "a recording, such as a motion clip, in place of --task, --speed and --gait: fit a gait to it, and record that"
     parser.add_argument("--from", type=str, help=text, metavar="CLIP")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
+    text = "with --check: mend what can be mended first, as a run with --fit would"
+    parser.add_argument("--fit", action="store_true", help=text)
     options = parser.parse_args(arguments)
     if options.check is not None:
-        others = [word for word in parser.options_in(arguments) if word != "--check"]
+        others = [word for word in parser.options_in(arguments) if word not in ("--check", "--fit")]
         if others:
             raise UserError(f"{others[0]}: does not go with --check, which only reads FILE")
-        _print_check(options.check)
+        _print_check(options.check, options.fit)
         return
+    if options.fit:
+        raise UserError("--fit: goes with --check FILE, which it mends before it looks; what is recorded needs no mending")
     if options.output is None:
         raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
     clip = getattr(options, "from")
@@ -179,27 +183,18 @@ def _record(options, gait, clip):
     display.say(f"{len(demonstrations.states):,} states of the synthetic {name} expert written to {output}")
 
 
-def _print_check(name):
+def _print_check(name, fit):
     """Print the measures of a recording, and raise UserError where it is refused."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from qi_ext.demonstrations.loading import examine_recording
+    from qi_ext.demonstrations.examination import examine_all, table_of
+    from qi_ext.demonstrations.loading import read_recording
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import make_console, say
-    from qi_ext.utils.output import printable
 
-    model = QuadrupedDirection("simple", demonstrations=None, seed=0).model
-    measures, fault = examine_recording(name, model)
-    table = Table(title=Text(printable(name)))
-    for heading, justify in (("measure", "left"), ("value", "right"), ("expected", "right"), ("", "left")):
-        table.add_column(heading, justify=justify)
-    for measure in measures:
-        low, high = measure.expected
-        expected = f"at least {low:g}" if math.isinf(high) else f"{low:g} to {high:g}"
-        value = "moves too little" if measure.value is None else f"{measure.value:.4g}"
-        table.add_row(measure.name, value, expected, "right" if measure.right else "WRONG")
-    make_console().print(table)
+    demonstrations = read_recording(name, fit)
+    measures, fault = examine_all(demonstrations, QuadrupedDirection("simple", demonstrations=None, seed=0).model)
+    for note in demonstrations.notes if fit else ():
+        say(f"  - {note}")
+    make_console().print(table_of(measures, name))
     if fault is not None:
         raise UserError(f"demonstrations: {name}: {fault}")
     say("no fault was found")

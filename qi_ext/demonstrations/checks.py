@@ -4,20 +4,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from qi_ext.demonstrations.meaning import fault_of_velocities
+from qi_ext.demonstrations.meaning import fault_of_contact, fault_of_velocities
+from qi_ext.demonstrations.mending import FURTHEST, OPTION, RANGE_TOLERANCE, are_mendable, mended, range_excess
 from qi_ext.robot import a1
 from qi_ext.robot.frames import wrapped
+from qi_ext.robot.kinematics import TRUNK_HEIGHT
 from qi_ext.utils.errors import UserError
 
 JUMP_TOLERANCE = 0.3  # rad or m from row to row, beyond what the velocities explain
 LARGEST = 1e6  # of any value, in SI units
-RANGE_TOLERANCE = 0.1  # rad, because MuJoCo's joint limits are soft; degrees or a wrong order of joints exceed it by far
+MOST_NAMED = 3  # joints
 
 
-def check(demonstrations, where=None):
-    """Raise UserError, with the fault and its row, unless `demonstrations` can be learned from.
+def check(demonstrations, where=None, fit=False):
+    """Return `demonstrations`; raise UserError, with the fault and its rows, unless they can be learned from.
 
-    where: the file's path, for messages; None for the demonstrations' own `source`.
+    where: the file's path, for messages; None for the demonstrations' own `source`. fit: mend first what `mended` can.
     """
     in_file = where is not None
     states, where = demonstrations.states, where or demonstrations.source
@@ -25,28 +27,51 @@ def check(demonstrations, where=None):
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
     _check_bounds(demonstrations, where, in_file)
     _check_arrays(demonstrations, where)
-    _check_joint_ranges(states, where)
+    as_recorded = demonstrations
+    if fit:
+        demonstrations = mended(as_recorded)
+    _check_joint_ranges(demonstrations.states, where)
     _check_continuity(demonstrations, where)
-    fallen = a1.has_fallen(states)
-    if fallen.any():
-        _fail(
-            where, f"{fallen.sum()} of {len(states)} states are fallen, the first at row {fallen.argmax()}{_why_fallen(states)}"
-        )
+    _check_fall_limits(demonstrations.states, where)
     for name in ("actions", "executed_actions"):
         array = getattr(demonstrations, name)
         if array is not None and np.abs(array).max() > 1.0 + 1e-6:
             _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
+    if demonstrations is not as_recorded:
+        _check_mending(as_recorded, demonstrations, where)
+    return demonstrations
 
 
-def _why_fallen(states):
-    """Say which limit the first fallen state is past, and what most states being fallen may come of."""
-    first = states[a1.has_fallen(states).argmax()]
-    limits = {"roll": (first[a1.ROLL], a1.MAX_ROLL), "pitch": (first[a1.PITCH], a1.MAX_PITCH)}
-    past = [f"{name} {value:.2f} rad of {limit} allowed" for name, (value, limit) in limits.items() if abs(value) > limit]
-    past += [f"height {first[a1.TRUNK_Z]:.2f} m under {a1.MIN_TRUNK_Z}"] if first[a1.TRUNK_Z] < a1.MIN_TRUNK_Z else []
-    mostly = a1.has_fallen(states).mean() > 0.5
-    advice = "are angles in degrees, or of a quaternion in another order?" if mostly else "cut them out"
-    return f" ({', '.join(past)}); {advice}"
+def _check_mending(as_recorded, demonstrations, where):
+    """Refuse what no mending makes right, but hides."""
+    moved = np.abs(demonstrations.states[:, a1.TRUNK_Z] - as_recorded.states[:, a1.TRUNK_Z])
+    if moved.max() > FURTHEST:
+        _fail(
+            where,
+            f"the lowest foot is {moved.max():.2f} m from the ground at row {moved.argmax()}, and {OPTION} moves a row by at "
+            f"most {FURTHEST} m: is the trunk's height absolute? it counts from {TRUNK_HEIGHT} m: subtract {TRUNK_HEIGHT}",
+        )
+    # Once each row's lowest foot is on the ground, no other order or sign of joints explains the contact any better.
+    fault = fault_of_contact(as_recorded)
+    if fault is not None:
+        _fail(where, fault)
+
+
+def _check_fall_limits(states, where):
+    roll, pitch, height = (states[:, column] for column in (a1.ROLL, a1.PITCH, a1.TRUNK_Z))
+    found = []
+    for name, excess, values, limit in (
+        ("roll", np.abs(roll) - a1.MAX_ROLL, roll, f"rad of {a1.MAX_ROLL} allowed"),
+        ("pitch", np.abs(pitch) - a1.MAX_PITCH, pitch, f"rad of {a1.MAX_PITCH} allowed"),
+        ("height", a1.MIN_TRUNK_Z - height, height, f"m under {a1.MIN_TRUNK_Z}"),
+    ):
+        past = excess > 0.0
+        if past.any():
+            found.append(f"{name} {values[excess.argmax()]:.3g} {limit} ({_rows(past)})")
+    if found:
+        fallen = a1.has_fallen(states)
+        advice = "are angles in degrees, or of a quaternion in another order?" if fallen.mean() > 0.5 else "cut them out"
+        _fail(where, f"{fallen.sum()} of {len(states)} states are past a fall limit: {', '.join(found)}; {advice}")
 
 
 def _check_bounds(demonstrations, where, in_file):
@@ -88,16 +113,33 @@ def _check_arrays(demonstrations, where):
 
 
 def _check_joint_ranges(states, where):
-    legs = states[:, a1.LEG_POSITION]
-    excess = np.maximum(a1.LEG_RANGE[:, 0] - legs, legs - a1.LEG_RANGE[:, 1])
-    row, joint = np.unravel_index(np.argmax(excess), excess.shape)
-    if excess[row, joint] > RANGE_TOLERANCE:
-        low, high = a1.LEG_RANGE[joint]
-        _fail(
-            where,
-            f"{a1.LEG_JOINTS[joint]} is {legs[row, joint]:.3f} rad at row {row}, outside its range [{low:.3f}, {high:.3f}]; "
-            "check units (rad), joint order and zero",
+    excess = range_excess(states)
+    worst = excess.max(axis=0)
+    joints = [joint for joint in np.argsort(-worst) if worst[joint] > RANGE_TOLERANCE]
+    if not joints:
+        return
+    said = []
+    for joint in joints[:MOST_NAMED]:
+        reached, (low, high) = states[excess[:, joint].argmax(), a1.LEG_POSITION.start + joint], a1.LEG_RANGE[joint]
+        said.append(
+            f"{a1.LEG_JOINTS[joint]} reaches {reached:.3f} rad, past [{low:.3f}, {high:.3f}] ({_rows(excess[:, joint] > 0.0)})"
         )
+    more = f" and {len(joints) - MOST_NAMED} more" if len(joints) > MOST_NAMED else ""
+    in_rad = states.copy()
+    in_rad[:, a1.LEG_POSITION] = np.radians(states[:, a1.LEG_POSITION])
+    if are_mendable(excess):
+        advice = f"{OPTION} brings joints into their range"
+    elif range_excess(in_rad).max() <= RANGE_TOLERANCE:
+        advice = "are they in degrees? give rad"
+    else:
+        advice = "check units (rad), joint order and zero"
+    _fail(where, f"out of range: {', '.join(said)}{more}; {advice}")
+
+
+def _rows(past):
+    """Count the rows where `past`, (N,), and name the first."""
+    count = np.count_nonzero(past)
+    return f"row {past.argmax()}" if count == 1 else f"{count} rows, the first at row {past.argmax()}"
 
 
 def _check_continuity(demonstrations, where):

@@ -31,15 +31,18 @@ OURS = ("states", "actions", "executed_actions", "external_force", "kind", "comm
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
 
 
-def read(path):
-    """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from."""
-    return from_arrays(read_npz(path), path)
+def read(path, fit=False):
+    """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from.
+
+    fit: mend first what `mending.mended` can.
+    """
+    return from_arrays(read_npz(path), path, fit)
 
 
-def from_arrays(arrays, path):
+def from_arrays(arrays, path, fit=False):
     """Return `Demonstrations` of {key: array} in any of the three formats, checked. path: where they are from, for messages.
 
-    Raises UserError where they cannot be learned from.
+    fit: mend first what `mending.mended` can. Raises UserError where they cannot be learned from.
     """
     arrays = unpacked(arrays, path)
     arrays, notes = honour_stated(arrays, REAL_HZ if _is_real(arrays) else HZ, path)
@@ -55,7 +58,7 @@ def from_arrays(arrays, path):
             f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the known formats: "
             "ours (segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
         )
-    check(demonstrations, path)
+    demonstrations = check(demonstrations, path, fit)
     demonstrations = replace(demonstrations, notes=(*demonstrations.notes, *notes))
     # Our file holds float32, which rounds the goal features.
     restored = ours and demonstrations.headings is None

@@ -61,6 +61,24 @@ def with_inferred_actions(demonstrations, model, n_threads=1, progress=lambda n:
     )
 
 
+def missed_velocities(demonstrations, rows, model):
+    """Return by how much the best action from each of `rows` misses the velocities of the row after it, (len(rows), 18).
+
+    The miss is what is recorded less what is reached, of `a1.JOINTS`. model: the task's compiled `mujoco.MjModel`.
+    """
+    simulation, states = _Simulation(model), demonstrations.states
+    with simulation_context():
+        return np.concatenate([simulation.infer(states[row : row + 2])[1] for row in rows])
+
+
+def steps_up(states, model):
+    """Return for how many steps the inferred actions of n states, (n, 37), replayed from the first, keep the robot up, < n."""
+    simulation = _Simulation(model)
+    with simulation_context():
+        actions, _ = simulation.infer(states)
+        return simulation.replay(states[0], actions)
+
+
 class _Simulation:
     """A simulated robot that can be put into any observed state."""
 
@@ -100,12 +118,26 @@ class _Simulation:
                 damping *= 4.0
         return action, miss, jacobian
 
-    def _velocity(self, state, action, n_substeps=a1.N_SUBSTEPS):
-        """Velocities, (18,), `n_substeps` after an observed state; finite, because MuJoCo resets a simulation that blows up."""
+    def replay(self, state, actions):
+        """Number of `actions`, (n, 12), after which the robot is still up, from an observed state on."""
+        self._put(state)
+        for step, action in enumerate(actions):
+            self.data.ctrl[self._addresses.actuators] = action
+            mujoco.mj_step(self.model, self.data, a1.N_SUBSTEPS)
+            # MuJoCo resets a simulation that blows up.
+            if self.data.warning.number.any() or a1.has_fallen(self.data.qpos[self._addresses.qpos[2:]]):
+                return step
+        return len(actions)
+
+    def _put(self, state):
         mujoco.mj_resetData(self.model, self.data)
         # x and y stay 0: the floor is the same everywhere.
         self.data.qpos[self._addresses.qpos[2:]] = state[a1.POSITION]
         self.data.qvel[self._addresses.qvel] = state[a1.VELOCITY]
+
+    def _velocity(self, state, action, n_substeps=a1.N_SUBSTEPS):
+        """Velocities, (18,), `n_substeps` after an observed state; finite, because MuJoCo resets a simulation that blows up."""
+        self._put(state)
         self.data.ctrl[self._addresses.actuators] = action
         mujoco.mj_step(self.model, self.data, n_substeps)
         return self.data.qvel[self._addresses.qvel]

@@ -13,8 +13,7 @@ from qi_ext.demonstrations import minari
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
-from qi_ext.demonstrations.meaning import check_meaning, examine
-from qi_ext.demonstrations.measures import Measure
+from qi_ext.demonstrations.meaning import check_meaning
 from qi_ext.demonstrations.motion_clips import clip_paths, is_clips, listed, read_clips
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, angle_between, differ_in_speed, label_among, nearest_command
@@ -34,17 +33,17 @@ SLOW = 0.1
 
 
 @overload
-def load_demonstrations(name: None, commands: Sequence[Command | Course], compat: str = "task") -> None: ...
+def load_demonstrations(name: None, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False) -> None: ...
 
 
 @overload
 def load_demonstrations(
-    name: str | Path | Demonstrations, commands: Sequence[Command | Course], compat: str = "task"
+    name: str | Path | Demonstrations, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False
 ) -> Demonstrations: ...
 
 
 def load_demonstrations(
-    name: str | Path | Demonstrations | None, commands: Sequence[Command | Course], compat: str = "task"
+    name: str | Path | Demonstrations | None, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False
 ) -> Demonstrations | None:
     """Return `Demonstrations` for a task that draws from `commands`.
 
@@ -59,6 +58,8 @@ def load_demonstrations(
     never commands. Where it commands several speeds, so it does with segments whose recorded speed is further from all of
     them than half the gap between two, or than 0.1 m/s: under another speed's command, they would teach the wrong one.
     `upstream` keeps the recorded goals and all segments.
+    fit: mend what can be mended: the lowest foot of each row is put on the ground, joints are brought into their range.
+    Segments that are right stay as they are, to the last bit; where any is changed, recorded actions are left out.
     The result's `notes` say what was changed. Raises UserError where the data cannot be used.
     """
     if compat not in COMPAT:
@@ -68,12 +69,11 @@ def load_demonstrations(
     if not len(commands):
         raise UserError("demonstrations: there are no commands to fit them to; a task draws from one command at least")
     if isinstance(name, Demonstrations):
-        demonstrations = name
-        check(demonstrations)
+        demonstrations = check(name, fit=fit)
     else:
         if is_embedded(name) and differ_in_speed(commands):
             raise UserError(_how_to_record(commands))
-        demonstrations, parts = _read(str(name), _embedded_for(commands))
+        demonstrations, parts = _read(str(name), _embedded_for(commands), fit)
         for part, where in parts if not is_embedded(name) else []:
             check_meaning(part, where)
     plain = [command for command in commands if isinstance(command, Command)]
@@ -112,24 +112,12 @@ def is_embedded(name: str | Path | Demonstrations | None) -> bool:
     return isinstance(name, str) and name == "trot"
 
 
-def examine_recording(name: str, model: Any) -> tuple[list[Measure], str | None]:
-    """Return all measures of a recording, by path or `minari:` and id, and what it would be refused for, or None.
+def read_recording(name: str, fit: bool = False) -> Demonstrations:
+    """Return a recording, by path or `minari:` and id, checked but for its meaning, under its own commands.
 
-    model: the task's compiled `mujoco.MjModel`, in which recorded actions are tried. Raises UserError where it cannot be read.
+    fit: as `load_demonstrations` takes it. Raises UserError where it cannot be read.
     """
-    from qi_ext.demonstrations.recorded_actions import examine_actions  # MuJoCo's import takes 0.2 s
-
-    demonstrations = read_recording(name)
-    measures, fault = examine(demonstrations)
-    if fault is not None:
-        return measures, fault
-    of_actions, fault = examine_actions(demonstrations, model)
-    return measures + of_actions, fault
-
-
-def read_recording(name: str) -> Demonstrations:
-    """Return `Demonstrations` as `load_demonstrations` reads them, checked but for what their numbers mean, for no task."""
-    return _read(name, "simple")[0]
+    return _read(name, "simple", fit)[0]
 
 
 def embedded_path(task: str) -> Path:
@@ -144,19 +132,17 @@ def _embedded_for(commands: Sequence[Command | Course]) -> str:
     return "simple" if len(commands) == 1 else "hard"
 
 
-def _read(name: str, task: str) -> tuple[Demonstrations, list[tuple[Demonstrations, str | Path]]]:
+def _read(name: str, task: str, fit: bool) -> tuple[Demonstrations, list[tuple[Demonstrations, str | Path]]]:
     """Return `Demonstrations`, checked but for their meaning, and what of them stands in each file, with its path."""
     if name.startswith(minari.PREFIX):
-        demonstrations = minari.read(name.removeprefix(minari.PREFIX))
+        demonstrations = minari.read(name.removeprefix(minari.PREFIX), fit)
         return demonstrations, [(demonstrations, name)]
     if is_path(name) and is_clips(name):
         demonstrations = read_clips(name)
-        parts = [(demonstrations.select([index]), path) for index, path in enumerate(clip_paths(name))]
-        for part, path in parts:
-            check(part, path)
-        return demonstrations, list(parts)
+        parts = [(check(demonstrations.select([i]), path, fit), path) for i, path in enumerate(clip_paths(name))]
+        return check(demonstrations, name, fit), list(parts)
     path = _path(name, task)
-    demonstrations = read(path)
+    demonstrations = read(path, fit)
     return demonstrations, [(demonstrations, path)]
 
 

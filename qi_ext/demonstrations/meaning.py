@@ -82,6 +82,11 @@ def fault_of_velocities(demonstrations):
     return find_rate(motion, hz)[1] or find_trunk(motion, hz)[1]
 
 
+def fault_of_contact(demonstrations):
+    """Return the fault, in one line, where feet rest better in another convention, or None; as `fault_of_velocities`."""
+    return find_contact(_motion(demonstrations), demonstrations.recorded_hz)[1]
+
+
 def _motion(demonstrations, begin=0, end=None, bounds=None):
     """Return the `RecordedMotion` of rows `begin` to `end`, whose segments have `bounds`; by default of all."""
     headings = None if demonstrations.headings is None else demonstrations.headings[begin:end]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qi_ext.demonstrations.conventions import LEG_ORDERS, joints_of
+from qi_ext.demonstrations.mending import FURTHEST, GROUND, OPTION
 from qi_ext.demonstrations.recorded_motion import LEGS, TRUNK, TRUNK_SLOPE
 from qi_ext.robot import a1
 from qi_ext.robot.kinematics import TRUNK_HEIGHT
@@ -149,9 +150,11 @@ def find_height(motion, hz):
     elif motion.unrest_over_best > UNREST[1] and _within(other_height, HEIGHT):
         cause = f"{words}?"
     else:
+        fit = f"{OPTION} puts it on the ground, or " if abs(height - GROUND) < FURTHEST else ""
         side = "lower" if height > 0.0 else "raise"
-        cause = f"{side} trunk_tz by {abs(height - 0.01):.2f} m, if thighs and calves count from our zero"
-    return [measure], _fault(measure, f"the lowest foot is at {height:.3f} m, not on the ground: {cause}")
+        cause = f"{fit}{side} trunk_tz by {abs(height - GROUND):.2f} m, if thighs and calves count from our zero"
+    place = "above the ground" if height > 0.0 else "sunk in the ground"
+    return [measure], f"the lowest foot is at {height:.3f} m, {place}: {cause}"
 
 
 def find_contact(motion, hz, expected=UNREST):

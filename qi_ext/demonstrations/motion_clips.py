@@ -46,6 +46,9 @@ MIN_TURN_RATE, MIN_TURN = (
     math.radians(20.0),
 )  # rad/s, mean, and rad, in all, from which a clip's heading turns, not only sways
 UNTURNED_WITHIN = math.radians(2.0)  # of its heading, rad, a clip is left as it is
+DURATION_SLOPE = (0.8, 1.25)  # public clips 1.00; 50 Hz said to be 100 Hz 2, degrees a second 0.017
+TELLING = 0.75  # share of the movement that velocities must explain for their factor to be looked at; public clips 1.00
+UPRIGHT = 0.5  # cosine of the trunk's inclination
 ON_END = 0.99  # sine of the pitch, near which roll and yaw cannot be told apart
 GRID = 45.0  # degrees, between directions of commands
 
@@ -167,10 +170,45 @@ def _read(path: Path) -> _Motion:
     if len(set(order)) < len(a1.LEGS):
         raise UserError(f"{path}: LegOrder names a leg twice: {', '.join(order)}")
     rotation = Rotation.from_quat(frames[:, QUATERNION])
+    _require_order(frames[:, QUATERNION], rotation, path)
     on_end = np.abs(rotation.as_matrix()[:, 0, 2])
     if on_end.max() > ON_END:
         raise UserError(f"{path}: the trunk stands on end in frame {on_end.argmax()}; is the quaternion x, y, z, w?")
-    return _resampled(printable(path.stem), frames, rotation, step, joints_of([a1.LEGS.index(leg) for leg in order]))
+    legs = joints_of([a1.LEGS.index(leg) for leg in order])
+    if frames.shape[1] == LONG:
+        _require_duration(frames[:, JOINTS], frames[:, JOINT_VELOCITIES], step, path)
+    return _resampled(printable(path.stem), frames, rotation, step, legs)
+
+
+def _require_order(quaternions: np.ndarray, rotation: Rotation, path: Path) -> None:
+    """Raise UserError where the trunk is upright only if the quaternion is taken as w, x, y, z."""
+    upright, otherwise = (
+        np.median(each.as_matrix()[:, 2, 2]) for each in (rotation, Rotation.from_quat(np.roll(quaternions, -1, axis=1)))
+    )
+    if upright < UPRIGHT < otherwise:
+        raise UserError(f"{path}: the trunk lies down or upside down: is the quaternion w, x, y, z? a clip's is x, y, z, w")
+
+
+def _require_duration(joints: np.ndarray, velocities: np.ndarray, step: float, path: Path) -> None:
+    """Raise UserError where velocities explain how joints move but for a factor, which FrameDuration or their unit must have.
+
+    joints, velocities: (n, 12). Velocities may be those of a frame or the differences to the next or the last one; where they
+    explain the movement in none of these ways, nothing is said.
+    """
+    moved = np.diff(joints, axis=0)
+    explained, slope = 0.0, 1.0
+    for rate in (0.5 * (velocities[1:] + velocities[:-1]), velocities[:-1], velocities[1:]):
+        both, square = np.sum(moved * rate), np.sum(rate**2)
+        if square > 0.0 and both**2 > explained * square * np.sum(moved**2):
+            explained, slope = both**2 / (square * np.sum(moved**2)), both / (step * square)
+    if explained < TELLING or DURATION_SLOPE[0] <= slope <= DURATION_SLOPE[1]:
+        return
+    cause = "in degrees a second" if abs(slope * 180.0 / math.pi - 1.0) < 0.1 else f"of frames that last {slope * step:.3g} s"
+    cause = cause if slope > 0.0 else "of the other sign"
+    raise UserError(
+        f"{path}: FrameDuration is {step:g} s, and joints move {slope:.3g} times as far in it as their velocities say: are "
+        f"these {cause}?"
+    )
 
 
 def _resampled(name: str, frames: np.ndarray, rotation: Rotation, step: float, legs: np.ndarray) -> _Motion:

@@ -7,7 +7,6 @@ from qi_ext.demonstrations.conventions import LEG_ORDERS, joints_of
 from qi_ext.demonstrations.measures import Measure
 from qi_ext.robot import a1
 from qi_ext.robot.addresses import addresses
-from qi_ext.utils.errors import UserError
 from qi_ext.utils.simulation_context import simulation_context
 
 # Ranges, with what the embedded sets and all formats of the trot expert measure; then the nearest wrong ones.
@@ -20,19 +19,10 @@ SMALLEST_SCALE = 0.02  # of what is still torque in another unit
 SAMPLE = 50  # rows at most that are simulated
 
 
-def check_actions_meaning(demonstrations, model, where):
-    """Raise UserError, with the likely cause, where recorded actions do not explain the motion; without actions do nothing.
-
-    model: the task's compiled `mujoco.MjModel`. where: the file's path, for the message.
-    """
-    _, fault = examine_actions(demonstrations, model)
-    if fault is not None:
-        raise UserError(f"demonstrations: {where}: {fault} From states alone: --warm_start_actions inferred")
-
-
 def examine_actions(demonstrations, model):
     """Return `Measure`s, a list, and the fault in one line, or None. Without actions there are none.
 
+    model: the task's compiled `mujoco.MjModel`.
     The miss is the median over rows of the RMS error of the next joint velocities, divided by the error without any torque.
     """
     if demonstrations.actions is None:
@@ -45,18 +35,24 @@ def examine_actions(demonstrations, model):
     ]
     if miss <= CLEAR_MISS and measures[1].right:
         return measures, None
+    fault = _fault(demonstrations, rows, miss, measures[1])
+    return measures, None if fault is None else f"{fault} From states alone: --warm_start_actions inferred"
+
+
+def _fault(demonstrations, rows, miss, scale):
+    """The likely cause of a miss or `Measure` of scale that is not that of right actions, or None."""
     said = f"with the recorded actions the next state is missed by {miss:.0%} of what no torque misses it by"
     words, best = _best_convention(rows, demonstrations)
     if best < BETTER * miss and best < MISS[1]:
-        return measures, f"{said}: are they {words}?"
-    in_another_unit = not measures[1].right and scale is not None and scale > SMALLEST_SCALE
-    if in_another_unit and rows.miss(demonstrations.actions * scale) < BETTER * miss:
-        return measures, f"the motion needs {scale:.2f} times the recorded actions: are they in units of {a1.MAX_TORQUE:g} Nm?"
-    if all(measure.right for measure in measures):
-        return measures, None
+        return f"{said}: are they {words}?"
+    in_another_unit = not scale.right and scale.value is not None and scale.value > SMALLEST_SCALE
+    if in_another_unit and rows.miss(demonstrations.actions * scale.value) < BETTER * miss:
+        return f"the motion needs {scale.value:.2f} times the recorded actions: are they in units of {a1.MAX_TORQUE:g} Nm?"
+    if scale.right and miss <= MISS[1]:
+        return None
     if _correlation_with_next_positions(demonstrations) > TARGETS:
-        return measures, f"{said}: are they position targets in place of torques?"
-    return measures, f"{said}: are they this motion's torques, in units of {a1.MAX_TORQUE:g} Nm?"
+        return f"{said}: are they position targets in place of torques?"
+    return f"{said}: are they this motion's torques, in units of {a1.MAX_TORQUE:g} Nm?"
 
 
 class _Rows:

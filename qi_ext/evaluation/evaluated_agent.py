@@ -67,7 +67,9 @@ class EvaluatedAgent:
             raise UserError(f"--courses: {self.name} was trained on {task}, where commands stay; leave it out")
         name = demonstrations or self.metadata.get("demonstrations", "trot")
         try:
-            return QuadrupedDirection(**self.settings, courses=courses or None, demonstrations=name)
+            # Whatever takes their place is mended, too, as the same recording in another place must be.
+            fit = self.metadata.get("fit") == "True"
+            return QuadrupedDirection(**self.settings, courses=courses or None, demonstrations=name, fit=fit)
         except UserError as error:
             if demonstrations:
                 raise

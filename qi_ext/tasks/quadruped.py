@@ -76,6 +76,7 @@ class QuadrupedDirection(UnitreeA1):
         speeds: Sequence[float] = (),
         courses: Iterable[str | Course] | None = None,
         demonstrations: str | Path | Demonstrations | None = "trot",
+        fit: bool = False,
         seed: int | np.random.SeedSequence | None = None,
         **kwargs: Any,
     ) -> None:
@@ -86,6 +87,7 @@ class QuadrupedDirection(UnitreeA1):
         `demonstrations` of these speeds are to be named, such as `make_demonstrations.py` records.
         courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
+        fit: mend them first, as `load_demonstrations` does.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
@@ -99,7 +101,7 @@ class QuadrupedDirection(UnitreeA1):
                 hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
                 raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
-        self.demonstrations = load_demonstrations(demonstrations, commands)
+        self.demonstrations = load_demonstrations(demonstrations, commands, fit=fit)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
         super().__init__(random_start=False, **kwargs)

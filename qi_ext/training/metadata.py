@@ -17,6 +17,7 @@ def agent_metadata(config, step, demonstrations_hash, source):
         **{name: shown(value) for name, value in config.task.of_commands.items() if value != []},
         "lanes_per_block": str(config.sampling.lanes_per_block),
         "demonstrations": resolved_name(config.task.demonstrations),
+        **({"fit": "True"} if config.task.fit else {}),
         "demonstrations_hash": demonstrations_hash,
         "demonstrations_source": source,
         "versions": library_versions(),

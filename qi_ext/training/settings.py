@@ -29,6 +29,7 @@ class Task(Settings):
         "trot", "trot (embedded, synthetic), loco-mujoco (its own sets, where installed), minari:ID, or the path of an npz"
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
+    fit: bool = option(False, "mend a recording: the lowest foot of each row on the ground, joints in their range")
     n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
     speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")

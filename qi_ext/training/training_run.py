@@ -9,9 +9,10 @@ import numpy as np
 import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
+from qi_ext.demonstrations.dynamics import warning_of_inferred
+from qi_ext.demonstrations.examination import examine_all, table_of
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
 from qi_ext.demonstrations.loading import is_embedded, is_path, paths
-from qi_ext.demonstrations.recorded_actions import check_actions_meaning
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
 from qi_ext.sampling.disturbances import TrainingDisturbances
@@ -26,7 +27,7 @@ from qi_ext.training.loop import learn
 from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.progress_line import ProgressLine
 from qi_ext.training.wandb_log import require_wandb
-from qi_ext.utils.display import Display, say
+from qi_ext.utils.display import Display, make_console, say
 from qi_ext.utils.errors import Terminated, UserError
 from qi_ext.utils.files import require_name
 from qi_ext.utils.programs import command, shell_word
@@ -54,19 +55,21 @@ class TrainingRun:
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
         self.env = QuadrupedDirection(
-            **config.task.of_commands, demonstrations=config.task.demonstrations, seed=config.run.seed
+            **config.task.of_commands, demonstrations=config.task.demonstrations, fit=config.task.fit, seed=config.run.seed
         )
         # Episodes start from the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.demonstrations = self.env.demonstrations
         if config.task.compat == "upstream":
-            self.demonstrations = load_demonstrations(config.task.demonstrations, self.env.commands, compat="upstream")
+            self.demonstrations = load_demonstrations(
+                config.task.demonstrations, self.env.commands, compat="upstream", fit=config.task.fit
+            )
         self._starts_hash = self.env.demonstrations.content_hash()
         self._demonstrations_hash = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         # A run that goes on has the demonstrations that it began with.
-        if start.checkpoint is None and self._learns_from_actions() and not is_embedded(config.task.demonstrations):
-            check_actions_meaning(self.demonstrations, self.env.model, self.demonstrations.source)
+        outside = start.checkpoint is None and not is_embedded(config.task.demonstrations)
+        self._measures = self._examined() if outside else []
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
         self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
@@ -216,17 +219,35 @@ class TrainingRun:
         if self._resumed:
             say(f"going on from step {self.counter.steps:,}")
 
+        if self._measures:
+            make_console().print(table_of(self._measures, self.config.task.demonstrations))
+        warning = warning_of_inferred(self._measures) if self._clones_inferred() else None
+        if warning is not None:
+            say(f"warning: {warning}")
+
+    def _examined(self):
+        """All `Measure`s of a recording from outside. Raises UserError where it is wrong."""
+        measures, fault = examine_all(self.demonstrations, self.env.model, self._learns_from_actions())
+        if fault is not None:
+            raise UserError(f"demonstrations: {self.config.task.demonstrations}: {fault}")
+        return measures
+
     def _learns_from_actions(self):
         warm_start, discriminator = self.config.warm_start, self.config.discriminator
         cloned = warm_start.warm_start and warm_start.warm_start_actions != "inferred"
         return cloned or discriminator.discriminator_input == "action"
+
+    def _clones_inferred(self):
+        settings = self.config.warm_start
+        recorded = settings.warm_start_actions != "inferred" and self.demonstrations.actions is not None
+        return settings.warm_start > 0 and not recorded
 
     def _warm_start(self):
         settings = self.config.warm_start
         if not settings.warm_start:
             return
         demonstrations = self.demonstrations
-        if settings.warm_start_actions == "inferred" or demonstrations.actions is None:
+        if self._clones_inferred():
             with Display("inferring actions", len(demonstrations.states), "states") as display:
                 demonstrations = with_inferred_actions(demonstrations, self.env.model, self.source.n_workers, display.advance)
                 display.say(demonstrations.notes[-1])

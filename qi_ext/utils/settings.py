@@ -18,6 +18,8 @@ __all__ = ["LayerSizes", "Number", "Settings", "Speeds", "Text", "Whole", "optio
 
 # What a value must be, by the type of pydantic's error and with what pydantic says of it (`ctx`).
 MUST_BE = {
+    "bool_type": "True or False",
+    "bool_parsing": "True or False",
     "value_error": "a number",
     "int_type": "a whole number",
     "int_parsing": "a whole number",

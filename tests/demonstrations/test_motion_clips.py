@@ -62,6 +62,11 @@ def lowered(frames):
     return frames
 
 
+def in_degrees(frames):
+    frames[:, 37:49] = np.degrees(frames[:, 37:49])
+    return frames
+
+
 def other_legs(content):
     """Legs in our order, which the clip says."""
     frames = np.array(content["Frames"])
@@ -192,7 +197,10 @@ def test_the_clip_that_is_wrong_is_named(clip, tmp_path):
     for name, change in (("good", lambda content: None), ("bad", frames(lowered))):
         (tmp_path / f"{name}.json").write_bytes(Path(clip(change)).read_bytes())
     (tmp_path / "trot.txt").unlink()
-    with pytest.raises(UserError, match="demonstrations: .*bad.json: 250 of 250 states are fallen"):
+    with pytest.raises(
+        UserError,
+        match="demonstrations: .*bad.json: 250 of 250 states are past a fall limit: height .*250 rows, the first at row 0",
+    ):
         load_demonstrations(str(tmp_path), task_commands("simple"))
     (tmp_path / "bad.json").write_text("a note")
     with pytest.raises(UserError, match="bad.json.*take it out of the folder"):
@@ -216,6 +224,11 @@ def test_a_comma_after_the_last_number_is_read_over(clip):
         (lambda content: content["Frames"][3].__setitem__(3, 5.0), "the quaternion of frame 3 is 5.* long"),
         (lambda content: content["Frames"][3].__setitem__(slice(3, 7), [0.0, 0.5**0.5, 0.0, 0.5**0.5]), "on end in frame 3"),
         (lambda content: content.update(LegOrder=["FL", "FL", "RR", "RL"]), "LegOrder names a leg twice"),
+        (
+            lambda content: content.update(FrameDuration=0.005),
+            "FrameDuration is 0.005 s.* 2 times.* of frames that last 0.01 s",
+        ),
+        (frames(in_degrees), "joints move 0.0175 times as far in it as their velocities say: are these in degrees a second"),
     ],
 )
 def test_a_mistake_in_a_clip_is_one_line(clip, change, said):

@@ -90,7 +90,18 @@ def test_check_prints_the_measures_and_changes_nothing(perfect, tmp_path, capsys
     assert (tmp_path / "right.npz").read_bytes() == before
 
 
+def test_check_with_fit_says_what_it_mended_and_what_there_is_then(perfect, tmp_path, capsys):
+    perfect["states"][:, a1.TRUNK_Z] += 0.1
+    np.savez(tmp_path / "floating.npz", **perfect)
+    command.main(["--check", str(tmp_path / "floating.npz"), "--fit"])
+    printed = capsys.readouterr().out
+    assert "--fit moved the trunk up or down in" in printed
+    assert "no fault was found" in printed
+
+
 def test_options_that_check_would_not_heed_are_refused(tmp_path):
+    with pytest.raises(UserError, match="--fit: goes with --check"):
+        command.main(["--fit", "--output", str(tmp_path / "none.npz")])
     with pytest.raises(UserError, match="--seed: does not go with --check"):
         command.main(["--check", str(tmp_path / "none.npz"), "--seed", "0"])
 

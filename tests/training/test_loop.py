@@ -13,7 +13,12 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from qi_ext import load_agent
 from qi_ext.demonstrations import formats, load_demonstrations
+from qi_ext.demonstrations.dynamics import REPLAY, warning_of_inferred
+from qi_ext.demonstrations.measures import Measure
+from qi_ext.demonstrations.mending import lowest_foot
 from qi_ext.evaluation import compare
+from qi_ext.evaluation.evaluated_agent import load_evaluated_agent
+from qi_ext.robot import a1
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.resume import find_start
@@ -250,6 +255,29 @@ def test_the_expert_walks_under_the_tasks_command_or_as_recorded(
     metadata = load_agent(training.directory.agent).metadata
     assert metadata["demonstrations"] == str(tmp_path / "recorded.npz")
     assert metadata["demonstrations_hash"] == load_demonstrations("recorded.npz", task_commands("simple")).content_hash()
+
+
+def test_a_recording_that_floats_is_learned_from_once_it_is_mended(tiny, walking, tmp_path, build, run, capsys):
+    """The table of measures is printed; who goes on with the run, and who evaluates its agent, mends the recording likewise."""
+    floating = walking((0.0,) * 2, rows=100)
+    floating.states[:, a1.TRUNK_Z] += 0.02
+    formats.write(tmp_path / "floating.npz", floating)
+    settings = tiny(demonstrations=str(tmp_path / "floating.npz"), n_steps=64)
+    with pytest.raises(UserError, match="floating.npz: nothing bears the robot in .*--fit"):
+        build(settings)
+    training = run(settings | {"fit": "True"})
+    assert "share of rows in free fall" in capsys.readouterr().out
+    lowest = lowest_foot(training.demonstrations.states)
+    assert lowest.max() < 0.011
+    run({"n_steps": 128}, training.directory.path)
+    agent = load_evaluated_agent(str(training.directory.agent))
+    np.testing.assert_array_equal(lowest_foot(agent.environment().demonstrations.states), lowest)
+
+
+def test_a_warm_start_is_warned_of_inferred_actions_that_soon_lead_to_a_fall():
+    measures = [Measure(REPLAY, 12.0, (-np.inf, np.inf))]
+    assert "keep the robot up for 12 steps" in warning_of_inferred(measures)
+    assert warning_of_inferred([Measure(REPLAY, 100.0, (-np.inf, np.inf))]) is warning_of_inferred([]) is None
 
 
 @pytest.mark.parametrize(
