@@ -149,8 +149,8 @@ def test_returns_are_of_every_seed(copied, no_films):
 
 @pytest.mark.extensive
 def test_a_page_of_courses_has_their_paths_and_no_directions(experiment, drawing, tmp_path, monkeypatch):
-    for name in set(COURSES) - {"figure-eight", "stop-and-go"}:
-        monkeypatch.delitem(COURSES, name)
+    two = {name: COURSES[name] for name in ("figure-eight", "stop-and-go")}
+    monkeypatch.setattr("qi_ext.tasks.directions.COURSES", two)  # in place of leaving some out: their order counts elsewhere
     monkeypatch.setattr("qi_ext.report.page.COURSE_SECONDS", 0.4)
     small = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "pool": "serial"}
     experiment(task="follow", evaluation_episodes=1, results_dir=str(tmp_path), **small)

@@ -216,9 +216,12 @@ def another(name, field, value):
         return next(choice for choice in get_args(field.annotation) if choice != value)
     if plain_type(field) is str:
         return {"n_workers": 3, "device": "cpu", "algorithm": "gail"}.get(name, "other")
-    return {int: lambda: value + 1, float: lambda: value / 2.0 if value else 0.25, list: lambda: [*value, 16]}[
-        plain_type(field)
-    ]()
+    return {
+        bool: lambda: not value,
+        int: lambda: value + 1,
+        float: lambda: value / 2.0 if value else 0.25,
+        list: lambda: [*value, 16],
+    }[plain_type(field)]()
 
 
 def test_each_setting_may_change_or_is_refused_by_name(finished):
