@@ -19,6 +19,7 @@ SECONDS = 10.0  # that a gait is tried for
 SPEED_ERROR = 0.05  # of the speed
 TRIALS = 1 + 5 * len(SHARES)  # of `fit_gait`, at most
 LIMITS = {"trunk_height": (0.22, 0.32), "duty": (0.35, 0.9), "clearance": (0.03, 0.15), "foot_offset": (0.03, 0.25)}
+SLOWEST = 0.1  # m/s
 FREQUENCIES = (0.8, 4.0)  # Hz
 STANCE_BIAS = 0.08  # by which the measured duty factor is above that of a `Gait`, because a swing begins and ends slowly
 
@@ -70,6 +71,8 @@ def fit_gait(
         raise ValueError(
             f"its legs swing at {measured.frequency:.2f} Hz, and gaits are fitted to strides of {low:g} to {high:g}"
         )
+    if measured.speed < SLOWEST:
+        raise ValueError(f"moves at {measured.speed:.2f} m/s, and gaits are fitted to walks of {SLOWEST:g} or more")
     preset = _preset(measured)
     gait = replace(preset, name=f"{preset.name} fitted to {name}", period=1.0 / measured.frequency)
     states = _try(environment, gait, measured, seconds)

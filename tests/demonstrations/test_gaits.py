@@ -95,6 +95,7 @@ def test_a_recorded_gait_is_fitted_with_all_that_the_robot_can_walk_with(simple)
     [
         ({"frequency": 0.0}, "swing at 0.00 Hz"),
         ({"phases": np.array([0.0, 0.2, 0.5, 0.3])}, "order of none"),
+        ({"speed": 0.0}, "moves at 0.00 m/s"),
         ({"speed": 3.0}, "cannot walk a pace of 1.4. Hz at 3.00 m/s"),
     ],
 )
