@@ -77,6 +77,7 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
     if "record.py" in command:
         request.getfixturevalue("drawing")
     monkeypatch.setattr("qi_ext.report.page.FILM_SECONDS", 0.1)
+    monkeypatch.setattr("qi_ext.demonstrations.fitting.SECONDS", 1.0)
     here = tmp_path / "here"
     shutil.copytree(folder, here)
     monkeypatch.chdir(here)
@@ -86,7 +87,7 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         pytest.skip("imitation-lib is not installed")
     if "cuda" in options and not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
-    options += [] if {"--check", "--from"} & set(options) else TINY[launcher].split()
+    options += ["--seconds", "1"] if "--from" in options else [] if "--check" in options else TINY[launcher].split()
     if launcher == "sweep.py":
         monkeypatch.setenv("MUJOCO_GL", "off")  # its runs are processes of their own, whose films would be whole
         if not {"--status", "--best"} & set(options):

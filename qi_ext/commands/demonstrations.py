@@ -70,7 +70,7 @@ def main(arguments=None):
     text = "a recording, such as a motion clip, in place of --task, --speed and --gait: fit a gait to it, and record that"
     parser.add_argument("--from", type=str, help=text, metavar="CLIP")
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
-    text = "with --check: mend what can be mended first, as a run with --fit would"
+    text = "with --check or --from: mend what can be mended first, as a run with --fit would"
     parser.add_argument("--fit", action="store_true", help=text)
     options = parser.parse_args(arguments)
     if options.check is not None:
@@ -79,11 +79,11 @@ def main(arguments=None):
             raise UserError(f"{others[0]}: does not go with --check, which only reads FILE")
         _print_check(options.check, options.fit)
         return
-    if options.fit:
-        raise UserError("--fit: goes with --check FILE, which it mends before it looks; what is recorded needs no mending")
+    clip = getattr(options, "from")
+    if options.fit and clip is None:
+        raise UserError("--fit: goes with --check FILE or --from CLIP, which it mends first; what is recorded needs no mending")
     if options.output is None:
         raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
-    clip = getattr(options, "from")
     if clip is not None:
         for word in parser.options_in(arguments):
             if word.lstrip("-") in (*_of_commands(options), "gait"):
@@ -92,7 +92,7 @@ def main(arguments=None):
     _check(options)
     gait = None
     if clip is not None:
-        gait, options.speed = _fitted(clip)
+        gait, options.speed = _fitted(clip, options.fit)
     elif options.gait != "trot":
         from qi_ext.demonstrations.gaits import GAITS
 
@@ -100,24 +100,24 @@ def main(arguments=None):
     _record(options, gait, clip)
 
 
-def _fitted(clip):
-    """Fit a gait to a recording, print how they compare, and return the gait and the speed, m/s."""
+def _fitted(clip, mend):
+    """Fit a gait to a recording, print how they compare, and return the gait and the speed, m/s. mend: the recording, first."""
     from rich.table import Table
     from rich.text import Text
 
-    from qi_ext.demonstrations.fitting import TRIALS, fit_gait, recorded_walk
+    from qi_ext.demonstrations import fitting
     from qi_ext.demonstrations.gait_measures import measure_gait
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
     from qi_ext.utils.output import printable
 
-    measured = measure_gait(recorded_walk(clip))
+    measured = measure_gait(fitting.recorded_walk(clip, mend))
     speed = round(measured.speed, 2)
     name = printable(Path(clip).stem)
     try:
         environment = QuadrupedDirection("simple", speed=speed, demonstrations=None, seed=0)
-        with Display("fitting", TRIALS, "trials at most") as display:
-            fit = fit_gait(environment, measured, name, display.advance)
+        with Display("fitting", fitting.TRIALS, "trials at most") as display:
+            fit = fitting.fit_gait(environment, measured, name, display.advance, fitting.SECONDS)
     except ValueError as error:
         raise UserError(f"--from: {clip}: {error}") from None
     table = Table(title=Text(fit.gait.name))
@@ -203,7 +203,7 @@ def _print_check(name, fit):
 def _made_by(options, clip):
     """The command that makes the same file, but for --output."""
     words = ["python launchers/make_demonstrations.py"]
-    words += [f"--from {shlex.quote(clip)}" if clip is not None else f"--task {options.task}"]
+    words += [f"--from {shlex.quote(clip)}" + " --fit" * options.fit if clip is not None else f"--task {options.task}"]
     words += [f"--seconds {options.seconds:g} --seed {options.seed}"]
     if options.speeds:
         words += [f"--n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import load_demonstrations, recording
+from qi_ext.demonstrations import fitting, load_demonstrations, recording
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
@@ -18,6 +18,7 @@ LAUNCHER = Path(__file__).parents[2] / "launchers" / "make_demonstrations.py"
 @pytest.fixture
 def main(monkeypatch):
     monkeypatch.setattr(recording, "SETTLING_SECONDS", 0.1)
+    monkeypatch.setattr(fitting, "SECONDS", 4.0)
     return runpy.run_path(str(LAUNCHER))["main"]
 
 
@@ -58,7 +59,7 @@ def test_a_gait_is_fitted_to_a_motion_clip_and_recorded(main, tmp_path, capsys):
     clip = tmp_path / "clips" / "0000-nominal.txt"
     main(["--task", "simple", "--seconds", "6", "--seed", "1", "--format", "clips", "--output", str(clip.parent)])
     capsys.readouterr()
-    main(["--from", str(clip), "--seconds", "1", "--output", str(tmp_path / "fitted.npz")])
+    main(["--from", str(clip), "--fit", "--seconds", "1", "--output", str(tmp_path / "fitted.npz")])
     printed = capsys.readouterr().out
     assert "trot fitted to 0000-nominal" in printed
     row = next(line for line in printed.splitlines() if "strides, Hz" in line)
@@ -67,7 +68,7 @@ def test_a_gait_is_fitted_to_a_motion_clip_and_recorded(main, tmp_path, capsys):
     demonstrations = load_demonstrations(tmp_path / "fitted.npz", task_commands("simple"))
     assert demonstrations.actions is not None
     with np.load(tmp_path / "fitted.npz") as file:
-        assert str(file["made_by"]) == f"python launchers/make_demonstrations.py --from {clip} --seconds 1 --seed 0"
+        assert str(file["made_by"]) == f"python launchers/make_demonstrations.py --from {clip} --fit --seconds 1 --seed 0"
 
 
 @pytest.mark.parametrize("form", ["real", "perfect", "clips"])
