@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities
+from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities, joint_positions
 
 LATERAL, DIAGONAL = ((0, 2), (1, 3)), ((0, 3), (1, 2))  # pairs of `a1.LEGS`
 SLOWEST = 0.5  # Hz; what is slower is drift, not a stride
@@ -38,7 +38,7 @@ class MeasuredGait:
 
 def measure_gait(states: np.ndarray) -> MeasuredGait:
     """Measure the gait of a stretch of walking under one command, of two strides or more. states: (T, 37)."""
-    positions = np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
+    positions = joint_positions(states)
     velocities, along = states[:, a1.VELOCITY], states[0, a1.GOAL][:2]
     speed = float((velocities[:, :2] @ along).mean())
     places = feet(positions)
@@ -62,8 +62,7 @@ def measure_gait(states: np.ndarray) -> MeasuredGait:
 
 def feet_ahead(states: np.ndarray) -> np.ndarray:
     """Return how far the feet are ahead of the trunk along their command, (T, 4), m. states: (T, 37)."""
-    positions = np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
-    return np.sum(feet(positions)[..., :2] * states[:, None, a1.GOAL][..., :2], axis=-1)
+    return np.sum(feet(joint_positions(states))[..., :2] * states[:, None, a1.GOAL][..., :2], axis=-1)
 
 
 def pair_correlation(ahead: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> float:

@@ -129,10 +129,10 @@ class Gait:
         return np.concatenate([cycle, cycle[:, :1]], axis=1)
 
 
-GAITS = {
-    "trot": Gait(),
+_GAITS = (
+    Gait(),
     # A dog's stride at 0.78 m/s. With feet near the middle the trunk sways less; they must land where it is caught, and soon.
-    "pace": Gait(
+    Gait(
         name="pace",
         max_speed=0.8,
         steadiness=0.4,
@@ -146,7 +146,7 @@ GAITS = {
         foot_offset=(0.183, 0.04),
         swing_gains=(900.0, 50.0),
     ),
-    "fast-trot": Gait(
+    Gait(
         name="fast-trot",
         max_speed=1.25,
         steadiness=0.7,
@@ -157,7 +157,7 @@ GAITS = {
         swing_gains=(900.0, 50.0),
     ),
     # Four footfalls a stride: RL, FL, RR, FR.
-    "walk": Gait(
+    Gait(
         name="walk",
         max_speed=0.5,
         steadiness=0.4,
@@ -170,4 +170,5 @@ GAITS = {
         trunk_height=0.27,
         foot_offset=(0.183, 0.06),
     ),
-}
+)
+GAITS = {gait.name: gait for gait in _GAITS}

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 
 from qi_ext.robot import a1
-from qi_ext.robot.kinematics import feet
+from qi_ext.robot.kinematics import feet, joint_positions
 
 OPTION = "--fit"
 # Height of the lowest foot's centre, m; right recordings 0.0085 to 0.0092, median by segment. Of animals, often one foot alone
@@ -65,7 +65,7 @@ def mended(demonstrations):
 
 def lowest_foot(states):
     """Height of the centre of the lowest foot, (N,), m, of states, (N, 37)."""
-    return feet(np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1))[..., 2].min(axis=-1)
+    return feet(joint_positions(states))[..., 2].min(axis=-1)
 
 
 def range_excess(states):

@@ -7,7 +7,7 @@ import numpy as np
 from qi_ext.demonstrations.conventions import conventions
 from qi_ext.robot import a1
 from qi_ext.robot.frames import wrapped
-from qi_ext.robot.kinematics import feet, feet_velocities
+from qi_ext.robot.kinematics import feet, feet_velocities, joint_positions
 
 LEGS = slice(6, 18)  # of `a1.JOINTS`
 TRUNK = {"trunk_tz": 2, "trunk_list": 3, "trunk_tilt": 4, "trunk_rotation": 5}
@@ -38,7 +38,7 @@ class RecordedMotion:
         states = np.clip(states, -LIMIT, LIMIT)
         self.rows = len(states)
         # x and y are not recorded; feet are looked at relative to the trunk's.
-        positions = np.concatenate([np.zeros((self.rows, 2)), states[:, a1.POSITION]], axis=1)
+        positions = joint_positions(states)
         velocities = states[:, a1.VELOCITY]
         parts = list(zip(bounds[:-1], bounds[1:], strict=True))
         lag = min(LAG, max(end - begin for begin, end in parts) - 1)

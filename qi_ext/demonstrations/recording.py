@@ -161,9 +161,9 @@ def replay(environment, demonstrations, index):
 def _begin(environment, command, kind, controller, generator):
     """Put the robot into the segment's first state, with the controller running; return the observation, None after a fall."""
     gait, phase = controller.gait, None
-    qpos = standing_qpos(environment.model, gait)
-    qvel = np.zeros(len(a1.JOINTS))
-    if not gait.from_stand:
+    if gait.from_stand:
+        qpos, qvel = standing_qpos(environment.model, gait), np.zeros(len(a1.JOINTS))
+    else:
         phase = generator.uniform()
         qpos, qvel = walking_state(environment.model, gait, controller.velocity, phase)
     if kind == "start":

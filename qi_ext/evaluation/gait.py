@@ -83,14 +83,18 @@ def demonstrated_gait(demonstrations):
     if demonstrations.headings is not None:
         return None
     segments = [demonstrations.states[demonstrations.segment(i)] for i in range(min(demonstrations.n_segments, SEGMENTS))]
-    gaits = [measure_gait(states) for states in segments]
-    return {
-        "stride_frequency": float(np.mean([gait.frequency for gait in gaits])),
-        "duty_factor": float(np.mean([gait.duty_factor for gait in gaits])),
-        "foot_clearance": float(np.mean([gait.clearance for gait in gaits])),
-        "lateral_pairs": float(np.mean([gait.lateral for gait in gaits])),
-        "diagonal_pairs": float(np.mean([gait.diagonal for gait in gaits])),
-    }
+    return mean_over_rows(
+        [
+            {
+                "stride_frequency": gait.frequency,
+                "duty_factor": gait.duty_factor.mean(),
+                "foot_clearance": gait.clearance.mean(),
+                "lateral_pairs": gait.lateral,
+                "diagonal_pairs": gait.diagonal,
+            }
+            for gait in map(measure_gait, segments)
+        ]
+    )
 
 
 class Gait:

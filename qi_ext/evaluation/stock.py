@@ -14,6 +14,7 @@ from qi_ext.demonstrations.trot import TrotController
 from qi_ext.evaluation.episodes import summarize
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command, label_among, nearest_command
+from qi_ext.robot.kinematics import joint_positions
 from qi_ext.sampling.envs import episode_seed
 from qi_ext.utils.errors import SamplingError
 from qi_ext.utils.simulation_context import warnings_ignored
@@ -64,7 +65,7 @@ def stock_environment(states, command):
     """
     environment = UnitreeA1(reward_type="velocity_vector", reward_params={})
     # Upstream takes x and y off at each reset.
-    positions = np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
+    positions = joint_positions(states)
     trajectories = loco_mujoco_trajectories(positions, states[:, a1.VELOCITY], [command], len(states))
     trajectory_parameters = {"traj_files": trajectories, "traj_dt": environment.dt, "control_dt": environment.dt}
     environment.load_trajectory(trajectory_parameters, warn=False)

@@ -5,11 +5,18 @@ Source: lengths and axes of loco_mujoco 0.4.1, unitree_a1_torque.xml; a test com
 
 import numpy as np
 
+from qi_ext.robot import a1
+
 HIPS = np.array([(0.183, -0.047, 0.0), (0.183, 0.047, 0.0), (-0.183, -0.047, 0.0), (-0.183, 0.047, 0.0)])  # m, from the trunk
 THIGH_OFFSETS = np.array([-0.08505, 0.08505, -0.08505, 0.08505])  # m, sideways from hip to thigh
 THIGH_LENGTH = CALF_LENGTH = 0.2  # m
 TRUNK_HEIGHT = 0.43  # m, of the trunk above the ground where trunk_tz is 0
 _STEP = 1e-4  # s, of the central difference; its error is under 1e-6 m/s at joint velocities of 20 rad/s
+
+
+def joint_positions(states: np.ndarray) -> np.ndarray:
+    """Return the positions of `a1.JOINTS`, (N, 18), of states, (N, 34) or wider; x and y, which these leave out, are 0."""
+    return np.concatenate([np.zeros((len(states), 2)), states[:, a1.POSITION]], axis=1)
 
 
 def feet(positions: np.ndarray) -> np.ndarray:
