@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
+from qi_ext.robot import a1
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.training.settings import Run, Task
 from qi_ext.utils.command_line import Parser
@@ -48,6 +49,7 @@ GAIT_ROWS = (
     ("feet ahead of the trunk, m", lambda gait: gait.stance[:, 0], "+.2f", "foot_offset"),
     ("feet to the left of it, m", lambda gait: gait.stance[:, 1], "+.2f", ""),
 )
+OF_RECORDING = ("fit", "max_pitch")  # options of a recording that is read
 OUTPUT_HELP = "the npz to write, the folder of --format clips, or a Minari dataset's id"
 
 
@@ -72,27 +74,32 @@ def main(arguments=None):
     parser.add_argument("--check", type=str, help="a recording to check, in place of recording one", metavar="FILE")
     text = "with --check or --from: mend what can be mended first, as a run with --fit would"
     parser.add_argument("--fit", action="store_true", help=text)
+    text = f"with --check or --from: pitch past which the robot has fallen, rad, as of a run [{a1.MAX_PITCH}]"
+    parser.add_argument("--max_pitch", type=float, default=a1.MAX_PITCH, help=text, metavar="X")
     options = parser.parse_args(arguments)
+    given, how = parser.options_in(arguments), {name: getattr(options, name) for name in OF_RECORDING}
+    Task(**how)
     if options.check is not None:
-        others = [word for word in parser.options_in(arguments) if word not in ("--check", "--fit")]
+        others = [word for word in given if word.removeprefix("--") not in ("check", *OF_RECORDING)]
         if others:
             raise UserError(f"{others[0]}: does not go with --check, which only reads FILE")
-        _print_check(options.check, options.fit)
+        _print_check(options.check, how)
         return
     clip = getattr(options, "from")
-    if options.fit and clip is None:
-        raise UserError("--fit: goes with --check FILE or --from CLIP, which it mends first; what is recorded needs no mending")
+    for word in given if clip is None else []:
+        if word.removeprefix("--") in OF_RECORDING:
+            raise UserError(f"{word}: goes with --check FILE or --from CLIP; what is recorded here needs none")
     if options.output is None:
         raise UserError(f"--output: required; {OUTPUT_HELP} (or --check FILE, to check one)")
     if clip is not None:
-        for word in parser.options_in(arguments):
+        for word in given:
             if word.lstrip("-") in (*_of_commands(options), "gait"):
                 raise UserError(f"{word}: does not go with --from, which takes it from the recording")
         options.task, options.n_directions = "simple", 8
     _check(options)
     gait = None
     if clip is not None:
-        gait, options.speed = _fitted(clip, options.fit)
+        gait, options.speed = _fitted(clip, how)
     elif options.gait != "trot":
         from qi_ext.demonstrations.gaits import GAITS
 
@@ -100,8 +107,11 @@ def main(arguments=None):
     _record(options, gait, clip)
 
 
-def _fitted(clip, mend):
-    """Fit a gait to a recording, print how they compare, and return the gait and the speed, m/s. mend: the recording, first."""
+def _fitted(clip, how):
+    """Fit a gait to a recording, print how they compare, and return the gait and the speed, m/s.
+
+    how: to load the recording, {option: value}.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -111,7 +121,7 @@ def _fitted(clip, mend):
     from qi_ext.utils.display import Display
     from qi_ext.utils.output import printable
 
-    measured = measure_gait(fitting.recorded_walk(clip, mend))
+    measured = measure_gait(fitting.recorded_walk(clip, **how))
     speed = round(measured.speed, 2)
     name = printable(Path(clip).stem)
     try:
@@ -137,7 +147,6 @@ def _record(options, gait, clip):
     from rich.table import Table
 
     from qi_ext.demonstrations import formats, minari, motion_clip_writer, recording
-    from qi_ext.robot import a1
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
@@ -183,16 +192,16 @@ def _record(options, gait, clip):
     display.say(f"{len(demonstrations.states):,} states of the synthetic {name} expert written to {output}")
 
 
-def _print_check(name, fit):
-    """Print the measures of a recording, and raise UserError where it is refused."""
+def _print_check(name, how):
+    """Print the measures of a recording, and raise UserError where it is refused. how: to load it, {option: value}."""
     from qi_ext.demonstrations.examination import examine_all, table_of
     from qi_ext.demonstrations.loading import read_recording
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import make_console, say
 
-    demonstrations = read_recording(name, fit)
+    demonstrations = read_recording(name, **how)
     measures, fault = examine_all(demonstrations, QuadrupedDirection("simple", demonstrations=None, seed=0).model)
-    for note in demonstrations.notes if fit else ():
+    for note in demonstrations.notes if how["fit"] else ():
         say(f"  - {note}")
     make_console().print(table_of(measures, name))
     if fault is not None:
@@ -203,7 +212,11 @@ def _print_check(name, fit):
 def _made_by(options, clip):
     """The command that makes the same file, but for --output."""
     words = ["python launchers/make_demonstrations.py"]
-    words += [f"--from {shlex.quote(clip)}" + " --fit" * options.fit if clip is not None else f"--task {options.task}"]
+    words += [f"--from {shlex.quote(clip)}" if clip is not None else f"--task {options.task}"]
+    if options.fit:
+        words += ["--fit"]
+    if options.max_pitch != a1.MAX_PITCH:
+        words += [f"--max_pitch {options.max_pitch:g}"]
     words += [f"--seconds {options.seconds:g} --seed {options.seed}"]
     if options.speeds:
         words += [f"--n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"]

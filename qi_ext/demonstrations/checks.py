@@ -16,10 +16,10 @@ LARGEST = 1e6  # of any value, in SI units
 MOST_NAMED = 3  # joints
 
 
-def check(demonstrations, where=None, fit=False):
-    """Return `demonstrations`; raise UserError, with the fault and its rows, unless they can be learned from.
+def check_form(demonstrations, where=None):
+    """Raise UserError unless bounds and arrays of `demonstrations` are of the right shapes, numbers finite, actions in [-1, 1].
 
-    where: the file's path, for messages; None for the demonstrations' own `source`. fit: mend first what `mended` can.
+    where: the file's path, for messages; None for the demonstrations' own `source`.
     """
     in_file = where is not None
     states, where = demonstrations.states, where or demonstrations.source
@@ -27,16 +27,20 @@ def check(demonstrations, where=None, fit=False):
         _fail(where, f"states must have shape (N, {a1.N_OBSERVATIONS}), not {states.shape}")
     _check_bounds(demonstrations, where, in_file)
     _check_arrays(demonstrations, where)
+
+
+def check(demonstrations, where=None, fit=False, max_pitch=a1.MAX_PITCH):
+    """Return `demonstrations`; raise UserError, with the fault and its rows, unless they can be learned from.
+
+    where: as of `check_form`, which they must have passed. fit: mend first what `mended` can. max_pitch: of a fall, rad.
+    """
+    where = where or demonstrations.source
     as_recorded = demonstrations
     if fit:
         demonstrations = mended(as_recorded)
     _check_joint_ranges(demonstrations.states, where)
     _check_continuity(demonstrations, where)
-    _check_fall_limits(demonstrations.states, where)
-    for name in ("actions", "executed_actions"):
-        array = getattr(demonstrations, name)
-        if array is not None and np.abs(array).max() > 1.0 + 1e-6:
-            _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
+    _check_fall_limits(demonstrations.states, where, max_pitch)
     if demonstrations is not as_recorded:
         _check_mending(as_recorded, demonstrations, where)
     return demonstrations
@@ -57,20 +61,25 @@ def _check_mending(as_recorded, demonstrations, where):
         _fail(where, fault)
 
 
-def _check_fall_limits(states, where):
+def _check_fall_limits(states, where, max_pitch):
     roll, pitch, height = (states[:, column] for column in (a1.ROLL, a1.PITCH, a1.TRUNK_Z))
     found = []
     for name, excess, values, limit in (
         ("roll", np.abs(roll) - a1.MAX_ROLL, roll, f"rad of {a1.MAX_ROLL} allowed"),
-        ("pitch", np.abs(pitch) - a1.MAX_PITCH, pitch, f"rad of {a1.MAX_PITCH} allowed"),
+        ("pitch", np.abs(pitch) - max_pitch, pitch, f"rad of {max_pitch:g} allowed"),
         ("height", a1.MIN_TRUNK_Z - height, height, f"m under {a1.MIN_TRUNK_Z}"),
     ):
         past = excess > 0.0
         if past.any():
             found.append(f"{name} {values[excess.argmax()]:.3g} {limit} ({_rows(past)})")
     if found:
-        fallen = a1.has_fallen(states)
-        advice = "are angles in degrees, or of a quaternion in another order?" if fallen.mean() > 0.5 else "cut them out"
+        fallen = a1.has_fallen(states, max_pitch)
+        steepest = np.ceil(100.0 * np.abs(pitch).max()) / 100.0
+        advice = "cut them out"
+        if fallen.mean() > 0.5:
+            advice = "are angles in degrees, or of a quaternion in another order?"
+        elif not a1.has_fallen(states, steepest).any() and steepest <= a1.STEEPEST:
+            advice += f", or allow such a pitch to the robot, too: --max_pitch {steepest:.2f}"
         _fail(where, f"{fallen.sum()} of {len(states)} states are past a fall limit: {', '.join(found)}; {advice}")
 
 
@@ -110,6 +119,8 @@ def _check_arrays(demonstrations, where):
             _fail(
                 where, f"{name} reach {array[row, column]:.3g} at row {row}, column {column}, which cannot be; check the units"
             )
+        if name.endswith("actions") and np.abs(array).max() > 1.0 + 1e-6:
+            _fail(where, f"{name} reach {np.abs(array).max():.3g}, but must lie in [-1, 1], in units of {a1.MAX_TORQUE:g} Nm")
 
 
 def _check_joint_ranges(states, where):

@@ -24,14 +24,14 @@ FREQUENCIES = (0.8, 4.0)  # Hz
 STANCE_BIAS = 0.08  # by which the measured duty factor is above that of a `Gait`, because a swing begins and ends slowly
 
 
-def recorded_walk(name: str, mend: bool = False) -> np.ndarray:
+def recorded_walk(name: str, **how: Any) -> np.ndarray:
     """Return the states, (T, 37), of the longest segment of a recording, by path or name as `load_demonstrations` takes it.
 
-    mend: as `fit` of that. It need not be a walk that the robot can walk, so feet may float. Raises UserError where it cannot
-    be read, or does not walk ahead.
+    how: `fit` and `max_pitch` of that. It need not be a walk that the robot can walk, so feet may float. Raises UserError where
+    it cannot be read, or does not walk ahead.
     """
     try:
-        demonstrations = read_recording(name, mend)
+        demonstrations = read_recording(name, **how)
     except UserError as error:
         raise UserError(f"--from: {str(error).removeprefix('demonstrations: ')}") from None
     longest = int(np.argmax(np.diff(demonstrations.bounds)))

@@ -12,7 +12,7 @@ import numpy as np
 from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
-from qi_ext.demonstrations.checks import check
+from qi_ext.demonstrations.checks import check_form
 from qi_ext.demonstrations.dataset import HZ, KINDS, REAL_HZ, Demonstrations
 from qi_ext.demonstrations.npz import floats, read_npz, require_finite, require_keys, whole_numbers, write_npz
 from qi_ext.demonstrations.packing import packed_arrays, unpacked
@@ -31,18 +31,16 @@ OURS = ("states", "actions", "executed_actions", "external_force", "kind", "comm
 REAL = tuple(f"{prefix}_{joint}" for prefix in ("q", "dq") for joint in a1.JOINTS) + ("dir_arrow", "goal_speed")
 
 
-def read(path, fit=False):
-    """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where they cannot be learned from.
-
-    fit: mend first what `mending.mended` can.
-    """
-    return from_arrays(read_npz(path), path, fit)
+def read(path):
+    """Read `Demonstrations` from an npz of any of the three formats. Raises UserError where it holds none."""
+    return from_arrays(read_npz(path), path)
 
 
-def from_arrays(arrays, path, fit=False):
-    """Return `Demonstrations` of {key: array} in any of the three formats, checked. path: where they are from, for messages.
+def from_arrays(arrays, path):
+    """Return `Demonstrations` of {key: array} in any of the three formats. path: where they are from, for messages.
 
-    fit: mend first what `mending.mended` can. Raises UserError where they cannot be learned from.
+    They have passed `check_form`, and nothing else of what `load_demonstrations` looks at.
+    Raises UserError where there are none.
     """
     arrays = unpacked(arrays, path)
     arrays, notes = honour_stated(arrays, REAL_HZ if _is_real(arrays) else HZ, path)
@@ -58,7 +56,7 @@ def from_arrays(arrays, path, fit=False):
             f"demonstrations: {path}: holds {', '.join(sorted(arrays)[:8]) or 'nothing'}, which is none of the known formats: "
             "ours (segment_bounds, states, ...), loco-mujoco's perfect (states, last, ...) or its real one (q_trunk_tx, ...)"
         )
-    demonstrations = check(demonstrations, path, fit)
+    check_form(demonstrations, path)
     demonstrations = replace(demonstrations, notes=(*demonstrations.notes, *notes))
     # Our file holds float32, which rounds the goal features.
     restored = ours and demonstrations.headings is None

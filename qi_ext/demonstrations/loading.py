@@ -10,7 +10,7 @@ from typing import Any, overload
 import numpy as np
 
 from qi_ext.demonstrations import minari
-from qi_ext.demonstrations.checks import check
+from qi_ext.demonstrations.checks import check, check_form
 from qi_ext.demonstrations.dataset import Demonstrations
 from qi_ext.demonstrations.formats import read
 from qi_ext.demonstrations.meaning import check_meaning
@@ -33,17 +33,31 @@ SLOW = 0.1
 
 
 @overload
-def load_demonstrations(name: None, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False) -> None: ...
+def load_demonstrations(
+    name: None,
+    commands: Sequence[Command | Course],
+    compat: str = "task",
+    fit: bool = False,
+    max_pitch: float = a1.MAX_PITCH,
+) -> None: ...
 
 
 @overload
 def load_demonstrations(
-    name: str | Path | Demonstrations, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False
+    name: str | Path | Demonstrations,
+    commands: Sequence[Command | Course],
+    compat: str = "task",
+    fit: bool = False,
+    max_pitch: float = a1.MAX_PITCH,
 ) -> Demonstrations: ...
 
 
 def load_demonstrations(
-    name: str | Path | Demonstrations | None, commands: Sequence[Command | Course], compat: str = "task", fit: bool = False
+    name: str | Path | Demonstrations | None,
+    commands: Sequence[Command | Course],
+    compat: str = "task",
+    fit: bool = False,
+    max_pitch: float = a1.MAX_PITCH,
 ) -> Demonstrations | None:
     """Return `Demonstrations` for a task that draws from `commands`.
 
@@ -60,6 +74,7 @@ def load_demonstrations(
     `upstream` keeps the recorded goals and all segments.
     fit: mend what can be mended: the lowest foot of each row is put on the ground, joints are brought into their range.
     Segments that are right stay as they are, to the last bit; where any is changed, recorded actions are left out.
+    max_pitch: rad, past which a state is refused, as the task takes it for a fall.
     The result's `notes` say what was changed. Raises UserError where the data cannot be used.
     """
     if compat not in COMPAT:
@@ -69,11 +84,12 @@ def load_demonstrations(
     if not len(commands):
         raise UserError("demonstrations: there are no commands to fit them to; a task draws from one command at least")
     if isinstance(name, Demonstrations):
-        demonstrations = check(name, fit=fit)
+        check_form(name)
+        demonstrations = check(name, fit=fit, max_pitch=max_pitch)
     else:
         if is_embedded(name) and differ_in_speed(commands):
             raise UserError(_how_to_record(commands))
-        demonstrations, parts = _read(str(name), _embedded_for(commands), fit)
+        demonstrations, parts = _read(str(name), _embedded_for(commands), fit, max_pitch)
         for part, where in parts if not is_embedded(name) else []:
             check_meaning(part, where)
     plain = [command for command in commands if isinstance(command, Command)]
@@ -112,12 +128,12 @@ def is_embedded(name: str | Path | Demonstrations | None) -> bool:
     return isinstance(name, str) and name == "trot"
 
 
-def read_recording(name: str, fit: bool = False) -> Demonstrations:
+def read_recording(name: str, fit: bool = False, max_pitch: float = a1.MAX_PITCH) -> Demonstrations:
     """Return a recording, by path or `minari:` and id, checked but for its meaning, under its own commands.
 
-    fit: as `load_demonstrations` takes it. Raises UserError where it cannot be read.
+    fit, max_pitch: as `load_demonstrations` takes them. Raises UserError where it cannot be read, or must not be learned from.
     """
-    return _read(name, "simple", fit)[0]
+    return _read(name, "simple", fit, max_pitch)[0]
 
 
 def embedded_path(task: str) -> Path:
@@ -132,18 +148,22 @@ def _embedded_for(commands: Sequence[Command | Course]) -> str:
     return "simple" if len(commands) == 1 else "hard"
 
 
-def _read(name: str, task: str, fit: bool) -> tuple[Demonstrations, list[tuple[Demonstrations, str | Path]]]:
+def _read(
+    name: str, task: str, fit: bool, max_pitch: float
+) -> tuple[Demonstrations, Sequence[tuple[Demonstrations, str | Path]]]:
     """Return `Demonstrations`, checked but for their meaning, and what of them stands in each file, with its path."""
+    where: str | Path = name
+    files: list[Path] = []
     if name.startswith(minari.PREFIX):
-        demonstrations = minari.read(name.removeprefix(minari.PREFIX), fit)
-        return demonstrations, [(demonstrations, name)]
-    if is_path(name) and is_clips(name):
-        demonstrations = read_clips(name)
-        parts = [(check(demonstrations.select([i]), path, fit), path) for i, path in enumerate(clip_paths(name))]
-        return check(demonstrations, name, fit), list(parts)
-    path = _path(name, task)
-    demonstrations = read(path, fit)
-    return demonstrations, [(demonstrations, path)]
+        whole = minari.read(name.removeprefix(minari.PREFIX))
+    elif is_path(name) and is_clips(name):
+        whole, files = read_clips(name), clip_paths(name)
+    else:
+        where = _path(name, task)
+        whole = read(where)
+    parts: list[Any] = [(check(whole.select([i]), path, fit, max_pitch), path) for i, path in enumerate(files)]
+    whole = check(whole, where, fit, max_pitch)
+    return whole, parts or [(whole, where)]
 
 
 def _path(name: str, task: str) -> Path:

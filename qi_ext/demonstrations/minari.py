@@ -46,10 +46,10 @@ class _Metadata(TypedDict):
 _METADATA = TypeAdapter(_Metadata)
 
 
-def read(dataset_id, fit=False):
-    """Return `Demonstrations` from a local dataset. Raises UserError where they cannot be learned from.
+def read(dataset_id):
+    """Return `Demonstrations` from a local dataset, as `formats.from_arrays` does. Raises UserError where it holds none.
 
-    fit: mend first what `mending.mended` can. Nothing is unpickled or executed: arrays come from HDF5, all else from JSON.
+    Nothing is unpickled or executed: arrays come from HDF5, all else from JSON.
     """
     where = PREFIX + dataset_id
     minari, path = _found(dataset_id, "demonstrations")
@@ -68,7 +68,7 @@ def read(dataset_id, fit=False):
     except Exception as error:  # Minari checks by assertions, and hands on whatever its storage raises
         reason = in_one_line(f"{type(error).__name__}: {error}")
         raise UserError(f"demonstrations: {where}: cannot be read: {reason}; write or record it again") from None
-    demonstrations = from_arrays(arrays, where, fit)
+    demonstrations = from_arrays(arrays, where)
     return demonstrations if ours else replace(demonstrations, source=f"recorded: {where}")
 
 

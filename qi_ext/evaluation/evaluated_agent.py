@@ -24,7 +24,7 @@ EXPERT = "expert"
 class EvaluatedAgent:
     """An agent, with what its file says about the run that it comes from.
 
-    name: as the user gave it. actor: None for the trot controller. settings: those of commands, as
+    name: as the user gave it. actor: None for the trot controller. settings: those of its environment, as
     `QuadrupedDirection` takes them. lanes_per_block: envs whose actions are computed together. seed, step: of the run; they
     key the episodes of its evaluation.
     """
@@ -65,11 +65,10 @@ class EvaluatedAgent:
         task = self.settings["task"]
         if courses and task != "follow":
             raise UserError(f"--courses: {self.name} was trained on {task}, where commands stay; leave it out")
-        name = demonstrations or self.metadata.get("demonstrations", "trot")
+        # What takes their place is mended as they were: it may be the same recording in another place.
+        settings = self.settings | ({"demonstrations": demonstrations} if demonstrations else {})
         try:
-            # Whatever takes their place is mended, too, as the same recording in another place must be.
-            fit = self.metadata.get("fit") == "True"
-            return QuadrupedDirection(**self.settings, courses=courses or None, demonstrations=name, fit=fit)
+            return QuadrupedDirection(**settings, courses=courses or None)
         except UserError as error:
             if demonstrations:
                 raise
@@ -115,7 +114,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     if "task" not in metadata:
         raise UserError(f"agent: {name}: its metadata do not say which task it was trained on")
     try:
-        task = Task(**_known(metadata, "task", "n_directions", "speed", "speeds", "demonstrations"))
+        task = Task(**_known(metadata, "task", "n_directions", "speed", "speeds", "demonstrations", "fit", "max_pitch"))
         # An agent saved by mushroom-rl's `save` belongs to no run.
         lanes = Sampling(**_known(metadata, "lanes_per_block")).lanes_per_block
         seed = Run(**_known(metadata, "seed")).seed
@@ -124,7 +123,7 @@ def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
     except UserError as error:
         said = str(error).removeprefix("--").replace("n_steps", "step", 1)
         raise UserError(f"agent: {name}: in its metadata, {said}; it is damaged, or no agent of ours") from None
-    return EvaluatedAgent(name, actor, task.of_commands, lanes, seed, step)
+    return EvaluatedAgent(name, actor, task.of_environment, lanes, seed, step)
 
 
 def _known(metadata: Mapping[str, str], *names: str) -> dict[str, Any]:

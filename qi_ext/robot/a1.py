@@ -34,16 +34,17 @@ LEG_RANGE = np.array([(-0.802851, 0.802851), (-1.0472, 4.18879), (-2.69653, -0.9
 
 MAX_ROLL = 0.2793  # rad
 MAX_PITCH = 0.192  # rad
+STEEPEST = 1.0  # rad, of other limits of the pitch, such as a canter takes
 MIN_TRUNK_Z = -0.24  # m, relative to 0.43 m
 
 
-def has_fallen(observations: ArrayLike) -> np.ndarray:
+def has_fallen(observations: ArrayLike, max_pitch: float = MAX_PITCH) -> np.ndarray:
     """Return True where the trunk is past loco-mujoco's limits of roll, pitch or height: bool, (...).
 
-    observations: (..., 37), of which the first three entries suffice.
+    observations: (..., 37), of which the first three entries suffice. max_pitch: rad, in place of loco-mujoco's.
     """
     o = np.asarray(observations)
-    return (np.abs(o[..., ROLL]) > MAX_ROLL) | (np.abs(o[..., PITCH]) > MAX_PITCH) | (o[..., TRUNK_Z] < MIN_TRUNK_Z)
+    return (np.abs(o[..., ROLL]) > MAX_ROLL) | (np.abs(o[..., PITCH]) > max_pitch) | (o[..., TRUNK_Z] < MIN_TRUNK_Z)
 
 
 def environment_reward(observations: ArrayLike) -> np.ndarray:

@@ -23,7 +23,7 @@ LEVELS = (400, 800)  # returns
 COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # mean |v_xy - command|, as `evaluate` gives it
 
 # Settings that some runs were made without, with the value that they had.
-ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1, "fit": False}
+ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1, "fit": False, "max_pitch": 0.192}
 
 
 def published_result(trial, made_with):
@@ -134,7 +134,8 @@ def _summary(result):
 
 def _are_demonstrations_synthetic(config):
     task = config.task
-    return load_demonstrations(task.demonstrations, task_commands(**task.of_commands), task.compat, task.fit).synthetic
+    commands = task_commands(**task.of_commands)
+    return load_demonstrations(task.demonstrations, commands, task.compat, **task.of_recording).synthetic
 
 
 def _word(value):

@@ -55,8 +55,9 @@ class QuadrupedDirection(UnitreeA1):
 
     Reward: exp(-5 |v_xy - v_command|) of the state before the step; at most 1 a step, 1000 an episode.
 
-    Absorbing: |roll| > 0.2793 rad, |pitch| > 0.192 rad, or trunk height under -0.24 m (relative to 0.43 m). A simulation that
-    blows up ends its episode as absorbing at its last finite observation, with one RuntimeWarning an environment.
+    Absorbing: |roll| > 0.2793 rad, |pitch| > 0.192 rad (or `max_pitch`), or trunk height under -0.24 m (relative to 0.43 m). A
+    simulation that blows up ends its episode as absorbing at its last finite observation, with one RuntimeWarning an
+    environment.
 
     Observation, (37,), float64: positions without the trunk's x and y, velocities, and the command as cosine and sine of the
     direction and the speed. `qi_ext.robot.a1.observation_table` names each entry and its unit.
@@ -77,6 +78,7 @@ class QuadrupedDirection(UnitreeA1):
         courses: Iterable[str | Course] | None = None,
         demonstrations: str | Path | Demonstrations | None = "trot",
         fit: bool = False,
+        max_pitch: float = a1.MAX_PITCH,
         seed: int | np.random.SeedSequence | None = None,
         **kwargs: Any,
     ) -> None:
@@ -88,6 +90,7 @@ class QuadrupedDirection(UnitreeA1):
         courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         fit: mend them first, as `load_demonstrations` does.
+        max_pitch: rad, in place of loco-mujoco's limit of a fall, for gaits that pitch more; a `Task` has its own.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
@@ -101,8 +104,10 @@ class QuadrupedDirection(UnitreeA1):
                 hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
                 raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
-        self.demonstrations = load_demonstrations(demonstrations, commands, fit=fit)
+        max_pitch = task.max_pitch if isinstance(task, Task) else max_pitch
+        self.demonstrations = load_demonstrations(demonstrations, commands, fit=fit, max_pitch=max_pitch)
         self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
+        self.task.max_pitch = max_pitch
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
         super().__init__(random_start=False, **kwargs)
         for model in self._models:

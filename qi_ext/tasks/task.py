@@ -67,6 +67,7 @@ class Task(ABC):
     command_fields: of a `Command` that an episode can be told.
     expert_gait: fields of `demonstrations.trot.Gait` in which the trot expert of the task differs from that class's defaults.
     starts: `Starts`; None where every episode must be given its start.
+    max_pitch: of the trunk, rad, past which the robot has fallen; loco-mujoco's.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Task(ABC):
     command_fields: tuple[str, ...] = ("direction_deg", "speed")
     starts: Starts | None = None
     expert_gait: Mapping[str, float] = MappingProxyType({})
+    max_pitch = a1.MAX_PITCH
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
 
@@ -137,5 +139,8 @@ class Task(ABC):
         return a1.environment_reward(observations)
 
     def has_fallen(self, observations: np.ndarray) -> np.ndarray:
-        """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: stock limits."""
-        return a1.has_fallen(observations)
+        """Return True where the robot has fallen, (n,), bool, in observations, (n, observation_size); here: stock limits.
+
+        That of the pitch is the task's own.
+        """
+        return a1.has_fallen(observations, self.max_pitch)

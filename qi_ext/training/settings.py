@@ -9,6 +9,7 @@ from pydantic import Field
 
 from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
+from qi_ext.robot import a1
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
@@ -30,6 +31,7 @@ class Task(Settings):
     )
     compat: Literal["task", "upstream"] = option("task", "task, or upstream (keep the goal features as they were recorded)")
     fit: bool = option(False, "mend a recording: the lowest foot of each row on the ground, joints in their range")
+    max_pitch: Number = option(a1.MAX_PITCH, "pitch past which the robot has fallen, rad", 0.01, a1.STEEPEST)
     n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
     speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")
@@ -50,8 +52,18 @@ class Task(Settings):
 
     @property
     def of_commands(self) -> dict[str, Any]:
-        """The settings that `task_commands` and `QuadrupedDirection` take, {name: value}."""
+        """The settings that `task_commands` takes, {name: value}."""
         return {name: getattr(self, name) for name in ("task", "n_directions", "speed", "speeds")}
+
+    @property
+    def of_recording(self) -> dict[str, Any]:
+        """The settings that `load_demonstrations` takes beside a name and commands, {name: value}."""
+        return {name: getattr(self, name) for name in ("fit", "max_pitch")}
+
+    @property
+    def of_environment(self) -> dict[str, Any]:
+        """The settings that `QuadrupedDirection` takes, {name: value}."""
+        return self.of_commands | {"demonstrations": self.demonstrations} | self.of_recording
 
 
 class Run(Settings):

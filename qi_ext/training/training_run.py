@@ -54,14 +54,12 @@ class TrainingRun:
         self.device, self._why_device = choose_device(config.run.device)
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
-        self.env = QuadrupedDirection(
-            **config.task.of_commands, demonstrations=config.task.demonstrations, fit=config.task.fit, seed=config.run.seed
-        )
+        self.env = QuadrupedDirection(**config.task.of_environment, seed=config.run.seed)
         # Episodes start from the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.demonstrations = self.env.demonstrations
         if config.task.compat == "upstream":
             self.demonstrations = load_demonstrations(
-                config.task.demonstrations, self.env.commands, compat="upstream", fit=config.task.fit
+                config.task.demonstrations, self.env.commands, compat="upstream", **config.task.of_recording
             )
         self._starts_hash = self.env.demonstrations.content_hash()
         self._demonstrations_hash = "-".join(dict.fromkeys([self._starts_hash, self.demonstrations.content_hash()]))

@@ -102,6 +102,10 @@ def test_check_with_fit_says_what_it_mended_and_what_there_is_then(perfect, tmp_
 def test_options_that_check_would_not_heed_are_refused(tmp_path):
     with pytest.raises(UserError, match="--fit: goes with --check"):
         command.main(["--fit", "--output", str(tmp_path / "none.npz")])
+    with pytest.raises(UserError, match="--max_pitch: goes with --check"):
+        command.main(["--max_pitch", "0.5", "--output", str(tmp_path / "none.npz")])
+    with pytest.raises(UserError, match="--max_pitch: must be at most 1, not 20"):
+        command.main(["--max_pitch", "20", "--check", str(tmp_path / "none.npz")])
     with pytest.raises(UserError, match="--seed: does not go with --check"):
         command.main(["--check", str(tmp_path / "none.npz"), "--seed", "0"])
 

@@ -274,6 +274,20 @@ def test_a_recording_that_floats_is_learned_from_once_it_is_mended(tiny, walking
     np.testing.assert_array_equal(lowest_foot(agent.environment().demonstrations.states), lowest)
 
 
+def test_the_limit_of_the_pitch_can_be_named_and_is_that_of_everyone_who_uses_the_agent(tiny, build, run):
+    said = r"of 0.01 allowed .* cut them out, or allow such a pitch .*: --max_pitch 0\.\d\d$"
+    with pytest.raises(UserError, match=said) as refused:
+        build(tiny(max_pitch=0.01))
+    named = float(str(refused.value).split()[-1])
+    assert named < a1.MAX_PITCH
+    training = run(tiny(max_pitch=named, n_steps=64))
+    agent = load_evaluated_agent(str(training.directory.agent))
+    pitching = np.zeros((2, a1.N_OBSERVATIONS))
+    pitching[:, a1.PITCH] = named - 1e-9, named + 1e-9
+    for env in (training.env, agent.environment()):
+        assert env.task.has_fallen(pitching).tolist() == [env._has_fallen(row) for row in pitching] == [False, True]
+
+
 def test_a_warm_start_is_warned_of_inferred_actions_that_soon_lead_to_a_fall():
     measures = [Measure(REPLAY, 12.0, (-np.inf, np.inf))]
     assert "keep the robot up for 12 steps" in warning_of_inferred(measures)
