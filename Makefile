@@ -22,7 +22,7 @@ COVERAGE ?= 88
 # Two files at a time: most tests use one processor.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: help named setup setup-video train watch test test-fast test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
+.PHONY: help named setup setup-video setup-warp train watch test test-fast test-all test-slow test-slurm test-gpu test-upstream reproduce lock lint format clean
 
 help:
 	@echo "make train       install, train, evaluate; takes TASK=hard STEPS=200000 SEED=1 WARM_START=60 ALGORITHM=vail"
@@ -38,6 +38,7 @@ help:
 	@echo "make reproduce   install, rerun one seed of each experiment that results/experiments.yaml marks, compare with results/"
 	@echo "make setup       install into $(VENV); takes PYTHON=python3.12 MUJOCO=2.3.7"
 	@echo "make setup-video install what films are drawn with (Debian, Ubuntu)"
+	@echo "make setup-warp  install MuJoCo Warp, for --physics warp"
 	@echo "make lock        resolve requirements.txt anew"
 	@echo "make lint        install, check style, and that no part of qi_ext imports one above it"
 	@echo "make format      let ruff format the code"
@@ -56,6 +57,11 @@ lock:
 	uv pip compile -q --universal --python-version 3.11 --no-annotate --no-header --extra dask --extra dev --extra minari \
 		--extra onnx --extra sweep setup.cfg requirements.in --override requirements-override.txt -o requirements.txt
 	sed -i -E '/^(nvidia|cuda|triton)\b/d' requirements.txt
+
+# MuJoCo Warp, 400 MB; by uv where it is installed.
+setup-warp: setup
+	if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python mujoco-warp==$(MUJOCO); \
+	else $(BIN)/python -m pip install -q --disable-pip-version-check mujoco-warp==$(MUJOCO); fi
 
 # As root where that is needed.
 setup-video:

@@ -9,12 +9,13 @@ from qi_ext.report.tables import table
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.sampling.source import RolloutSource
 from qi_ext.training.resume import Start
+from qi_ext.training.source import pool_settings
 from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import Terminated
 
 
-def run_experiment(start: Start, make_source: Callable[..., RolloutSource] = PoolSource) -> dict:
+def run_experiment(start: Start, make_source: Callable[..., RolloutSource] | None = None) -> dict:
     """Train a run, evaluate its agent and write its report, as far as that is not done; return the content of result.json.
 
     start: from `training.resume.find_start`. make_source: as `TrainingRun` takes it. Raises UserError for what cannot be run,
@@ -48,7 +49,7 @@ def _evaluated(training: TrainingRun) -> dict:
     config, actor = training.config, training.learner.policy.actor
     # A source of another kind runs no episodes for evaluation, so a pool is made for it.
     in_pool = isinstance(training.source, PoolSource)
-    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **dict(config.sampling)))
+    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **pool_settings(config)))
     try:
         with pool as source:
             evaluation = evaluate_agent(source, actor, config.run.evaluation_episodes, config.run.seed, training.counter.steps)

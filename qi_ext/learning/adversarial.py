@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from mushroom_rl.utils.dataset import parse_dataset
 
-from qi_ext.learning.batch import Batch
+from qi_ext.learning.batch import COLUMNS, Batch
 from qi_ext.learning.critic import Critic
 from qi_ext.learning.discriminators import Discriminator
 from qi_ext.learning.gae import generalized_advantages
@@ -79,8 +79,13 @@ class AdversarialLearner(StatefulAgent):
     def batch(self, rollouts: Any) -> Batch:
         """Return the `Batch` on the device of a `Rollouts`, or of mushroom-rl's dataset, a list of transitions.
 
+        Rollouts with `tensors`, {name: tensor}, are on the device already, and stay there.
         Raises FloatingPointError where it is not finite.
         """
+        tensors = getattr(rollouts, "tensors", None)
+        if tensors is not None:
+            columns = {name: tensors[name] for name in COLUMNS}
+            return Batch.of_tensors(**columns | self.policy.to_the_left(columns))
         if isinstance(rollouts, list):
             observations, actions, rewards, next_observations, absorbing, last = parse_dataset(rollouts)
         else:

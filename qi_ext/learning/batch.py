@@ -65,5 +65,32 @@ class Batch:
             cuts.view(torch.int64),
         )
 
+    @classmethod
+    def of_tensors(
+        cls,
+        observations: torch.Tensor,
+        actions: torch.Tensor,
+        rewards: torch.Tensor,
+        next_observations: torch.Tensor,
+        absorbing: torch.Tensor,
+        last: torch.Tensor,
+    ) -> "Batch":
+        """Return the batch of tensors (envs, time, ...) that are on the learner's device; as `upload`."""
+        columns = (observations, actions, rewards, next_observations)
+        finite = torch.stack([column.isfinite().all() for column in columns]).tolist()
+        if not all(finite):
+            raise FloatingPointError(f"training: {COLUMNS[finite.index(False)]} are not finite; nothing was learned from them")
+        last = last.clone()
+        last[..., -1] = True
+        return cls(
+            observations.flatten(0, 1),
+            actions.flatten(0, 1),
+            rewards.flatten(),
+            next_observations.flatten(0, 1),
+            absorbing.float(),
+            last.float(),
+            last.flatten().nonzero().squeeze(1),
+        )
+
     def __len__(self) -> int:
         return len(self.observations)

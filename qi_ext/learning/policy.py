@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -98,6 +99,17 @@ class GaussianPolicy(TorchPolicy):
             order, sign, _, _ = self._sides
             observations = torch.stack([observations, observations[:, order] * sign], dim=1).flatten(0, 1)
         return self.normalizer(observations)
+
+    def to_the_left(self, columns: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return observations, actions and next_observations of `columns`, tensors, as `transitions.one_sided` does."""
+        columns = {name: columns[name] for name in ("observations", "actions", "next_observations")}
+        if self.symmetry == "none":
+            return columns
+        right: Any = mirror.to_the_right(columns["observations"])  # type: ignore[arg-type]  # which is no more than a comparison
+        order, sign, of_actions, sign_of_actions = self._sides
+        images = {name: column[..., order] * sign for name, column in columns.items() if name != "actions"}
+        images["actions"] = columns["actions"][..., of_actions] * sign_of_actions
+        return {name: torch.where(right, images[name], column) for name, column in columns.items()}
 
     def mean_of(self, outputs: torch.Tensor) -> torch.Tensor:
         """Return mean actions, (n, 12), from the network's outputs for `inputs`."""

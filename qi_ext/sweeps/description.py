@@ -12,7 +12,7 @@ from qi_ext.demonstrations import resolved_name
 from qi_ext.robot.courses import COURSES
 from qi_ext.sweeps.resources import NULLS, Resources, read_resources
 from qi_ext.tasks.directions import task_commands
-from qi_ext.training.config import make_config, require_options
+from qi_ext.training.config import chosen_in, make_config, require_options
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.limits import MOST_EPISODES
 from qi_ext.utils.reading import MAX_TEXT, NoSuchFile, read_bytes, read_yaml
@@ -209,7 +209,7 @@ def _trial(index, fixed, varied, seeds, directory):
     try:
         config = make_config(**given, seed=max(seeds))
         # Those without a value, too.
-        require_options([*fixed, *varied], config.task.task, config.run.algorithm, config.run.backend)
+        require_options([*fixed, *varied], **chosen_in(config))
     except UserError as error:
         values = ", ".join(map(shown, varied.values()))[:200]
         raise UserError(f"trial {index} ({values or 'all'}): {error}") from None

@@ -23,7 +23,15 @@ LEVELS = (400, 800)  # returns
 COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # mean |v_xy - command|, as `evaluate` gives it
 
 # Settings that some runs were made without, with the value that they had.
-ADDED = {"disturb_after": 0, "demonstrations": "trot", "speeds": [], "warm_start_threads": 1, "fit": False, "max_pitch": 0.192}
+ADDED = {
+    "disturb_after": 0,
+    "demonstrations": "trot",
+    "speeds": [],
+    "warm_start_threads": 1,
+    "fit": False,
+    "max_pitch": 0.192,
+    "physics": "mujoco",
+}
 
 
 def published_result(trial, made_with):

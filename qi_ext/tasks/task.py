@@ -17,6 +17,8 @@ import numpy as np
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.robot.courses import Course
+from qi_ext.utils.errors import UserError
+from qi_ext.utils.references import load
 
 DRAWN = -1  # start group of an env whose command is drawn at each episode start
 
@@ -67,6 +69,8 @@ class Task(ABC):
     command_fields: of a `Command` that an episode can be told.
     expert_gait: fields of `demonstrations.trot.Gait` in which the trot expert of the task differs from that class's defaults.
     starts: `Starts`; None where every episode must be given its start.
+    device_form: "module:class" of its form in torch, such as `on_device.TaskOnDevice`, for physics on a GPU. A subclass names
+    its own, because the one of its parent does not know what it does differently.
     max_pitch: of the trunk, rad, past which the robot has fallen; loco-mujoco's.
     """
 
@@ -75,6 +79,7 @@ class Task(ABC):
     command_fields: tuple[str, ...] = ("direction_deg", "speed")
     starts: Starts | None = None
     expert_gait: Mapping[str, float] = MappingProxyType({})
+    device_form = ""
     max_pitch = a1.MAX_PITCH
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
@@ -99,6 +104,13 @@ class Task(ABC):
         if self.starts is None:
             raise ValueError("reset: the environment has no demonstrations to start from; give reset an observation")
         return self.starts.draw(generator, command, group)
+
+    def on_device(self, device: Any) -> Any:
+        """Return the task in torch, as `device_form` names it. device: torch's. Raises UserError where there is none."""
+        form = vars(type(self)).get("device_form")
+        if not form:
+            raise UserError(f"--physics: the task {self.name} has no form for a GPU (Task.device_form); leave --physics out")
+        return load(form)(self, device)
 
     def advance(self, command: np.ndarray, step: int, generator: np.random.Generator) -> np.ndarray:
         """Return the command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.

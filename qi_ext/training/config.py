@@ -12,6 +12,7 @@ from qi_ext.training.presets import preset
 from qi_ext.training.settings import (
     BACKEND_GROUPS,
     GROUPS,
+    PHYSICS_GROUPS,
     Critic,
     Discriminator,
     Disturbances,
@@ -22,6 +23,7 @@ from qi_ext.training.settings import (
     Trpo,
     Vail,
     WarmStart,
+    Warp,
 )
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings, brief
@@ -30,7 +32,7 @@ from qi_ext.utils.words import did_you_mean, listed
 __all__ = ["Config", "make_config"]
 
 # The defaults of all other settings depend on these, and on the warm start.
-CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native"}
+CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native", "physics": "mujoco"}
 
 # A resumed run may have other values of these, because what is learned does not depend on them (but for the last bits, on the
 # device). That demonstrations are the same, wherever they are, is checked by their hash.
@@ -63,6 +65,7 @@ class Config(Settings):
     discriminator: Discriminator
     warm_start: WarmStart
     vail: Vail | None = None
+    warp: Warp | None = None
     imitation_lib: ImitationLib | None = None
 
     def settings(self) -> dict[str, Any]:
@@ -76,61 +79,83 @@ class Config(Settings):
         return make_config(**(self.settings() | settings))
 
 
-def config_groups(task: str, algorithm: str, backend: str) -> dict[str, type[Settings]]:
-    """The groups of settings that a run has, {name: class}. Raises UserError where the backend has no such algorithm."""
-    Task(task=task), Run(backend=backend)  # type: ignore[arg-type]  # which complain of a task or backend that there is not
+def chosen_in(config: Config) -> dict[str, str]:
+    """The values of `CHOICES` in a config."""
+    settings = config.settings()
+    return {name: settings[name] for name in CHOICES}
+
+
+def config_groups(task: str, algorithm: str, backend: str, physics: str = "mujoco") -> dict[str, type[Settings]]:
+    """The groups of settings that a run has, {name: class}.
+
+    Raises UserError where the backend has no such algorithm, or cannot learn from such physics.
+    """
+    # These complain of a task, backend or physics that there is not.
+    Task(task=task), Run(backend=backend), Sampling(physics=physics)  # type: ignore[arg-type]
+    if physics != "mujoco" and backend != "native":
+        raise UserError(f"--physics: {physics} goes with --backend native, not {backend}")
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)
     if algorithm not in known:
         where = f" with --backend {backend}" if backend != "native" else ""
         raise UserError(f"--algorithm: must be {listed(known)}{where}, not {brief(algorithm)}{did_you_mean(algorithm, known)}")
     own = ALGORITHMS[algorithm].settings
-    return GROUPS | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
+    return GROUPS | PHYSICS_GROUPS[physics] | ({algorithm: own} if own else {}) | BACKEND_GROUPS[backend]
 
 
-def options(task: str = "simple", algorithm: str = "gail", backend: str = "native") -> dict[str, dict[str, FieldInfo]]:
+def options(
+    task: str = "simple", algorithm: str = "gail", backend: str = "native", physics: str = "mujoco"
+) -> dict[str, dict[str, FieldInfo]]:
     """The settings that can be given, {heading: {name: pydantic field}}."""
     unknown = DOES_NOT_KNOW if backend == "imitation_lib" else ()
     found = {
         (model.__doc__ or model.__name__).rstrip("."): {  # python -OO leaves docstrings out
             name: field for name, field in model.model_fields.items() if name not in unknown
         }
-        for model in config_groups(task, algorithm, backend).values()
+        for model in config_groups(task, algorithm, backend, physics).values()
     }
     return {heading: fields for heading, fields in found.items() if fields}
 
 
 def all_options() -> dict[str, FieldInfo]:
     """The settings that can be given to some run, {name: pydantic field}."""
-    choices = [("simple", algorithm, "native") for algorithm in ALGORITHMS] + [("simple", "vail", "imitation_lib")]
+    choices = [("simple", algorithm, "native", "warp") for algorithm in ALGORITHMS]
+    choices += [("simple", "vail", "imitation_lib", "mujoco")]
     return {name: field for choice in choices for fields in options(*choice).values() for name, field in fields.items()}
 
 
-def require_options(names: Iterable[str], task: str = "simple", algorithm: str = "gail", backend: str = "native") -> None:
-    """Raise UserError for a name that is no setting, or none of a run with this algorithm and backend."""
-    known = {name for fields in options(task, algorithm, backend).values() for name in fields}
+def require_options(
+    names: Iterable[str], task: str = "simple", algorithm: str = "gail", backend: str = "native", physics: str = "mujoco"
+) -> None:
+    """Raise UserError for a name that is no setting, or none of a run with this algorithm, backend and physics."""
+    known = {name for fields in options(task, algorithm, backend, physics).values() for name in fields}
     for name in sorted(set(names) - known):
         if name in all_options():
             choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
+            choice += f" --physics {physics}" if name in Warp.model_fields else ""
             raise UserError(f"--{name}: no such option for {choice}; see --help {choice}")
         raise UserError(f"--{name}: no such option{did_you_mean(f'--{name}', (f'--{each}' for each in known))}; see --help")
 
 
-def make_config(task: str = "simple", algorithm: str = "gail", backend: str = "native", **settings: Any) -> Config:
+def make_config(
+    task: str = "simple", algorithm: str = "gail", backend: str = "native", physics: str = "mujoco", **settings: Any
+) -> Config:
     """The `Config` of these settings.
 
-    Those that are not given, or None, have the defaults that go with the task, algorithm, backend, and warm start if any.
+    Those that are not given, or None, have the defaults that go with the task, algorithm, backend, physics, and warm start if
+    any.
     Numbers may be text. Raises UserError, in one line, for a setting that there is not, or a value that it cannot have.
     """
     given = {name: value for name, value in settings.items() if value is not None}
-    require_options(given, task, algorithm, backend)
+    chosen = {"task": task, "algorithm": algorithm, "backend": backend, "physics": physics}
+    require_options(given, **chosen)
     warm = WarmStart(warm_start=given.get("warm_start", 0)).warm_start > 0
-    values = preset(task, algorithm, backend, warm) | given | {"task": task, "algorithm": algorithm, "backend": backend}
+    values = preset(**chosen, warm=warm) | given | chosen
     if not values.get("results_dir"):
-        parts = [task, algorithm] + [backend] * (backend != "native") + ["warm"] * warm
+        parts = [task, algorithm] + [backend] * (backend != "native") + [physics] * (physics != "mujoco") + ["warm"] * warm
         values["results_dir"] = f"runs/{'-'.join(parts)}"
     groups: dict[str, Any] = {
         group: model(**{name: values[name] for name in model.model_fields if name in values})
-        for group, model in config_groups(task, algorithm, backend).items()
+        for group, model in config_groups(**chosen).items()
     }
     config = Config(**groups)
     _check_standard_deviations(config)
@@ -157,8 +182,8 @@ def require_sound(settings: Mapping[str, Any], where: Any) -> None:
     Those that this program does not know, or that are missing, are of another version, and left to whoever uses them.
     """
     try:
-        task, algorithm, backend = (settings.get(name, default) for name, default in CHOICES.items())
-        for model in config_groups(task, algorithm, backend).values():
+        chosen = {name: settings.get(name, default) for name, default in CHOICES.items()}
+        for model in config_groups(**chosen).values():
             model(**{name: settings[name] for name in model.model_fields if name in settings})
     except (UserError, TypeError) as error:  # the latter: something that cannot be the name of an algorithm
         raise UserError(f"{where}: {error}") from None

@@ -3,6 +3,7 @@
 from qi_ext.demonstrations import resolved_name
 from qi_ext.training.checkpoints import library_versions
 from qi_ext.training.settings import Task
+from qi_ext.training.source import pool_settings
 from qi_ext.utils.settings import shown
 
 
@@ -17,7 +18,7 @@ def agent_metadata(config, step, demonstrations_hash, source):
         "seed": str(config.run.seed),
         **{name: shown(value) for name, value in config.task.of_commands.items() if value != []},
         **{name: shown(value) for name, value in config.task.of_recording.items() if value != Task.model_fields[name].default},
-        "lanes_per_block": str(config.sampling.lanes_per_block),
+        "lanes_per_block": str(pool_settings(config)["lanes_per_block"]),
         "demonstrations": resolved_name(config.task.demonstrations),
         "demonstrations_hash": demonstrations_hash,
         "demonstrations_source": source,

@@ -51,7 +51,7 @@ def find_start(settings: Mapping[str, Any], resume: str = "") -> Start:
 
 
 def stored_choices(resume: str) -> dict[str, str]:
-    """Task, algorithm and backend of the run in the directory `resume`; {} where it does not say, or is "auto"."""
+    """Task, algorithm, backend and physics of the run in the directory `resume`; {} where it does not say, or is "auto"."""
     settings = RunDirectory(_existing(resume), "--resume").config() if resume not in ("", "auto") else {}
     require_sound(settings, Path(resume, "config.yaml"))
     return {name: settings[name] for name in CHOICES if isinstance(settings.get(name), str)}

@@ -93,6 +93,9 @@ class Run(Settings):
 class Sampling(Settings):
     """Sampling."""
 
+    physics: Literal["mujoco", "warp"] = option(
+        "mujoco", "mujoco (on the CPU, in processes), or warp (MuJoCo Warp, thousands of envs on a GPU; needs mujoco-warp)"
+    )
     n_envs: Whole = option(32, "envs simulated at once; part of the result", 1, 65536)
     lanes_per_block: Whole = option(4, "envs whose actions are computed together; part of the result", 1, 65536)
     n_workers: Literal["auto"] | Annotated[Whole, Field(ge=1, le=65536)] = option(
@@ -105,6 +108,14 @@ class Sampling(Settings):
         "",
         "with --pool dask: address of the Dask scheduler, tls:// or tcp://HOST:PORT, or slurm, for n_workers in jobs of it",
     )
+
+
+class Warp(Settings):
+    """MuJoCo Warp."""
+
+    contacts: Whole = option(16, "contacts of an env, on average over all; more end the run", 1, 1000)
+    constraint_rows: Whole = option(96, "constraint rows of an env; more end the run", 1, 10_000)
+    deterministic: bool = option(True, "on a GPU, compute the same numbers in every run, which takes longer")
 
 
 class Disturbances(Settings):
@@ -239,7 +250,8 @@ GROUPS: dict[str, type[Settings]] = {
     "warm_start": WarmStart,
 }
 
-# Those of a backend, in place of the ones above or beside them.
+# Those of physics, and of a backend, in place of the ones above or beside them.
+PHYSICS_GROUPS: dict[str, dict[str, type[Settings]]] = {"mujoco": {}, "warp": {"warp": Warp}}
 BACKEND_GROUPS: dict[str, dict[str, type[Settings]]] = {
     "native": {},
     "imitation_lib": {"discriminator": PublishedDiscriminator, "imitation_lib": ImitationLib},

@@ -16,7 +16,6 @@ from qi_ext.demonstrations.loading import is_embedded, is_path, paths
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
 from qi_ext.sampling.disturbances import TrainingDisturbances
-from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.checkpoints import Checkpoint
 from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
@@ -26,6 +25,7 @@ from qi_ext.training.log import ProgressLog
 from qi_ext.training.loop import learn
 from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.progress_line import ProgressLine
+from qi_ext.training.source import pool_settings, require_physics, source_of
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, make_console, say
 from qi_ext.utils.errors import Terminated, UserError
@@ -40,10 +40,10 @@ class TrainingRun:
     Entered, it holds the directory, the pool and the signals: Ctrl-C, SIGTERM and SIGHUP then wait for the end of an update.
     """
 
-    def __init__(self, start, make_source=PoolSource):
+    def __init__(self, start, make_source=None):
         """Check everything that can be checked, then build; nothing is written before it is entered. Raises UserError.
 
-        start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource`.
+        start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource` than the config's.
         """
         self.directory = start.directory
         _require_recording(start)
@@ -51,6 +51,7 @@ class TrainingRun:
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
         require_wandb(config)
         require_backend(config)
+        require_physics(config)
         self.device, self._why_device = choose_device(config.run.device)
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
@@ -70,7 +71,8 @@ class TrainingRun:
         self._measures = self._examined() if outside else []
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
-        self.source = make_source(self.env, **dict(config.sampling), seed=config.run.seed, disturbances=disturbances)
+        make_source, settings = source_of(config, self.device) if make_source is None else (make_source, pool_settings(config))
+        self.source = make_source(self.env, **settings, seed=config.run.seed, disturbances=disturbances)
         # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
         spared = disturbances.spared(range(self.source.n_envs))
         self.measured = spared if spared.any() else ~spared
@@ -213,6 +215,8 @@ class TrainingRun:
             if disturbances.disturb_after >= self.n_steps > 0:
                 say("  the run ends before that, and has none of them; a smaller --disturb_after changes that")
         say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
+        if config.warp is not None and self.device.type == "cpu":
+            say("  without a GPU MuJoCo Warp takes a hundred times as long as MuJoCo: for trials only")
         say(f"run directory: {self.directory.path}")
         if self._resumed:
             say(f"going on from step {self.counter.steps:,}")

@@ -46,7 +46,17 @@ def test_the_step_of_each_environment_is_timed():
     assert [line[:16].strip() for line in done.stdout.splitlines()] == ["bare mj_step", "ours", "stock UnitreeA1"]
 
 
-@pytest.mark.parametrize("name", SCRIPTS)
+@pytest.mark.extensive
+def test_physics_of_a_gpu_is_timed_without_one_too(module, tmp_path):
+    pytest.importorskip("mujoco_warp")
+    path, script = tmp_path / "measures.json", BENCHMARKS / "gpu_physics.py"
+    subprocess.run([sys.executable, str(script), "--quick", "--json", str(path), "--device", "cpu"], check=True, timeout=400)
+    values = json.loads(path.read_text())
+    timed = {f"{measure}_8" for measure in module("gpu_physics").MEASURES if not measure.endswith("any_order")}
+    assert all(math.isfinite(values[name]) for name in timed)
+
+
+@pytest.mark.parametrize("name", [*SCRIPTS, "gpu_physics"])
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [

@@ -11,6 +11,8 @@ from qi_ext import load_agent
 from qi_ext.learning.batch import Batch
 from qi_ext.learning.cloning import clone
 from qi_ext.learning.natural_gradient import Linearized, conjugate_gradient
+from qi_ext.sampling.rollouts import ARRAYS
+from qi_ext.sampling.warp.rollouts import RolloutsOnDevice
 
 both = pytest.mark.parametrize("algorithm", ["gail", "vail"])
 no_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
@@ -239,6 +241,27 @@ def test_an_agent_saved_from_the_gpu_acts_without_one(gpu, make_learner, make_ro
     np.testing.assert_array_equal(loaded.act(observations), learner.policy.actor.mean(observations))
     learned = learner.policy.mean_t(torch.from_numpy(observations)).detach().cpu().numpy()
     np.testing.assert_allclose(loaded.act(observations), learned, atol=1e-5)
+
+
+@both
+def test_rollouts_that_are_on_the_gpu_stay_there_and_teach_the_same(gpu, make_learner, make_rollouts, algorithm):
+    one, other = (make_learner(algorithm, device="cuda", symmetry="mirror") for _ in range(2))
+    rollouts = make_rollouts(one.policy)
+    tensors = {name: torch.from_numpy(getattr(rollouts, name)).cuda() for name in ARRAYS}
+    on_gpu = RolloutsOnDevice(tensors, rollouts.episodes)
+    assert on_gpu.n_steps == rollouts.n_steps
+    assert on_gpu.speed_along() == pytest.approx(rollouts.speed_along(), abs=1e-6)
+    np.testing.assert_array_equal(on_gpu.observations, rollouts.observations)
+    before = one.state()
+    if gpu.exact:
+        with gpu.transfers(up=0, down=2):  # whether all is finite, and where fragments are cut
+            one.batch(on_gpu)
+    one.fit(on_gpu)
+    other.fit(rollouts)
+    check_learners(gpu, one, other, before)
+    tensors["actions"][1, 2] = torch.nan
+    with pytest.raises(FloatingPointError, match="actions are not finite; nothing was learned"):
+        one.batch(on_gpu)
 
 
 @pytest.mark.parametrize(("algorithm", "saved", "loaded"), [("gail", "cuda", "cpu"), ("vail", "cpu", "cuda")])

@@ -7,15 +7,19 @@ import pytest
 from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
 from qi_ext.tasks.directions import TASKS
 from qi_ext.training.algorithms import ALGORITHMS, Algorithm
-from qi_ext.training.config import all_options, config_groups, make_config, makes_the_experiment, may_change
+from qi_ext.training.config import all_options, chosen_in, config_groups, make_config, makes_the_experiment, may_change
 from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.presets import PRESETS
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.settings import Settings, option
 
 CHOICES = [
-    (task, algorithm, backend) for task in TASKS for algorithm in ("gail", "vail") for backend in ("native", "imitation_lib")
+    (task, algorithm, backend, "mujoco")
+    for task in TASKS
+    for algorithm in ("gail", "vail")
+    for backend in ("native", "imitation_lib")
 ]
+CHOICES += [("hard", "gail", "native", "warp"), ("follow", "vail", "native", "warp")]
 
 
 def refusal(*choice, **settings):
@@ -29,9 +33,10 @@ def refusal(*choice, **settings):
 @pytest.mark.parametrize("choice", CHOICES, ids=" ".join)
 def test_a_config_can_be_made_again_of_its_settings(choice):
     config = make_config(*choice, n_steps=7)
-    task, algorithm, backend = choice
-    assert (config.task.task, config.run.algorithm, config.run.backend) == choice
-    assert config.run.results_dir == f"runs/{task}-{algorithm}" + ("-imitation_lib" if backend == "imitation_lib" else "")
+    task, algorithm, backend, physics = choice
+    assert tuple(chosen_in(config).values()) == choice
+    unusual = [f"-{name}" for name in (backend, physics) if name not in ("native", "mujoco")]
+    assert config.run.results_dir == f"runs/{task}-{algorithm}{''.join(unusual)}"
     assert make_config(**config.settings()) == config
 
 
@@ -56,6 +61,21 @@ def test_the_published_settings_are_those_of_loco_mujocos_examples():
     assert {(config.policy.initial_std, config.policy.final_std, config.trpo.symmetry) for config in (simple, hard)} == {
         (1.0, 1e-4, "none")
     }
+
+
+def test_with_warp_as_many_updates_are_made_from_larger_batches():
+    for task, warm in (("simple", 0), ("hard", 0), ("hard", 60), ("follow", 60)):
+        on_cpu, on_gpu = (make_config(task, physics=physics, warm_start=warm) for physics in ("mujoco", "warp"))
+        wider = on_gpu.trpo.batch_size / on_cpu.trpo.batch_size
+        assert on_gpu.trpo.batch_size % on_gpu.sampling.n_envs == 0 and wider > 10
+        assert on_gpu.run.n_steps == wider * on_cpu.run.n_steps
+        assert on_gpu.policy.std_half_life == wider * on_cpu.policy.std_half_life
+        assert on_gpu.disturbances.disturb_after == wider * on_cpu.disturbances.disturb_after
+    assert refusal(contacts=9) == "--contacts: no such option for --algorithm gail --physics mujoco; see --help " + (
+        "--algorithm gail --physics mujoco"
+    )
+    assert refusal("simple", "vail", "imitation_lib", "warp") == "--physics: warp goes with --backend native, not imitation_lib"
+    assert refusal(physics="cuda").startswith("--physics: must be ")
 
 
 @pytest.mark.parametrize("epochs", [60, "60"])

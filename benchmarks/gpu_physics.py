@@ -1,0 +1,173 @@
+"""Control steps per second of MuJoCo Warp on a GPU beside the pool of the same machine, and the time to returns of 400 and 800.
+
+    python benchmarks/gpu_physics.py --json FILE
+    python benchmarks/gpu_physics.py --quick            # on a machine without a GPU: sees that it runs
+
+Envs walk, by a policy that is cloned from the demonstrations. Prints a table, a column for each number of envs: physics alone,
+with policy, rewards and starts, and the whole loop of learning; with and without determinism. Then `hard` is trained from
+scratch for at most --minutes. Takes 8 minutes at most on a large GPU.
+"""
+
+import csv
+import tempfile
+import time
+from contextlib import closing
+from pathlib import Path
+
+from tables import Measure, machine, make_parser, parse, print_table, say, take_rounds, write_medians
+
+from qi_ext.utils.command_line import run_command
+
+ROUNDS = 3
+SIZES, QUICK_SIZES = (32, 256, 1024, 4096, 8192), (8,)
+FRAGMENT = 24  # steps of each env in a batch
+PACKAGES = ("mujoco", "mujoco-warp", "warp-lang", "torch", "numpy")
+RETURNS = (400, 800)
+MEASURES = {
+    "physics": Measure("physics alone, steps/s", "{:.0f}"),
+    "physics_any_order": Measure("the same, not deterministic", "{:.0f}"),
+    "sampling": Measure("with policy, rewards and starts", "{:.0f}"),
+    "loop": Measure("whole loop", "{:.0f}"),
+    "loop_any_order": Measure("the same, not deterministic", "{:.0f}"),
+    "loop_over_pool": Measure("whole loop / pool of this machine, 32 envs", "{:.1f}"),
+}
+
+
+def main(arguments=None):
+    """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
+    parser = make_parser("gpu_physics.py", __doc__, ROUNDS)
+    parser.add_argument("--device", type=str, default="auto", help="auto, cpu, cuda or cuda:N [auto]", metavar="X")
+    parser.add_argument("--minutes", type=float, default=3.5, help="of the training at most; 0 for none [3.5]", metavar="X")
+    options = parse(parser, arguments, ROUNDS)
+
+    # Here, because the pool's workers import this file.
+    from qi_ext.learning.device import choose_device
+    from qi_ext.sampling.warp.physics import require_warp
+
+    require_warp()
+    device, name = choose_device(options.device)
+    sizes = QUICK_SIZES if options.quick else SIZES
+    values = {}
+    pool = _pool_steps_per_second(options.quick)
+    for n_envs in sizes:
+        say(f"{n_envs} envs")
+        values |= _measured(n_envs, device, options, pool)
+    print(f"{options.rounds} rounds, on {device} ({name}), {machine(PACKAGES)}")
+    print(f"pool of this machine, 32 envs: {pool:.0f} steps/s")
+    print_table(MEASURES, values, {f"{n:,} envs": f"_{n}" for n in sizes}, judged=False)
+    reached = _times_to_returns(device, options) if options.minutes and not options.quick else {}
+    for level, seconds in reached.items():
+        print(f"hard from scratch, return of {level}: {'not reached' if seconds is None else f'{seconds:.0f} s'}")
+    facts = {"rounds": options.rounds, "device": name, "pool": pool}
+    write_medians(options.json, values, facts | {f"seconds_to_{level}": seconds for level, seconds in reached.items()})
+
+
+def _measured(n_envs, device, options, pool):
+    """Return {name_n: [value of each round]}."""
+    loops = {"": _Loop(n_envs, device, True, options.quick)}
+    if device.type == "cuda":
+        loops["_any_order"] = _Loop(n_envs, device, False, options.quick)
+
+    def take_round():
+        row = {}
+        for suffix, loop in loops.items():
+            row |= {f"physics{suffix}_{n_envs}": loop.physics(), f"loop{suffix}_{n_envs}": loop.whole()}
+        row[f"sampling_{n_envs}"] = loops[""].sampling()
+        row[f"loop_over_pool_{n_envs}"] = row[f"loop_{n_envs}"] / pool
+        return row
+
+    return take_rounds(options.rounds, take_round, warm_up=True)
+
+
+class _Loop:
+    """Envs on the device, and a learner whose policy walks."""
+
+    def __init__(self, n_envs, device, deterministic, quick):
+        import numpy as np
+
+        from qi_ext.sampling.warp.source import WarpSource
+        from qi_ext.tasks import QuadrupedDirection
+        from qi_ext.training.config import make_config
+        from qi_ext.training.learner import make_learner, warm_start
+
+        self._n_steps = 4 if quick else FRAGMENT
+        settings = {"n_envs": n_envs, "lanes_per_block": min(n_envs, 1024), "batch_size": self._n_steps * n_envs}
+        config = make_config("hard", physics="warp", warm_start=1 if quick else 20, **settings)
+        environment = QuadrupedDirection("hard", seed=0)
+        seeds = np.random.SeedSequence(0), np.random.SeedSequence(1)
+        self._learner = make_learner(config, environment.info, environment.demonstrations, seeds[0], device)
+        warm_start(config, self._learner.policy, environment.demonstrations, seeds[1])
+        of_source = {"n_envs": n_envs, "lanes_per_block": settings["lanes_per_block"]}
+        self._source = WarpSource(environment, **of_source, device=device, deterministic=deterministic)
+
+    def physics(self):
+        import torch
+
+        actions = torch.zeros(self._source.n_envs, 12, device=self._source.device)
+        return self._per_second(lambda: [self._source._physics.step(actions) for _ in range(self._n_steps)])
+
+    def sampling(self):
+        return self._per_second(self._gather)
+
+    def whole(self):
+        return self._per_second(lambda: self._learner.fit(self._gather()))
+
+    def _gather(self):
+        self._source.start(self._learner, self._n_steps * self._source.n_envs)
+        return self._source.collect()
+
+    def _per_second(self, work):
+        """Env steps per second of `work`, which is a fragment of each env; from a state that the policy has walked to."""
+        before = self._source.state()
+        began = time.monotonic()
+        work()
+        if self._source.device.type == "cuda":
+            import torch
+
+            torch.cuda.synchronize(self._source.device)
+        seconds = time.monotonic() - began
+        self._source.load_state(before)
+        self._gather()
+        return self._n_steps * self._source.n_envs / seconds
+
+
+def _pool_steps_per_second(quick):
+    """Steps per second of the pool, of all CPUs, 32 envs, with an agent that walks."""
+    from types import SimpleNamespace
+
+    from qi_ext import load_agent
+    from qi_ext.sampling import PoolSource
+    from qi_ext.tasks import QuadrupedDirection
+
+    agent = SimpleNamespace(policy=SimpleNamespace(actor=load_agent("pretrained/hard")))
+    n_steps = 64 if quick else 8192
+    with closing(PoolSource(QuadrupedDirection("hard", seed=0), seed=0)) as pool:
+        for _ in range(2):  # the first starts the workers
+            began = time.monotonic()
+            pool.start(agent, n_steps)
+            pool.collect()
+    return n_steps / (time.monotonic() - began)
+
+
+def _times_to_returns(device, options):
+    """Train `hard` from scratch; return {return: seconds of training until episodes returned it on average, or None}."""
+    from qi_ext.training.resume import find_start
+    from qi_ext.training.training_run import TrainingRun
+
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {"task": "hard", "physics": "warp", "device": str(device), "minutes": options.minutes}
+        with TrainingRun(find_start(settings | {"results_dir": folder, "evaluation_episodes": 0})) as run:
+            run.train()
+        with (Path(run.directory.path) / "progress.csv").open() as file:
+            rows = list(csv.DictReader(file))
+    reached, seconds = dict.fromkeys(RETURNS), 0.0
+    for row in rows:
+        seconds += float(row["collect_seconds"]) + float(row["learn_seconds"])
+        for level in RETURNS:
+            if reached[level] is None and row["return_mean"] and float(row["return_mean"]) >= level:
+                reached[level] = seconds
+    return reached
+
+
+if __name__ == "__main__":
+    run_command("gpu_physics.py", main)
