@@ -4,8 +4,7 @@
     python benchmarks/gpu_physics.py --quick            # on a machine without a GPU: sees that it runs
 
 Envs walk, by a policy that is cloned from the demonstrations. Prints a table, a column for each number of envs: physics alone,
-with policy, rewards and starts, and the whole loop of learning; with and without determinism. Then `hard` is trained from
-scratch for at most --minutes. Takes 8 minutes at most on a large GPU.
+with policy, rewards and starts, and the whole loop of learning. Then `hard` is trained from scratch for at most --minutes.
 """
 
 import csv
@@ -25,10 +24,8 @@ PACKAGES = ("mujoco", "mujoco-warp", "warp-lang", "torch", "numpy")
 RETURNS = (400, 800)
 MEASURES = {
     "physics": Measure("physics alone, steps/s", "{:.0f}"),
-    "physics_any_order": Measure("the same, not deterministic", "{:.0f}"),
     "sampling": Measure("with policy, rewards and starts", "{:.0f}"),
     "loop": Measure("whole loop", "{:.0f}"),
-    "loop_any_order": Measure("the same, not deterministic", "{:.0f}"),
     "loop_over_pool": Measure("whole loop / pool of this machine, 32 envs", "{:.1f}"),
 }
 
@@ -47,11 +44,11 @@ def main(arguments=None):
     require_warp()
     device, name = choose_device(options.device)
     sizes = QUICK_SIZES if options.quick else SIZES
-    values = {}
+    values, learner = {}, _walking_learner(device, options.quick)
     pool = _pool_steps_per_second(options.quick)
     for n_envs in sizes:
         say(f"{n_envs} envs")
-        values |= _measured(n_envs, device, options, pool)
+        values |= _measured(n_envs, learner, options, pool)
     print(f"{options.rounds} rounds, on {device} ({name}), {machine(PACKAGES)}")
     print(f"pool of this machine, 32 envs: {pool:.0f} steps/s")
     print_table(MEASURES, values, {f"{n:,} envs": f"_{n}" for n in sizes}, judged=False)
@@ -62,49 +59,48 @@ def main(arguments=None):
     write_medians(options.json, values, facts | {f"seconds_to_{level}": seconds for level, seconds in reached.items()})
 
 
-def _measured(n_envs, device, options, pool):
+def _measured(n_envs, learner, options, pool):
     """Return {name_n: [value of each round]}."""
-    loops = {"": _Loop(n_envs, device, True, options.quick)}
-    if device.type == "cuda":
-        loops["_any_order"] = _Loop(n_envs, device, False, options.quick)
+    loop = _Loop(n_envs, learner, options.quick)
 
     def take_round():
-        row = {}
-        for suffix, loop in loops.items():
-            row |= {f"physics{suffix}_{n_envs}": loop.physics(), f"loop{suffix}_{n_envs}": loop.whole()}
-        row[f"sampling_{n_envs}"] = loops[""].sampling()
-        row[f"loop_over_pool_{n_envs}"] = row[f"loop_{n_envs}"] / pool
-        return row
+        row = {"physics": loop.physics(), "sampling": loop.sampling(), "loop": loop.whole()}
+        row["loop_over_pool"] = row["loop"] / pool
+        return {f"{name}_{n_envs}": value for name, value in row.items()}
 
     return take_rounds(options.rounds, take_round, warm_up=True)
 
 
+def _walking_learner(device, quick):
+    """A learner whose policy is cloned from the demonstrations."""
+    import numpy as np
+
+    from qi_ext.tasks import QuadrupedDirection
+    from qi_ext.training.config import make_config
+    from qi_ext.training.learner import make_learner, warm_start
+
+    config = make_config("hard", physics="warp", warm_start=1 if quick else 20)
+    environment = QuadrupedDirection("hard", seed=0)
+    seeds = np.random.SeedSequence(0), np.random.SeedSequence(1)
+    learner = make_learner(config, environment.info, environment.demonstrations, seeds[0], device)
+    warm_start(config, learner.policy, environment.demonstrations, seeds[1])
+    return learner
+
+
 class _Loop:
-    """Envs on the device, and a learner whose policy walks."""
+    """Envs on the device, and a learner that they teach."""
 
-    def __init__(self, n_envs, device, deterministic, quick):
-        import numpy as np
-
+    def __init__(self, n_envs, learner, quick):
         from qi_ext.sampling.warp.source import WarpSource
         from qi_ext.tasks import QuadrupedDirection
-        from qi_ext.training.config import make_config
-        from qi_ext.training.learner import make_learner, warm_start
 
-        self._n_steps = 4 if quick else FRAGMENT
-        settings = {"n_envs": n_envs, "lanes_per_block": min(n_envs, 1024), "batch_size": self._n_steps * n_envs}
-        config = make_config("hard", physics="warp", warm_start=1 if quick else 20, **settings)
+        self._n_steps, self._learner = 4 if quick else FRAGMENT, learner
         environment = QuadrupedDirection("hard", seed=0)
-        seeds = np.random.SeedSequence(0), np.random.SeedSequence(1)
-        self._learner = make_learner(config, environment.info, environment.demonstrations, seeds[0], device)
-        warm_start(config, self._learner.policy, environment.demonstrations, seeds[1])
-        of_source = {"n_envs": n_envs, "lanes_per_block": settings["lanes_per_block"]}
-        self._source = WarpSource(environment, **of_source, device=device, deterministic=deterministic)
+        self._source = WarpSource(environment, n_envs, min(n_envs, 1024), device=learner.device)
 
     def physics(self):
-        import torch
-
-        actions = torch.zeros(self._source.n_envs, 12, device=self._source.device)
-        return self._per_second(lambda: [self._source._physics.step(actions) for _ in range(self._n_steps)])
+        actions = self._gather().tensors["actions"]
+        return self._per_second(lambda: [self._source._physics.step(row) for row in actions.unbind(dim=1)])
 
     def sampling(self):
         return self._per_second(self._gather)
@@ -117,17 +113,16 @@ class _Loop:
         return self._source.collect()
 
     def _per_second(self, work):
-        """Env steps per second of `work`, which is a fragment of each env; from a state that the policy has walked to."""
+        """Env steps per second of `work`, a fragment of each env; each begins where the robots have walked to."""
+        import torch
+
         before = self._source.state()
         began = time.monotonic()
         work()
         if self._source.device.type == "cuda":
-            import torch
-
             torch.cuda.synchronize(self._source.device)
         seconds = time.monotonic() - began
         self._source.load_state(before)
-        self._gather()
         return self._n_steps * self._source.n_envs / seconds
 
 

@@ -9,7 +9,7 @@ from qi_ext.report.tables import table
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.sampling.source import RolloutSource
 from qi_ext.training.resume import Start
-from qi_ext.training.source import pool_settings
+from qi_ext.training.source import evaluation_settings
 from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.display import make_console, say
 from qi_ext.utils.errors import Terminated
@@ -49,7 +49,7 @@ def _evaluated(training: TrainingRun) -> dict:
     config, actor = training.config, training.learner.policy.actor
     # A source of another kind runs no episodes for evaluation, so a pool is made for it.
     in_pool = isinstance(training.source, PoolSource)
-    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **pool_settings(config)))
+    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **evaluation_settings(config)))
     try:
         with pool as source:
             evaluation = evaluate_agent(source, actor, config.run.evaluation_episodes, config.run.seed, training.counter.steps)

@@ -63,7 +63,7 @@ class _StockTask(Task):
 
     name = "UnitreeA1"
     commands = ()
-    device_form = "qi_ext.tasks.on_device:TaskOnDevice"
+    torch_task = "qi_ext.tasks.on_device:TaskOnDevice"
 
     def __init__(self, starts):
         self.starts = starts

@@ -22,7 +22,7 @@ class DirectionTask(Task):
     """
 
     commands: tuple[Command, ...]
-    device_form = "qi_ext.tasks.on_device:TaskOnDevice"
+    torch_task = "qi_ext.tasks.on_device:TaskOnDevice"
 
     def __init__(self, name: str, commands: Iterable[Command], demonstrations: "Demonstrations | None" = None) -> None:
         """name: simple or hard. commands: `Command`s to draw from. demonstrations: `Demonstrations` whose states episodes start

@@ -31,7 +31,7 @@ class FollowTask(Task):
     command_fields = ("direction_deg", "speed", "heading_deg")
     expert_gait = MappingProxyType({"period": 0.36, "duty": 0.55})  # with the default's it falls at 0.8 m/s and 60 degrees/s
     command_size = courses.COMMAND_SIZE
-    device_form = "qi_ext.tasks.on_device:FollowOnDevice"
+    torch_task = "qi_ext.tasks.on_device:FollowOnDevice"
 
     def __init__(
         self,

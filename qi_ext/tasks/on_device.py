@@ -1,6 +1,6 @@
 """The tasks in torch, N envs at once: what `Task` says of one env, for physics on a GPU.
 
-Numbers are float32 where the pool has float64, but for commands. Tests compare each method with the task's own.
+All is float32 but commands, which are float64 as in the pool. Tests compare each method with the task's own.
 """
 
 import math
@@ -9,13 +9,15 @@ import torch
 
 from qi_ext.robot import a1, courses
 from qi_ext.tasks.task import Task
-from qi_ext.utils.philox import index, uniform
+from qi_ext.utils.philox import integers, uniform
+
+__all__ = ["TaskOnDevice"]
 
 
 class TaskOnDevice:
-    """A task whose commands stay, such as `simple` and `hard`.
+    """A task whose command is constant within an episode, such as `simple` and `hard`.
 
-    n_words: random words that `start` and `advance` take, one after the other, at each step of an env.
+    n_words_of_start, n_words_of_advance: random words that these take at each step of an env.
     """
 
     n_words_of_start = 2
@@ -35,9 +37,9 @@ class TaskOnDevice:
 
     def start(self, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Return commands, (N, k), float64, and start states, (N, 36), for words, (2, N)."""
-        choice = index(words[0], len(self._group_of_command))
+        choice = integers(words[0], len(self._group_of_command))
         begin, end = self._groups[self._group_of_command[choice]].unbind(dim=1)
-        row = begin + index(words[1], end - begin)
+        row = begin + integers(words[1], end - begin)
         return self._commands[row if self._command_of_row else choice], self._states[row]
 
     def advance(self, command: torch.Tensor, words: torch.Tensor) -> torch.Tensor:

@@ -69,8 +69,8 @@ class Task(ABC):
     command_fields: of a `Command` that an episode can be told.
     expert_gait: fields of `demonstrations.trot.Gait` in which the trot expert of the task differs from that class's defaults.
     starts: `Starts`; None where every episode must be given its start.
-    device_form: "module:class" of its form in torch, such as `on_device.TaskOnDevice`, for physics on a GPU. A subclass names
-    its own, because the one of its parent does not know what it does differently.
+    torch_task: "module:class" of its implementation in torch, such as `on_device.TaskOnDevice`, for physics on a GPU. It is
+    not inherited, because a subclass may change what it computes.
     max_pitch: of the trunk, rad, past which the robot has fallen; loco-mujoco's.
     """
 
@@ -79,7 +79,7 @@ class Task(ABC):
     command_fields: tuple[str, ...] = ("direction_deg", "speed")
     starts: Starts | None = None
     expert_gait: Mapping[str, float] = MappingProxyType({})
-    device_form = ""
+    torch_task = ""
     max_pitch = a1.MAX_PITCH
     command_size = 3
     observation_size = a1.N_OBSERVATIONS
@@ -106,11 +106,12 @@ class Task(ABC):
         return self.starts.draw(generator, command, group)
 
     def on_device(self, device: Any) -> Any:
-        """Return the task in torch, as `device_form` names it. device: torch's. Raises UserError where there is none."""
-        form = vars(type(self)).get("device_form")
-        if not form:
-            raise UserError(f"--physics: the task {self.name} has no form for a GPU (Task.device_form); leave --physics out")
-        return load(form)(self, device)
+        """Return the `torch_task` on `device`, torch's. Raises UserError where there is none."""
+        reference = vars(type(self)).get("torch_task")
+        if not reference:
+            what = f"the task {self.name} has no torch implementation (Task.torch_task)"
+            raise UserError(f"--physics: {what}; leave --physics out")
+        return load(reference)(self, device)
 
     def advance(self, command: np.ndarray, step: int, generator: np.random.Generator) -> np.ndarray:
         """Return the command after control step number `step` (from 1) of an episode, (command_size,); here: as it was.

@@ -14,8 +14,8 @@ from qi_ext.utils.settings import shown
 def parse_config(program, description, arguments=None):
     """The settings that a command line gives, {name: text or list of text}, and `resume`, and `print_config` where it is given.
 
-    Defaults, and the help, are those of the --task, --algorithm and --backend among `arguments` (default: sys.argv), or of the
-    run to resume. Raises UserError, in one line, for what is wrong with them.
+    Defaults, and the help, are those of the --task, --algorithm, --backend and --physics among `arguments` (default:
+    sys.argv), or of the run to resume. Raises UserError, in one line, for what is wrong with them.
     """
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     early = Parser(program, description, add_help=False)

@@ -39,7 +39,7 @@ CHOICES = {"task": "simple", "algorithm": "gail", "backend": "native", "physics"
 MAY_CHANGE = frozenset(
     {
         *("demonstrations", "n_steps", "minutes", "results_dir", "evaluation_episodes", "checkpoint_every"),
-        *("keep_checkpoints", "wandb", "device", "n_workers", "pool", "scheduler"),
+        *("keep_checkpoints", "wandb", "device", "n_workers", "pool", "scheduler", "contacts", "constraint_rows"),
     }
 )
 # Those among them that make another experiment of a run which has them from the beginning.
@@ -141,8 +141,7 @@ def make_config(
 ) -> Config:
     """The `Config` of these settings.
 
-    Those that are not given, or None, have the defaults that go with the task, algorithm, backend, physics, and warm start if
-    any.
+    Those that are not given, or None, have the defaults that go with the task, algorithm, backend, physics and warm start.
     Numbers may be text. Raises UserError, in one line, for a setting that there is not, or a value that it cannot have.
     """
     given = {name: value for name, value in settings.items() if value is not None}

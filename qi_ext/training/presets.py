@@ -5,6 +5,7 @@ with a warm start. Rows are applied from top to bottom; a later one overrides an
 """
 
 from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
+from qi_ext.training.settings import Disturbances, Policy, Run
 
 PRESETS = [
     (
@@ -70,10 +71,10 @@ PRESETS = [
     *imitation_lib_settings.PRESETS,
 ]
 
-# With MuJoCo Warp, batches are so many times as large, and so is every number of steps: as many updates as on the CPU, each
-# from more envs. Sizes of minibatches are so that their number stays within a few dozen. Chosen by reckoning, on no GPU.
-WIDER = 24
-WIDE = dict(
+# With MuJoCo Warp a batch is so many times as large, and so is every number of steps: as many updates as on the CPU, each from
+# more envs. Minibatches are larger, so that an update has a few dozen. Not tuned: no GPU was available.
+BATCH_FACTOR = 24
+WARP_DEFAULTS = dict(
     n_envs=4096,
     lanes_per_block=1024,
     batch_size=98_304,  # fragments of 24 steps
@@ -81,7 +82,10 @@ WIDE = dict(
     discriminator_batch_size=8192,
     warm_start_batch_size=1024,
 )
-STEPS = {"n_steps": 1_200_000, "std_half_life": 500_000, "disturb_after": 0}  # with the defaults in `settings`
+STEPS = {
+    name: group.model_fields[name].default
+    for name, group in (("n_steps", Run), ("std_half_life", Policy), ("disturb_after", Disturbances))
+}
 
 
 def preset(task, algorithm, backend, physics, warm):
@@ -89,5 +93,5 @@ def preset(task, algorithm, backend, physics, warm):
     said = {task, algorithm, backend} | ({"warm"} if warm else set())
     values = {name: value for words, values in PRESETS if said.issuperset(words) for name, value in values.items()}
     if physics == "warp":
-        values |= WIDE | {name: WIDER * values.get(name, default) for name, default in STEPS.items()}
+        values |= WARP_DEFAULTS | {name: BATCH_FACTOR * values.get(name, default) for name, default in STEPS.items()}
     return values

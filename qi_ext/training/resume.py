@@ -118,6 +118,8 @@ def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
         checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say, _require_sound)
         # Settings that may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
+    # A run of an older version has the defaults of settings that it does not name.
+    stored = make_config(**stored).settings() | stored
     for name in CHOICES:
         _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":

@@ -86,7 +86,7 @@ class Run(Settings):
     checkpoint_every: Number = option(5.0, "minutes between checkpoints", 0.0, MOST_MINUTES)
     keep_checkpoints: Whole = option(3, "newest checkpoints to keep, beside the best", 1, 1_000_000)
     wandb: Text = option("", "project of Weights & Biases to log to as well; needs wandb")
-    device: Text = option("auto", "of the learner: auto, cpu, cuda, or cuda:N; acting is on the CPU")
+    device: Text = option("auto", "of the learner, and of --physics warp: auto, cpu, cuda, or cuda:N")
     learner_threads: Whole = option(1, "threads of the learner; part of the result, so not the machine's core count", 1, 64)
 
 
@@ -113,9 +113,8 @@ class Sampling(Settings):
 class Warp(Settings):
     """MuJoCo Warp."""
 
-    contacts: Whole = option(16, "contacts of an env, on average over all; more end the run", 1, 1000)
-    constraint_rows: Whole = option(96, "constraint rows of an env; more end the run", 1, 10_000)
-    deterministic: bool = option(True, "on a GPU, compute the same numbers in every run, which takes longer")
+    contacts: Whole = option(16, "room for contacts, mean per env, shared by all; the run stops where it overflows", 1, 1000)
+    constraint_rows: Whole = option(128, "room for constraint rows, per env; the run stops where it overflows", 1, 10_000)
 
 
 class Disturbances(Settings):

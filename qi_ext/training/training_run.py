@@ -25,7 +25,8 @@ from qi_ext.training.log import ProgressLog
 from qi_ext.training.loop import learn
 from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.progress_line import ProgressLine
-from qi_ext.training.source import pool_settings, require_physics, source_of
+from qi_ext.training.source import make_source as source_of
+from qi_ext.training.source import require_physics
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, make_console, say
 from qi_ext.utils.errors import Terminated, UserError
@@ -71,8 +72,7 @@ class TrainingRun:
         self._measures = self._examined() if outside else []
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
-        make_source, settings = source_of(config, self.device) if make_source is None else (make_source, pool_settings(config))
-        self.source = make_source(self.env, **settings, seed=config.run.seed, disturbances=disturbances)
+        self.source = source_of(config, self.env, self.device, disturbances, make_source)
         # Envs whose episodes' returns are noted: those left undisturbed, where there are any.
         spared = disturbances.spared(range(self.source.n_envs))
         self.measured = spared if spared.any() else ~spared
@@ -215,8 +215,6 @@ class TrainingRun:
             if disturbances.disturb_after >= self.n_steps > 0:
                 say("  the run ends before that, and has none of them; a smaller --disturb_after changes that")
         say(f"learning on {self.device} ({self._why_device}), acting in {self.source.place}")
-        if config.warp is not None and self.device.type == "cpu":
-            say("  without a GPU MuJoCo Warp takes a hundred times as long as MuJoCo: for trials only")
         say(f"run directory: {self.directory.path}")
         if self._resumed:
             say(f"going on from step {self.counter.steps:,}")

@@ -12,7 +12,7 @@ import torch
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
-LOW = 0xFFFFFFFF
+LOW_32 = 0xFFFFFFFF
 
 
 def philox(counter: torch.Tensor, key: tuple[int, int]) -> torch.Tensor:
@@ -22,8 +22,8 @@ def philox(counter: torch.Tensor, key: tuple[int, int]) -> torch.Tensor:
     for _ in range(ROUNDS):
         # Products wrap around 2^64; their halves are right all the same.
         first, second = c0 * MULTIPLIERS[0], c2 * MULTIPLIERS[1]
-        c0, c1, c2, c3 = (second >> 32 & LOW) ^ c1 ^ k0, second & LOW, (first >> 32 & LOW) ^ c3 ^ k1, first & LOW
-        k0, k1 = k0 + WEYL[0] & LOW, k1 + WEYL[1] & LOW
+        c0, c1, c2, c3 = (second >> 32 & LOW_32) ^ c1 ^ k0, second & LOW_32, (first >> 32 & LOW_32) ^ c3 ^ k1, first & LOW_32
+        k0, k1 = k0 + WEYL[0] & LOW_32, k1 + WEYL[1] & LOW_32
     return torch.stack([c0, c1, c2, c3])
 
 
@@ -37,8 +37,8 @@ class Streams:
         self._counter = torch.stack([place, env, torch.zeros_like(env), torch.zeros_like(env)]).to(device)
 
     def draw(self, time: int) -> torch.Tensor:
-        """Return the words of a time, below 2^63, (n_words, N), int64."""
-        self._counter[2].fill_(time & LOW)
+        """Return the words of step `time`, which is below 2^63: (n_words, N), int64."""
+        self._counter[2].fill_(time & LOW_32)
         self._counter[3].fill_(time >> 32)
         return philox(self._counter, self._key).transpose(0, 1).flatten(0, 1)[: self._n_words]
 
@@ -56,6 +56,6 @@ def normal(words: torch.Tensor) -> torch.Tensor:
     return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)])
 
 
-def index(words: torch.Tensor, n: Any) -> torch.Tensor:
+def integers(words: torch.Tensor, n: Any) -> torch.Tensor:
     """Return whole numbers from 0 to below n, int64. n: below 2^31, one or a tensor of as many."""
     return words * n >> 32

@@ -11,7 +11,7 @@ from qi_ext.tasks import QuadrupedDirection
 from qi_ext.tasks.directions import DirectionTask
 from qi_ext.tasks.on_device import FollowOnDevice, turned
 from qi_ext.utils.errors import UserError
-from qi_ext.utils.philox import Streams, index, uniform
+from qi_ext.utils.philox import Streams, integers, uniform
 
 
 @pytest.fixture(scope="module", params=["simple", "hard", "follow"])
@@ -43,9 +43,9 @@ def test_episodes_start_from_the_same_states_under_the_same_commands(task):
     words = Streams((1, 2), 200, 2, "cpu").draw(0)
     commands, found = task.on_device("cpu").start(words)
     for env, (first, second) in enumerate(words.T):
-        choice = int(index(first, len(task.starts.group_of_command)))
+        choice = int(integers(first, len(task.starts.group_of_command)))
         begin, end = task.starts.groups[task.starts.group_of_command[choice]]
-        command, state = task.start(Scripted([choice, int(index(second, int(end - begin)))]))
+        command, state = task.start(Scripted([choice, int(integers(second, int(end - begin)))]))
         np.testing.assert_array_equal(commands[env], command)
         np.testing.assert_allclose(found[env], state, rtol=0.0, atol=2e-5)
 
@@ -101,12 +101,12 @@ def test_a_state_that_is_not_turned_stays_as_it_is_to_the_last_bit():
     assert torch.equal(turned(positions, velocities, still, still), torch.cat([positions, velocities], dim=1))
 
 
-def test_a_task_of_ones_own_must_name_its_form_and_does_not_take_its_parents():
+def test_a_task_of_ones_own_must_name_its_implementation_and_does_not_take_its_parents():
     class Own(DirectionTask):
         def reward(self, observations, actions, next_observations):
             return np.ones(len(observations))
 
-    with pytest.raises(UserError, match="the task own has no form for a GPU"):
+    with pytest.raises(UserError, match="the task own has no torch implementation"):
         Own("own", ()).on_device("cpu")
     with pytest.raises(ValueError, match="no demonstrations to start episodes from"):
         FollowOnDevice(QuadrupedDirection("follow", demonstrations=None, seed=0).task, "cpu")

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from qi_ext.utils.philox import LOW, Streams, index, normal, philox, uniform
+from qi_ext.utils.philox import LOW_32, Streams, integers, normal, philox, uniform
 
 # Of Random123's kat_vectors, philox4x32 with 10 rounds: counter, key, answer.
 KNOWN = [
     ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
-    ((LOW,) * 4, (LOW, LOW), (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
+    ((LOW_32,) * 4, (LOW_32, LOW_32), (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
     (
         (0x243F6A88, 0x85A308D3, 0x13198A2E, 0x03707344),
         (0xA4093822, 0x299F31D0),
@@ -37,7 +37,7 @@ def test_an_envs_words_depend_on_its_number_and_the_time_alone():
 def test_numbers_are_of_their_distributions_and_never_0_or_1():
     words = Streams((3, 4), 20_000, 8, "cpu").draw(0)
     drawn = uniform(words)
-    assert 0.0 < uniform(torch.tensor(0)) < drawn.min() < drawn.max() <= uniform(torch.tensor(LOW)) < 1.0
+    assert 0.0 < uniform(torch.tensor(0)) < drawn.min() < drawn.max() <= uniform(torch.tensor(LOW_32)) < 1.0
     np.testing.assert_allclose(np.quantile(drawn.numpy(), [0.1, 0.5, 0.9], axis=1).T, [[0.1, 0.5, 0.9]] * 8, atol=0.015)
     drawn = normal(words)
     np.testing.assert_allclose(np.corrcoef(drawn.numpy()), np.eye(8), atol=0.03)
@@ -48,6 +48,6 @@ def test_numbers_are_of_their_distributions_and_never_0_or_1():
 
 def test_whole_numbers_are_below_their_bound_and_all_as_frequent():
     words = Streams((3, 4), 30_000, 1, "cpu").draw(0)[0]
-    assert index(torch.tensor([0, LOW]), 7).tolist() == [0, 6]
-    assert index(torch.tensor([LOW, LOW]), torch.tensor([1, 2**31 - 1])).tolist() == [0, 2**31 - 2]
-    np.testing.assert_allclose(np.bincount(index(words, 3)) / 30_000, 1 / 3, atol=0.01)
+    assert integers(torch.tensor([0, LOW_32]), 7).tolist() == [0, 6]
+    assert integers(torch.tensor([LOW_32, LOW_32]), torch.tensor([1, 2**31 - 1])).tolist() == [0, 2**31 - 2]
+    np.testing.assert_allclose(np.bincount(integers(words, 3)) / 30_000, 1 / 3, atol=0.01)

@@ -10,9 +10,11 @@ import mujoco
 import torch
 
 from qi_ext.sampling.env_spec import EnvSpec
+from qi_ext.sampling.envs import LARGEST
 from qi_ext.utils.errors import SamplingError, UserError
+from qi_ext.utils.words import in_one_line
 
-LARGEST = 1e10  # of positions, velocities and accelerations, as MuJoCo's own checks have it (mjMAXVAL)
+LEAST_CONTACTS = 4096  # room for those of all envs: of one that blows up, hundreds of pairs may be near
 STATE = ("qpos", "qvel", "qacc_warmstart", "xfrc_applied")  # from which a world goes on
 
 
@@ -41,12 +43,10 @@ class WarpPhysics:
     qfrc_applied: torch.Tensor
     overflow: torch.Tensor
 
-    def __init__(
-        self, spec: EnvSpec, n_envs: int, device: torch.device, contacts: int, rows: int, deterministic: bool = True
-    ) -> None:
-        """contacts: of an env, on average over all; rows: of constraints of an env; what is beyond ends the run.
+    def __init__(self, spec: EnvSpec, n_envs: int, device: torch.device, contacts: int, constraint_rows: int) -> None:
+        """contacts: room for contacts, mean per env, shared by all. constraint_rows: room for constraint rows, per env.
 
-        deterministic: on a GPU, the same numbers in every run. Raises UserError where MuJoCo Warp cannot be had.
+        `check_overflow` raises where either is exceeded. Raises UserError where MuJoCo Warp cannot be had, or its room.
         """
         require_warp()
         import mujoco_warp
@@ -55,15 +55,23 @@ class WarpPhysics:
         warp.config.log_level = logging.ERROR  # or there is a line for each of a hundred kernels, and one where there is no GPU
         warp.init()
         self._warp, self._mujoco_warp = warp, mujoco_warp
-        self._faults = _faults(mujoco_warp.OverflowType, contacts, rows)
         self._spec, self._device = spec, warp.device_from_torch(device)
-        with warp.ScopedDevice(self._device):
-            self._model = mujoco_warp.put_model(spec.model)
-            self._data = mujoco_warp.make_data(spec.model, nworld=n_envs, nconmax=contacts, njmax=rows)
-        option = self._model.opt
-        option.warn_overflow = 0  # what is dropped is told by `require_room`
-        if device.type == "cuda" and deterministic:
-            option.deterministic = mujoco_warp.DeterminismType.ALL
+        if self._device.is_cuda and not (warp.is_conditional_graph_supported() and warp.is_mempool_enabled(self._device)):
+            raise UserError("--physics: MuJoCo Warp needs a GPU with memory pools, and a driver of CUDA 12.4 or later")
+        room = max(contacts * n_envs, LEAST_CONTACTS)
+        try:
+            with warp.ScopedDevice(self._device):
+                self._model = mujoco_warp.put_model(spec.model)
+                self._data = mujoco_warp.make_data(spec.model, nworld=n_envs, naconmax=room, njmax=constraint_rows)
+        except RuntimeError as error:  # of memory, which Warp has no class for
+            raise UserError(f"--n_envs: {n_envs:,} do not fit on {device}: {in_one_line(error)}") from None
+        self._model.opt.warn_overflow = 0  # it would print; `check_overflow` tells
+        kinds = mujoco_warp.OverflowType
+        # Iteration limits are left out: MuJoCo stops there, too. So is EPA's buffer, whose size is fixed.
+        self._overflows = {
+            f"an env has more than {constraint_rows} constraint rows; raise --constraint_rows": kinds.NEFC | kinds.NJMAX_NNZ,
+            f"envs have more than {room} contacts together; raise --contacts": kinds.BROADPHASE | kinds.NARROWPHASE | kinds.CCD,
+        }
         for name in (*STATE, "qacc", "ctrl", "qfrc_applied", "overflow"):
             setattr(self, name, warp.to_torch(getattr(self._data, name)))
         self._dropped = torch.zeros_like(self.overflow)
@@ -78,12 +86,12 @@ class WarpPhysics:
         self._graph = self._captured()
         self.overflow.zero_()
 
-    def read(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def joint_state(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Return positions and velocities, (N, 18) each, of `a1.JOINTS`."""
         return self.qpos[:, self._positions], self.qvel[:, self._velocities]
 
-    def put(self, where: torch.Tensor, states: torch.Tensor) -> None:
-        """Begin anew in the worlds `where`, (N,), bool, from states, (N, 36)."""
+    def reset(self, where: torch.Tensor, states: torch.Tensor) -> None:
+        """Reset the worlds marked in `where`, (N,), bool, to states, (N, 36)."""
         mask = where[:, None]
         self.qpos[:, self._positions] = torch.where(mask, states[:, :18], self.qpos[:, self._positions])
         self.qvel[:, self._velocities] = torch.where(mask, states[:, 18:], self.qvel[:, self._velocities])
@@ -96,28 +104,29 @@ class WarpPhysics:
         return self.xfrc_applied[:, self._trunk, :2]
 
     def step(self, actions: torch.Tensor, torques: torch.Tensor | None = None) -> torch.Tensor:
-        """Take a control step; return True where the simulation blew up, (N,), whose worlds must begin anew.
+        """Take a control step; return True where the simulation blew up, (N,): these worlds must be reset.
 
         actions: (N, 12), in units of 34 Nm. torques: (N, 12), Nm, that are added at the joints.
         """
         self.ctrl[:, self._actuators] = actions * self._scale + self._offset
         if torques is not None:
             self.qfrc_applied[:, self._joints] = torques
-        # On torch's stream, because what is read and written between the steps is.
-        stream = self._warp.stream_from_torch(actions.device) if self._device.is_cuda else None
-        self._warp.capture_launch(self._graph, stream=stream)
+        with self._warp.ScopedDevice(self._device):
+            # On torch's stream, because what is read and written between the steps is.
+            stream = self._warp.stream_from_torch(actions.device) if self._device.is_cuda else None
+            self._warp.capture_launch(self._graph, stream=stream)
         blown_up = torch.zeros(len(actions), dtype=torch.bool, device=actions.device)
         for name in ("qpos", "qvel", "qacc"):
-            blown_up |= ~(getattr(self, name).abs() <= LARGEST).all(dim=1)  # which NaN is not, either
+            blown_up |= ~(getattr(self, name).abs() <= LARGEST).all(dim=1)  # NaN fails this comparison, too
         self._dropped |= torch.where(blown_up, 0, self.overflow)
         self.overflow.zero_()
         return blown_up
 
-    def require_room(self) -> None:
+    def check_overflow(self) -> None:
         """Raise SamplingError where contacts or constraints were dropped, with the number to raise."""
         dropped = self._dropped.cpu()
-        for kinds, said in self._faults:
-            if (dropped & kinds).any():
+        for said, kinds in self._overflows.items():
+            if (dropped & int(kinds)).any():
                 raise SamplingError(f"physics: {said}")
 
     def state(self) -> dict[str, torch.Tensor]:
@@ -131,10 +140,10 @@ class WarpPhysics:
         self._dropped.zero_()
 
     def _captured(self) -> Any:
-        """Return the substeps of a control step as one graph: launched one by one, they take 13 times as long and more."""
+        """Return the substeps of a control step as one graph, because to launch them one by one takes far longer."""
         warp, scopes = self._warp, ExitStack()
         if self._device.is_cuda:
-            # Not torch's own stream, which is the one that cannot be captured.
+            # CUDA cannot capture the legacy default stream, which is torch's.
             stream = torch.cuda.Stream(self.qpos.device)
             stream.wait_stream(torch.cuda.current_stream(self.qpos.device))
             scopes.enter_context(warp.ScopedStream(warp.stream_from_torch(stream), sync_enter=False))
@@ -150,13 +159,3 @@ class WarpPhysics:
     def _substeps(self) -> None:
         for _ in range(self._spec.n_substeps):
             self._mujoco_warp.step(self._model, self._data)
-
-
-def _faults(kinds: Any, contacts: int, rows: int) -> list[tuple[int, str]]:
-    """Bits of the kinds of overflow, each with what to do; of iterations, MuJoCo has no more than its limit, either."""
-    more_rows = f"an env has more than {rows} constraint rows; raise --constraint_rows"
-    more_contacts = f"envs have more than {contacts} contacts on average; raise --contacts"
-    return [
-        (int(kinds.NEFC | kinds.NJMAX_NNZ), more_rows),
-        (int(kinds.BROADPHASE | kinds.NARROWPHASE | kinds.CCD | kinds.EPA_HORIZON), more_contacts),
-    ]

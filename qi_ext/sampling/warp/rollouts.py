@@ -1,7 +1,5 @@
 """Rollouts that stay on the device on which they were gathered."""
 
-from functools import cached_property
-
 import numpy as np
 import torch
 
@@ -22,26 +20,22 @@ class RolloutsOnDevice(Rollouts):
     def n_steps(self) -> int:
         return self.tensors["last"].numel()
 
+    def __getattr__(self, name: str) -> np.ndarray:
+        if name not in ARRAYS:
+            raise AttributeError(name)
+        setattr(self, name, self.tensors[name].cpu().numpy())
+        return self.__dict__[name]
+
     def speed_along(self) -> float:
         return float(velocity_in_command_frame(self.tensors["observations"])[0].mean())
-
-
-def _copied(name: str) -> cached_property:
-    copied = cached_property(lambda rollouts: rollouts.tensors[name].cpu().numpy())
-    copied.__set_name__(RolloutsOnDevice, name)
-    return copied
-
-
-for _name in ARRAYS:
-    setattr(RolloutsOnDevice, _name, _copied(_name))
 
 
 def episodes_of(
     ended: torch.Tensor, returns: torch.Tensor, lengths: torch.Tensor, absorbing: torch.Tensor, blown_up: torch.Tensor
 ) -> np.ndarray:
-    """Return the structured array of `EPISODE` of a fragment, by time and env, from tensors [time, env] of its steps.
+    """Return the structured array of `EPISODE` of a fragment, by time and env; tensors are [time, env].
 
-    ended: where an episode did. returns, lengths: of the episode up to then. One transfer.
+    ended: True where an episode ended. returns, lengths: of the episode up to then.
     """
     time, env = ended.nonzero(as_tuple=True)
     columns = [time, env, returns[time, env], lengths[time, env], absorbing[time, env], blown_up[time, env]]

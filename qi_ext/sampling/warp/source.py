@@ -3,7 +3,6 @@
 import copy
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -20,14 +19,17 @@ from qi_ext.sampling.warp.physics import WarpPhysics
 from qi_ext.sampling.warp.rollouts import RolloutsOnDevice, episodes_of
 from qi_ext.utils.philox import Streams, normal, uniform
 
-N_CHANCES = 5  # of a step: a push begins or ends; its size, its angle, whether it opposes the motion; the episode is cut
+__all__ = ["WarpSource"]
+
+N_UNIFORM = 5  # numbers an env draws a step: push begins or ends, size, angle, head-on or not, restart
 
 
 class WarpSource(RolloutSource):
     """`n_envs` envs of the A1, whose physics, policy, observations, rewards, falls and starts are computed on one device.
 
-    Each env has random numbers of its own, by its number and the time, and its policy is computed in blocks, so that it does
-    not depend on how many others there are. Numbers are float32. Evaluation is the pool's, in MuJoCo itself.
+    Each env has random numbers of its own, by its number and the time, and policies act in blocks. On Warp's CPU device an
+    env's rollouts are therefore the same beside any others; on a GPU, MuJoCo Warp sums in no fixed order. Evaluation runs in
+    MuJoCo, in a `PoolSource`. `training.loop` drives it without a transfer; `ParallelCore` would copy each batch.
     """
 
     def __init__(
@@ -40,29 +42,35 @@ class WarpSource(RolloutSource):
         device: str | torch.device = "cuda",
         contacts: int = 16,
         constraint_rows: int = 96,
-        deterministic: bool = True,
     ) -> None:
         """environment, disturbances: as `PoolSource` takes them. lanes_per_block: envs whose actions are computed together.
 
-        contacts, constraint_rows, deterministic: as `WarpPhysics` takes them. Raises ValueError where envs like `environment`
+        contacts, constraint_rows: as `WarpPhysics` takes them. Raises ValueError where envs like `environment`
         cannot be stepped so, UserError where MuJoCo Warp cannot be had.
         """
         self.environment, self.n_envs, self.lanes_per_block = environment, n_envs, lanes_per_block
         self._seed, self._disturbances = seed, disturbances
-        self.device = torch.device(device)
+        self.device = torch.empty(0, device=device).device  # with its number
         self.place = f"MuJoCo Warp on {self.device}"
         self.spec = read_environment(environment)
         self._task = self.spec.task.on_device(self.device)
-        self._physics = WarpPhysics(self.spec, n_envs, self.device, contacts, constraint_rows, deterministic)
-        self._shares = [a1.N_ACTIONS, a1.N_ACTIONS, N_CHANCES, self._task.n_words_of_start, self._task.n_words_of_advance]
+        self._physics = WarpPhysics(self.spec, n_envs, self.device, contacts, constraint_rows)
+        self._n_words = {
+            "noise": a1.N_ACTIONS,
+            "torques": a1.N_ACTIONS,
+            "uniform": N_UNIFORM,
+            "start": self._task.n_words_of_start,
+            "advance": self._task.n_words_of_advance,
+        }
         first, second = seed_of(seed, ENVS).generate_state(2).tolist()
-        self._streams = Streams((first, second), n_envs, sum(self._shares), self.device)
+        self._streams = Streams((first, second), n_envs, sum(self._n_words.values()), self.device)
         self._disturbed = torch.as_tensor(~disturbances.spared(np.arange(n_envs)), device=self.device)
         self._time = 0
         self._length = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
         self._return = torch.zeros(n_envs, dtype=torch.float64, device=self.device)
         self._command = torch.zeros(n_envs, self.spec.task.command_size, dtype=torch.float64, device=self.device)
-        self._begin(torch.ones(n_envs, dtype=torch.bool, device=self.device), self._draw()[3])
+        self._begin(torch.ones(n_envs, dtype=torch.bool, device=self.device), self._draw()["start"])
+        self._pool: PoolSource | None = None  # of evaluations
         self._started: Any = None
         self._before: dict[str, torch.Tensor] | None = None  # the envs as they were before what was started
         self._gathered: RolloutsOnDevice | None = None
@@ -71,7 +79,7 @@ class WarpSource(RolloutSource):
         if n_steps is None:
             raise ValueError("WarpSource: gathers steps of all envs, not whole episodes; give n_steps")
         self.drop()
-        # Gathered in `wait`, as the policy is now: what is learned meanwhile changes the agent's, not the copy.
+        # A copy, because `wait` gathers, and the agent may learn before.
         self._started = copy.deepcopy(agent.policy), -(-n_steps // self.n_envs), self._disturbances.at(step)
 
     def wait(self) -> None:
@@ -98,8 +106,13 @@ class WarpSource(RolloutSource):
         step: int = 0,
         deterministic: bool | None = None,
     ) -> WholeEpisodes:
-        with closing(PoolSource(self.environment, n_envs=1, seed=self._seed)) as pool:
-            return pool.evaluate(agent, numbers, initial_states, step, deterministic)
+        if self._pool is None:
+            self._pool = PoolSource(self.environment, n_envs=1, seed=self._seed)
+        return self._pool.evaluate(agent, numbers, initial_states, step, deterministic)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.close()
 
     def state(self) -> dict[str, np.ndarray]:
         tensors = self._tensors() if self._before is None else self._before
@@ -111,9 +124,8 @@ class WarpSource(RolloutSource):
             found = state.get(name) if isinstance(state, Mapping) else None
             if not isinstance(found, np.ndarray) or found.shape != array.shape or found.dtype != array.dtype:
                 raise ValueError(f"envs: {name} must be {array.dtype} of shape {array.shape}")
-            # Steps that are left of a command that stays are infinite; what is counted is not below 0.
-            low, stays = 0 if found.dtype.kind == "i" else -LARGEST, (found == np.inf) & (name == "command")
-            if not ((found >= low) & (found <= LARGEST) | stays).all():
+            low = 0 if found.dtype.kind == "i" else -LARGEST  # of counts, and of other numbers
+            if not ((found >= low) & (found <= LARGEST)).all():  # NaN fails this comparison, too
                 raise ValueError(f"envs: {name} must be numbers that a run can have")
         self._put({name: torch.from_numpy(np.array(state[name])).to(self.device) for name in own})
 
@@ -121,7 +133,7 @@ class WarpSource(RolloutSource):
     def _gather(self, policy: Any, n_steps: int, disturbances: TrainingDisturbances) -> RolloutsOnDevice:
         history = [self._step(policy, disturbances) for _ in range(n_steps)]
         *columns, blown_up, returns, lengths = (torch.stack(column) for column in zip(*history, strict=True))
-        self._physics.require_room()
+        self._physics.check_overflow()
         absorbing, truncated = columns[-2:]
         last = absorbing | truncated
         episodes = episodes_of(last, returns, lengths, absorbing, blown_up)
@@ -131,21 +143,20 @@ class WarpSource(RolloutSource):
 
     def _step(self, policy: Any, disturbances: TrainingDisturbances) -> tuple[torch.Tensor, ...]:
         """Step all envs by one control step, and begin new episodes where one ended; nothing waits for the device."""
-        noise, at_joints, chances, of_start, of_command = self._draw()
-        observation = self._observation
+        words, observation = self._draw(), self._observation
         action = self._means(policy, observation)
         if not policy.deterministic:
-            action = action + policy.log_std.exp() * normal(noise).T
-        torques, cut = self._disturb(disturbances, at_joints, uniform(chances))
+            action = action + policy.log_std.exp() * normal(words["noise"]).T
+        torques, cut = self._disturb(disturbances, words)
         blown_up = self._physics.step(action, torques)
-        self._command = self._task.advance(self._command, of_command)
+        self._command = self._task.advance(self._command, words["advance"])
         next_observation = torch.where(blown_up[:, None], observation, self._observed())
         reward = self._task.reward(observation) if self.spec.rewarded else torch.zeros_like(observation[:, 0])
         absorbing = blown_up | self._task.has_fallen(next_observation) if self.spec.falls else blown_up
         self._length = length = self._length + 1
         self._return = returned = self._return + reward
         truncated = ((length >= self.spec.horizon) | cut) & ~absorbing
-        self._begin(absorbing | truncated, of_start)
+        self._begin(absorbing | truncated, words["start"])
         return observation, action, reward, next_observation, absorbing, truncated, blown_up, returned, length
 
     def _means(self, policy: Any, observations: torch.Tensor) -> torch.Tensor:
@@ -155,41 +166,41 @@ class WarpSource(RolloutSource):
         return torch.cat([policy.mean_t(block) for block in padded.split(rows)])[: len(observations)]
 
     def _disturb(
-        self, disturbances: TrainingDisturbances, words: torch.Tensor, chances: torch.Tensor
+        self, disturbances: TrainingDisturbances, words: Mapping[str, torch.Tensor]
     ) -> tuple[torch.Tensor | None, torch.Tensor]:
         """Push, as `TrainedController` does; return torques at the joints, (N, 12), Nm, and where episodes are cut, (N,)."""
-        begins, size, angle, against, cut = chances
+        chance, size, angle, opposes, restart = uniform(words["uniform"])
         disturbed, torques = self._disturbed, None
-        cut = disturbed & (cut < 1.0 / disturbances.restart_every) if disturbances.restart_every else disturbed & False
+        cut = disturbed & (restart < (1.0 / disturbances.restart_every if disturbances.restart_every else 0.0))
         if disturbances.push:
-            force, velocity = self._physics.push, self._physics.read()[1]
+            force, velocity = self._physics.push, self._physics.joint_state()[1]
             angle = (2.0 * angle - 1.0) * math.pi
             back = torch.atan2(-velocity[:, 1], -velocity[:, 0]) + HEAD_ON * angle / math.pi
-            angle = torch.where(against < 0.5, back, angle)
-            new = disturbances.push * size * torch.stack([torch.cos(angle), torch.sin(angle)])
+            angle = torch.where(opposes < 0.5, back, angle)
+            new = disturbances.push * size[:, None] * torch.stack([torch.cos(angle), torch.sin(angle)], dim=1)
             pushed = (force != 0.0).any(dim=1)
-            ends, begins = begins < 1.0 / PUSH_STEPS, begins < 1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS)
-            then = torch.where((pushed & ends)[:, None], 0.0, torch.where((~pushed & begins)[:, None], new.T, force))
-            force.copy_(torch.where(disturbed[:, None], then, force))
+            ends = disturbed & pushed & (chance < 1.0 / PUSH_STEPS)
+            begins = disturbed & ~pushed & (chance < 1.0 / (PUSH_EVERY_STEPS - PUSH_STEPS))
+            force.copy_(torch.where(begins[:, None], new, force.masked_fill(ends[:, None], 0.0)))
         if disturbances.torque_noise:
-            torques = disturbances.torque_noise * a1.MAX_TORQUE * normal(words).T * disturbed[:, None]
+            torques = disturbances.torque_noise * a1.MAX_TORQUE * normal(words["torques"]).T * disturbed[:, None]
         return torques, cut
 
-    def _draw(self) -> tuple[torch.Tensor, ...]:
-        """The random words of this time, (n, N), each part for its purpose."""
-        words = self._streams.draw(self._time).split(self._shares)
+    def _draw(self) -> dict[str, torch.Tensor]:
+        """The random words of this time, {purpose: (n, N)}."""
+        parts = self._streams.draw(self._time).split(list(self._n_words.values()))
         self._time += 1
-        return words
+        return dict(zip(self._n_words, parts, strict=True))
 
     def _begin(self, where: torch.Tensor, words: torch.Tensor) -> None:
         command, states = self._task.start(words)
         self._command = torch.where(where[:, None], command, self._command)
-        self._physics.put(where, states)
+        self._physics.reset(where, states)
         self._length, self._return = (torch.where(where, 0, counted) for counted in (self._length, self._return))
         self._observation = self._observed()
 
     def _observed(self) -> torch.Tensor:
-        return self._task.observe(*self._physics.read(), self._command)
+        return self._task.observe(*self._physics.joint_state(), self._command)
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """The envs as they are, {name: tensor}, which further steps change."""
@@ -204,6 +215,6 @@ class WarpSource(RolloutSource):
 
     def _go_back(self) -> None:
         """Undo what was gathered and not collected."""
-        before, self._before, self._gathered = self._before, None, None
-        if before is not None:
-            self._put(before)
+        if self._before is not None:
+            self._put(self._before)
+        self._before = self._gathered = None

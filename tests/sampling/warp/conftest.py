@@ -29,7 +29,7 @@ def make_source(environments):
     from qi_ext.sampling.warp.source import WarpSource
 
     def make(task="hard", **settings):
-        settings = {"n_envs": 8, "lanes_per_block": 8, "seed": 3, "device": "cpu", "contacts": 24} | settings
+        settings = {"n_envs": 8, "lanes_per_block": 8, "seed": 3, "device": "cpu"} | settings
         return WarpSource(environments[task], **settings)
 
     return make
@@ -38,8 +38,11 @@ def make_source(environments):
 class Agent:
     """What a source asks of an agent."""
 
-    def __init__(self, std=0.5):
-        self.policy = GaussianPolicy(37, 12, [16], std, np.random.SeedSequence(0))
+    def __init__(self):
+        self.policy = self.policy_on("cpu")
+
+    def policy_on(self, device):
+        return GaussianPolicy(37, 12, [16], 0.5, np.random.SeedSequence(0), device)
 
 
 @pytest.fixture

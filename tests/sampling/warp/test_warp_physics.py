@@ -47,13 +47,13 @@ def walk_in_mujoco(spec, start, actions):
 
 def test_it_walks_as_mujoco_does(spec, walks):
     starts, actions = walks
-    physics = WarpPhysics(spec, len(starts), torch.device("cpu"), contacts=16, rows=96)
-    physics.put(torch.ones(len(starts), dtype=torch.bool), torch.as_tensor(starts, dtype=torch.float32))
+    physics = WarpPhysics(spec, len(starts), torch.device("cpu"), contacts=16, constraint_rows=96)
+    physics.reset(torch.ones(len(starts), dtype=torch.bool), torch.as_tensor(starts, dtype=torch.float32))
     found = []
     for action in torch.as_tensor(actions, dtype=torch.float32).unbind(dim=1):
         assert not physics.step(action).any()
         found.append(physics.qpos.numpy().copy())
-    physics.require_room()
+    physics.check_overflow()
     expected = [walk_in_mujoco(spec, *walk) for walk in zip(starts, actions, strict=True)]
     difference = np.abs(np.stack(found, axis=1) - expected)
     for n_steps, most in AGREEMENT.items():
@@ -63,29 +63,29 @@ def test_it_walks_as_mujoco_does(spec, walks):
 @pytest.mark.parametrize(
     ("room", "said"),
     [
-        ({"contacts": 16, "rows": 24}, "an env has more than 24 constraint rows; raise --constraint_rows"),
-        ({"contacts": 1, "rows": 96}, "envs have more than 1 contacts on average; raise --contacts"),
+        ({"contacts": 16, "constraint_rows": 24}, "an env has more than 24 constraint rows; raise --constraint_rows"),
+        ({"contacts": 1, "constraint_rows": 96}, "envs have more than 2 contacts together; raise --contacts"),
     ],
 )
-def test_what_finds_no_room_ends_the_run_with_the_number_to_raise(spec, walks, room, said):
+def test_what_finds_no_room_ends_the_run_with_the_number_to_raise(spec, walks, room, said, monkeypatch):
+    monkeypatch.setattr("qi_ext.sampling.warp.physics.LEAST_CONTACTS", 1)
     physics = WarpPhysics(spec, 2, torch.device("cpu"), **room)
-    physics.put(torch.ones(2, dtype=torch.bool), torch.as_tensor(walks[0][:2], dtype=torch.float32))
+    physics.reset(torch.ones(2, dtype=torch.bool), torch.as_tensor(walks[0][:2], dtype=torch.float32))
     for _ in range(3):
         physics.step(torch.zeros(2, 12))
     with pytest.raises(SamplingError, match=said):
-        physics.require_room()
+        physics.check_overflow()
 
 
 def test_a_blow_up_is_seen_in_its_world_alone(spec, walks):
-    # All worlds share the room for contacts, of which one that blows up may need hundreds.
-    physics = WarpPhysics(spec, 3, torch.device("cpu"), contacts=400, rows=96)
+    physics = WarpPhysics(spec, 3, torch.device("cpu"), contacts=16, constraint_rows=96)
     everywhere, starts = torch.ones(3, dtype=torch.bool), torch.as_tensor(walks[0][:3], dtype=torch.float32)
-    physics.put(everywhere, starts)
+    physics.reset(everywhere, starts)
     calm = physics.step(torch.zeros(3, 12)), physics.qpos[[0, 2]].clone()
     starts[1, 18:] = 1e12
-    physics.put(everywhere, starts)
+    physics.reset(everywhere, starts)
     assert physics.step(torch.zeros(3, 12)).tolist() == [False, True, False]
     assert torch.equal(physics.qpos[[0, 2]], calm[1])
-    physics.put(torch.tensor([False, True, False]), torch.as_tensor(walks[0][:3], dtype=torch.float32))
+    physics.reset(torch.tensor([False, True, False]), torch.as_tensor(walks[0][:3], dtype=torch.float32))
     assert not physics.step(torch.zeros(3, 12)).any()
-    physics.require_room()
+    physics.check_overflow()

@@ -14,7 +14,6 @@ from qi_ext.robot import a1  # noqa: E402
 from qi_ext.sampling.disturbances import TrainingDisturbances  # noqa: E402
 from qi_ext.tasks.task import start_states  # noqa: E402
 from qi_ext.training.resume import find_start  # noqa: E402
-from qi_ext.utils.philox import uniform  # noqa: E402
 
 DISTURBED = TrainingDisturbances(push=200.0, torque_noise=0.5, restart_every=10)
 
@@ -90,8 +89,7 @@ def test_pushes_come_and_go_as_they_do_in_the_pool(make_source, agent, gather):
     disturbances = TrainingDisturbances(push=100.0)
     source, forces = make_source(n_envs=256, disturbances=disturbances), []
     for _ in range(400):
-        _, at_joints, chances, *_ = source._draw()
-        source._disturb(disturbances, at_joints, uniform(chances))
+        source._disturb(disturbances, source._draw())
         forces.append(source._physics.push.clone())
     size = torch.stack(forces)[:, ::2].norm(dim=2)
     assert not torch.stack(forces)[:, 1::2].any()
@@ -142,7 +140,7 @@ def test_states_of_another_kind_are_refused_and_change_nothing(make_source, agen
 @pytest.mark.parametrize(("task", "more"), [("simple", {"warm_start": 1}), ("hard", {"algorithm": "vail"}), ("follow", {})])
 def test_a_run_ends_with_an_agent_and_resumed_is_the_same_to_the_last_bit(tmp_path, task, more):
     small = {"policy_hidden": [16], "critic_hidden": [16], "discriminator_hidden": [16], "cg_fraction": 1.0}
-    settings = {"task": task, "physics": "warp", "n_envs": 8, "lanes_per_block": 8, "batch_size": 32, "contacts": 24}
+    settings = {"task": task, "physics": "warp", "n_envs": 8, "lanes_per_block": 8, "batch_size": 32}
     settings |= small | more | {"evaluation_episodes": 0, "device": "cpu", "std_half_life": 1000}
     for name, n_steps in (("whole", 96), ("part", 64)):
         run_experiment(find_start(settings | {"n_steps": n_steps, "results_dir": str(tmp_path / name)}))
@@ -152,3 +150,25 @@ def test_a_run_ends_with_an_agent_and_resumed_is_the_same_to_the_last_bit(tmp_pa
     np.testing.assert_array_equal(whole.act(observation), part.act(observation))
     assert whole.metadata["step"] == part.metadata["step"] == "96"
     assert whole.metadata["lanes_per_block"] == "4"
+    assert whole.metadata["physics"].startswith("mujoco-warp ")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
+def test_on_a_gpu_envs_do_what_they_do_on_the_cpu_and_wait_for_nothing(make_source, agent, gather):
+    on_cpu = gather(make_source(disturbances=DISTURBED), agent, 3)
+    agent.policy = agent.policy_on("cuda")
+    source = make_source(device="cuda", disturbances=DISTURBED)
+    on_gpu = gather(source, agent, 3)
+    for name in ("observations", "actions", "rewards"):
+        np.testing.assert_allclose(getattr(on_gpu, name), getattr(on_cpu, name), atol=1e-2, err_msg=name)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        with torch.no_grad():
+            source._step(agent.policy, DISTURBED)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    state = source.state()
+    source.load_state(state)
+    for name, array in source.state().items():
+        np.testing.assert_array_equal(array, state[name], err_msg=name)
