@@ -134,8 +134,8 @@ def agent_path(name: str | Path) -> Path:
 def load_agent(path: str | Path) -> Actor:
     """Return the agent saved at `path`, an `Actor`; its `metadata` hold task, algorithm, step, demonstrations and versions.
 
-    path: of a file, or `pretrained/simple`, `pretrained/hard`, which come with the package. Needs numpy only (no torch). Raises
-    UserError where the file is missing, damaged, or was not written by `save_agent`.
+    path: of a file, or `pretrained/simple`, `hard` or `follow`, which come with the package. Needs numpy only (no torch).
+    Raises UserError where the file is missing, damaged, or was not written by `save_agent`.
     """
     path = agent_path(path)
     try:

@@ -53,7 +53,7 @@ def main(arguments=None):
 def _parse(arguments):
     """Parse the options and the settings of the pool; check them before anything is loaded."""
     parser = Parser(program("evaluate"), __doc__)
-    text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard"
+    text = "an agent.safetensors of a run, or pretrained/simple, hard or follow"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
     parser.add_argument("--episodes", type=int, default=10, help="episodes per direction or course [10]", metavar="X")
     parser.add_argument("--seed", type=int, help="seed of starts and action noise [that of the agent's run]", metavar="X")

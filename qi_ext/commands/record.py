@@ -28,7 +28,7 @@ SUFFIXES = (".mp4", ".webm", ".png")
 def main(arguments=None):
     """Parse, simulate, draw, write. Returns None; raises UserError for the user's mistakes."""
     parser = Parser(program("record"), __doc__)
-    text = "an agent.safetensors of a run, or pretrained/simple, pretrained/hard, or expert, the trot controller"
+    text = "an agent.safetensors of a run, or pretrained/simple, hard or follow, or expert, the trot controller"
     parser.add_argument("--agent", type=str, required=True, help=text, metavar="FILE")
     parser.add_argument("--output", type=str, default="", help="the film, .mp4 or .webm, or its end, .png", metavar="FILE")
     parser.add_argument("--beside", type=str, default="", help="another one, as --agent, beside it", metavar="FILE")

@@ -96,7 +96,7 @@ class EvaluatedAgent:
 
 
 def load_evaluated_agent(name: str, expert_on: str = "") -> EvaluatedAgent:
-    """The `EvaluatedAgent` in the file `name`, or pretrained/simple, pretrained/hard.
+    """The `EvaluatedAgent` in the file `name`, or pretrained/simple, hard or follow.
 
     expert_on: a task; where it is given, the name `expert` stands for the trot controller on it.
     Raises UserError where there is no such agent, or it is not an agent of the A1.

@@ -9,12 +9,14 @@ COUNTS = ("steps", "episodes", "blow_ups")
 
 
 class EpisodeCounter:
-    """Counts of steps, episodes and blow-ups, and the episodes that ended in the first and in the last `WINDOW_STEPS`.
+    """Counts of steps, episodes and blow-ups, and the episodes that ended in the first and in the last steps, a window each.
 
+    window: env steps; `WINDOW_STEPS`, or a batch where that is longer.
     first, recent: (n, 3), float64: the step that an episode ended at, its return, its length.
     """
 
-    def __init__(self):
+    def __init__(self, batch_size=0):
+        self.window = max(WINDOW_STEPS, batch_size)
         self.steps = 0
         self.episodes = 0
         self.blow_ups = 0
@@ -34,24 +36,24 @@ class EpisodeCounter:
         self.steps += n_steps
         self.episodes += len(episodes)
         self.blow_ups += int(episodes["blew_up"].sum())
-        self.first = np.concatenate([self.first, rows[rows[:, 0] <= WINDOW_STEPS]])
+        self.first = np.concatenate([self.first, rows[rows[:, 0] <= self.window]])
         recent = np.concatenate([self.recent, rows])
-        self.recent = recent[recent[:, 0] > self.steps - max(WINDOW_STEPS, n_steps)]
+        self.recent = recent[recent[:, 0] > self.steps - max(self.window, n_steps)]
 
     def since(self, step):
         """Number, mean return and mean length of the episodes that ended after `step`; means are None without any.
 
-        step: within the last batch, or the last `WINDOW_STEPS`.
+        step: within the last batch, or the last window.
         """
         return _means(self.recent[self.recent[:, 0] > step])
 
     def window_lengths(self):
-        """Mean episode length of the first and of the last `WINDOW_STEPS`, or None where no episode ended there."""
-        return _means(self.first)[2], self.since(self.steps - WINDOW_STEPS)[2]
+        """Mean episode length of the first and of the last window, or None where no episode ended there."""
+        return _means(self.first)[2], self.since(self.steps - self.window)[2]
 
     def recent_return(self):
-        """Mean return of the last `WINDOW_STEPS`, or None where no episode ended there."""
-        return self.since(self.steps - WINDOW_STEPS)[1]
+        """Mean return of the last window, or None where no episode ended there."""
+        return self.since(self.steps - self.window)[1]
 
     def state(self):
         """Two arrays and three counts, {name: value}, for `load_state`."""

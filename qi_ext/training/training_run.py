@@ -1,6 +1,5 @@
 """One run, from a config to a directory with an agent in it."""
 
-import os
 import time
 from contextlib import ExitStack, closing
 
@@ -10,27 +9,26 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
 from qi_ext.demonstrations.dynamics import warning_of_inferred
-from qi_ext.demonstrations.examination import examine_all, table_of
+from qi_ext.demonstrations.examination import table_of
 from qi_ext.demonstrations.inverse_dynamics import with_inferred_actions
-from qi_ext.demonstrations.loading import is_embedded, is_path, paths
 from qi_ext.learning.cloning import check_actions
 from qi_ext.learning.device import choose_device
 from qi_ext.sampling.disturbances import TrainingDisturbances
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.checkpoints import Checkpoint
-from qi_ext.training.episode_counter import WINDOW_STEPS, EpisodeCounter
+from qi_ext.training.episode_counter import EpisodeCounter
 from qi_ext.training.health import Health
 from qi_ext.training.learner import make_learner, require_backend, warm_start
 from qi_ext.training.log import ProgressLog
 from qi_ext.training.loop import learn
 from qi_ext.training.metadata import agent_metadata
 from qi_ext.training.progress_line import ProgressLine
+from qi_ext.training.recording import clones_inferred, examined, require_recording
 from qi_ext.training.source import make_source as source_of
 from qi_ext.training.source import require_physics
 from qi_ext.training.wandb_log import require_wandb
 from qi_ext.utils.display import Display, make_console, say
 from qi_ext.utils.errors import Terminated, UserError
-from qi_ext.utils.files import require_name
 from qi_ext.utils.programs import command, shell_word
 from qi_ext.utils.signals import Signals
 
@@ -47,7 +45,7 @@ class TrainingRun:
         start: a `resume.Start`. make_source: called as `PoolSource` is, to give another `RolloutSource` than the config's.
         """
         self.directory = start.directory
-        _require_recording(start)
+        require_recording(start)
         # As it is found from anywhere, for whoever resumes it.
         self.config = config = start.config.replace(demonstrations=resolved_name(start.config.task.demonstrations))
         require_wandb(config)
@@ -68,8 +66,7 @@ class TrainingRun:
         if config.warm_start.warm_start and config.warm_start.warm_start_actions == "recorded":
             check_actions(self.demonstrations)
         # A run that goes on has the demonstrations that it began with.
-        outside = start.checkpoint is None and not is_embedded(config.task.demonstrations)
-        self._measures = self._examined() if outside else []
+        self._measures = [] if start.checkpoint is not None else examined(config, self.demonstrations, self.env.model)
         self.learner = make_learner(config, self.env.info, self.demonstrations, learner_seed, self.device)
         disturbances = TrainingDisturbances(**dict(config.disturbances))
         self.source = source_of(config, self.env, self.device, disturbances, make_source)
@@ -80,7 +77,7 @@ class TrainingRun:
         n_envs = self.source.n_envs
         self.batch_size = -(-config.trpo.batch_size // n_envs) * n_envs
         self.n_steps = -(-config.run.n_steps // self.batch_size) * self.batch_size
-        self.counter = EpisodeCounter()
+        self.counter = EpisodeCounter(self.batch_size)
         self.signals = Signals()
         self._health = Health(self.env.task.speed, config.policy.min_std)
         self._progress_line = ProgressLine()
@@ -221,33 +218,17 @@ class TrainingRun:
 
         if self._measures:
             make_console().print(table_of(self._measures, self.config.task.demonstrations))
-        warning = warning_of_inferred(self._measures) if self._clones_inferred() else None
+        inferred = clones_inferred(config, self.demonstrations)
+        warning = warning_of_inferred(self._measures) if inferred else None
         if warning is not None:
             say(f"warning: {warning}")
-
-    def _examined(self):
-        """All `Measure`s of a recording from outside. Raises UserError where it is wrong."""
-        measures, fault = examine_all(self.demonstrations, self.env.model, self._learns_from_actions())
-        if fault is not None:
-            raise UserError(f"demonstrations: {self.config.task.demonstrations}: {fault}")
-        return measures
-
-    def _learns_from_actions(self):
-        warm_start, discriminator = self.config.warm_start, self.config.discriminator
-        cloned = warm_start.warm_start and warm_start.warm_start_actions != "inferred"
-        return cloned or discriminator.discriminator_input == "action"
-
-    def _clones_inferred(self):
-        settings = self.config.warm_start
-        recorded = settings.warm_start_actions != "inferred" and self.demonstrations.actions is not None
-        return settings.warm_start > 0 and not recorded
 
     def _warm_start(self):
         settings = self.config.warm_start
         if not settings.warm_start:
             return
         demonstrations = self.demonstrations
-        if self._clones_inferred():
+        if clones_inferred(self.config, demonstrations):
             with Display("inferring actions", len(demonstrations.states), "states") as display:
                 demonstrations = with_inferred_actions(demonstrations, self.env.model, self.source.n_workers, display.advance)
                 display.say(demonstrations.notes[-1])
@@ -286,23 +267,8 @@ class TrainingRun:
             "best_checkpoint": self.directory.checkpoints.best(),
             "demonstrations": self.demonstrations.source,
             "demonstrations_hash": self._starts_hash,
-            f"episode_length_first_{WINDOW_STEPS}": first,
-            f"episode_length_last_{WINDOW_STEPS}": last,
+            f"episode_length_first_{self.counter.window}": first,
+            f"episode_length_last_{self.counter.window}": last,
             "device": str(self.device),
             "mujoco": mujoco.__version__,
         }
-
-
-def _require_recording(start):
-    """Raise UserError where the recording cannot be, or is not where it was when the run began: no other takes its place."""
-    name = start.config.task.demonstrations
-    if not is_path(name):
-        return
-    missing = [path for path in paths(name) if not os.path.exists(path)]
-    if start.checkpoint is not None and missing:
-        raise UserError(
-            f"--demonstrations: no such file: {missing[0]}, with which the run in {start.directory.path} began; if it was "
-            "moved, say where it is: --demonstrations NEW_PATH; another recording needs a new run"
-        )
-    for path in paths(name):
-        require_name(path, "demonstrations")

@@ -17,7 +17,7 @@ from qi_ext.sampling.rollouts import ARRAYS, Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 from qi_ext.sampling.warp.physics import WarpPhysics
 from qi_ext.sampling.warp.rollouts import RolloutsOnDevice, episodes_of
-from qi_ext.utils.philox import Streams, normal, uniform
+from qi_ext.utils.philox import Streams, integers, normal, uniform
 
 __all__ = ["WarpSource"]
 
@@ -66,10 +66,14 @@ class WarpSource(RolloutSource):
         self._streams = Streams((first, second), n_envs, sum(self._n_words.values()), self.device)
         self._disturbed = torch.as_tensor(~disturbances.spared(np.arange(n_envs)), device=self.device)
         self._time = 0
+        words = self._draw()
         self._length = torch.zeros(n_envs, dtype=torch.int64, device=self.device)
+        self._limit = torch.full_like(self._length, self.spec.horizon)
         self._return = torch.zeros(n_envs, dtype=torch.float64, device=self.device)
         self._command = torch.zeros(n_envs, self.spec.task.command_size, dtype=torch.float64, device=self.device)
-        self._begin(torch.ones(n_envs, dtype=torch.bool, device=self.device), self._draw()["start"])
+        self._begin(torch.ones(n_envs, dtype=torch.bool, device=self.device), words["start"])
+        # A fragment is short beside an episode: time limits are spread over it, or all envs would meet theirs in one batch.
+        self._limit = self.spec.horizon - integers(words["uniform"][0], self.spec.horizon)
         self._pool: PoolSource | None = None  # of evaluations
         self._started: Any = None
         self._before: dict[str, torch.Tensor] | None = None  # the envs as they were before what was started
@@ -155,7 +159,7 @@ class WarpSource(RolloutSource):
         absorbing = blown_up | self._task.has_fallen(next_observation) if self.spec.falls else blown_up
         self._length = length = self._length + 1
         self._return = returned = self._return + reward
-        truncated = ((length >= self.spec.horizon) | cut) & ~absorbing
+        truncated = ((length >= self._limit) | cut) & ~absorbing
         self._begin(absorbing | truncated, words["start"])
         return observation, action, reward, next_observation, absorbing, truncated, blown_up, returned, length
 
@@ -196,6 +200,7 @@ class WarpSource(RolloutSource):
         command, states = self._task.start(words)
         self._command = torch.where(where[:, None], command, self._command)
         self._physics.reset(where, states)
+        self._limit = torch.where(where, self.spec.horizon, self._limit)
         self._length, self._return = (torch.where(where, 0, counted) for counted in (self._length, self._return))
         self._observation = self._observed()
 
@@ -204,13 +209,15 @@ class WarpSource(RolloutSource):
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """The envs as they are, {name: tensor}, which further steps change."""
-        own = {"time": torch.tensor(self._time), "length": self._length, "return": self._return, "command": self._command}
-        return self._physics.state() | own
+        counted = {"time": torch.tensor(self._time), "length": self._length, "limit": self._limit, "return": self._return}
+        return self._physics.state() | counted | {"command": self._command}
 
     def _put(self, tensors: Mapping[str, torch.Tensor]) -> None:
         self._physics.load_state(tensors)
         self._time = int(tensors["time"])
-        self._length, self._return, self._command = (tensors[name].clone() for name in ("length", "return", "command"))
+        self._length, self._limit, self._return, self._command = (
+            tensors[name].clone() for name in ("length", "limit", "return", "command")
+        )
         self._observation = self._observed()
 
     def _go_back(self) -> None:
