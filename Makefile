@@ -60,7 +60,7 @@ lock:
 
 # MuJoCo Warp, 400 MB; by uv where it is installed.
 setup-warp: setup
-	if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python mujoco-warp==$(MUJOCO); \
+	@if command -v uv >/dev/null; then uv pip install -q --python $(BIN)/python mujoco-warp==$(MUJOCO); \
 	else $(BIN)/python -m pip install -q --disable-pip-version-check mujoco-warp==$(MUJOCO); fi
 
 # As root where that is needed.
