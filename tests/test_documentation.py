@@ -87,6 +87,8 @@ def test_its_commands_run(folder, monkeypatch, tmp_path, request, command):
         pytest.skip("imitation-lib is not installed")
     if "cuda" in options and not torch.cuda.is_available():
         pytest.skip("torch finds no GPU")
+    if "warp" in options:
+        pytest.importorskip("mujoco_warp")
     options += ["--seconds", "1"] if "--from" in options else [] if "--check" in options else TINY[launcher].split()
     if launcher == "sweep.py":
         monkeypatch.setenv("MUJOCO_GL", "off")  # its runs are processes of their own, whose films would be whole
