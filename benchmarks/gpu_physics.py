@@ -40,15 +40,17 @@ def main(arguments=None):
     # Here, because the pool's workers import this file.
     from qi_ext.learning.device import choose_device
     from qi_ext.sampling.warp.physics import require_warp
+    from qi_ext.tasks import QuadrupedDirection
 
     require_warp()
     device, name = choose_device(options.device)
     sizes = QUICK_SIZES if options.quick else SIZES
-    values, learner = {}, _walking_learner(device, options.quick)
-    pool = _pool_steps_per_second(options.quick)
+    environment = QuadrupedDirection("hard", seed=0)
+    values, learner = {}, _walking_learner(environment, device, options.quick)
+    pool = _pool_steps_per_second(environment, options.quick)
     for n_envs in sizes:
         say(f"{n_envs} envs")
-        values |= _measured(n_envs, learner, options, pool)
+        values |= _measured(_Loop(n_envs, environment, learner, options.quick), options.rounds, pool)
     print(f"{options.rounds} rounds, on {device} ({name}), {machine(PACKAGES)}")
     print(f"pool of this machine, 32 envs: {pool:.0f} steps/s")
     print_table(MEASURES, values, {f"{n:,} envs": f"_{n}" for n in sizes}, judged=False)
@@ -59,28 +61,25 @@ def main(arguments=None):
     write_medians(options.json, values, facts | {f"seconds_to_{level}": seconds for level, seconds in reached.items()})
 
 
-def _measured(n_envs, learner, options, pool):
+def _measured(loop, rounds, pool):
     """Return {name_n: [value of each round]}."""
-    loop = _Loop(n_envs, learner, options.quick)
 
     def take_round():
         row = {"physics": loop.physics(), "sampling": loop.sampling(), "loop": loop.whole()}
         row["loop_over_pool"] = row["loop"] / pool
-        return {f"{name}_{n_envs}": value for name, value in row.items()}
+        return {f"{name}_{loop.n_envs}": value for name, value in row.items()}
 
-    return take_rounds(options.rounds, take_round, warm_up=True)
+    return take_rounds(rounds, take_round, warm_up=True)
 
 
-def _walking_learner(device, quick):
+def _walking_learner(environment, device, quick):
     """A learner whose policy is cloned from the demonstrations."""
     import numpy as np
 
-    from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.config import make_config
     from qi_ext.training.learner import make_learner, warm_start
 
     config = make_config("hard", physics="warp", warm_start=1 if quick else 20)
-    environment = QuadrupedDirection("hard", seed=0)
     seeds = np.random.SeedSequence(0), np.random.SeedSequence(1)
     learner = make_learner(config, environment.info, environment.demonstrations, seeds[0], device)
     warm_start(config, learner.policy, environment.demonstrations, seeds[1])
@@ -90,12 +89,10 @@ def _walking_learner(device, quick):
 class _Loop:
     """Envs on the device, and a learner that they teach."""
 
-    def __init__(self, n_envs, learner, quick):
+    def __init__(self, n_envs, environment, learner, quick):
         from qi_ext.sampling.warp.source import WarpSource
-        from qi_ext.tasks import QuadrupedDirection
 
-        self._n_steps, self._learner = 4 if quick else FRAGMENT, learner
-        environment = QuadrupedDirection("hard", seed=0)
+        self.n_envs, self._n_steps, self._learner = n_envs, 4 if quick else FRAGMENT, learner
         self._source = WarpSource(environment, n_envs, min(n_envs, 1024), device=learner.device)
 
     def physics(self):
@@ -109,7 +106,7 @@ class _Loop:
         return self._per_second(lambda: self._learner.fit(self._gather()))
 
     def _gather(self):
-        self._source.start(self._learner, self._n_steps * self._source.n_envs)
+        self._source.start(self._learner, self._n_steps * self.n_envs)
         return self._source.collect()
 
     def _per_second(self, work):
@@ -123,20 +120,19 @@ class _Loop:
             torch.cuda.synchronize(self._source.device)
         seconds = time.monotonic() - began
         self._source.load_state(before)
-        return self._n_steps * self._source.n_envs / seconds
+        return self._n_steps * self.n_envs / seconds
 
 
-def _pool_steps_per_second(quick):
+def _pool_steps_per_second(environment, quick):
     """Steps per second of the pool, of all CPUs, 32 envs, with an agent that walks."""
     from types import SimpleNamespace
 
     from qi_ext import load_agent
     from qi_ext.sampling import PoolSource
-    from qi_ext.tasks import QuadrupedDirection
 
     agent = SimpleNamespace(policy=SimpleNamespace(actor=load_agent("pretrained/hard")))
     n_steps = 64 if quick else 8192
-    with closing(PoolSource(QuadrupedDirection("hard", seed=0), seed=0)) as pool:
+    with closing(PoolSource(environment, seed=0)) as pool:
         for _ in range(2):  # the first starts the workers
             began = time.monotonic()
             pool.start(agent, n_steps)

@@ -61,7 +61,6 @@ def _measure(config, options):
     from qi_ext.sampling import PoolSource
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.training.learner import make_learner
-    from qi_ext.training.source import evaluation_settings
 
     device, _ = choose_device(options.device)
     environment = QuadrupedDirection("hard", seed=0)
@@ -73,7 +72,7 @@ def _measure(config, options):
     ours, exact = build(config, device), build(config.replace(cg_fraction=1.0), device)
     stock = StockImitation(build(config))
     say("gathering a batch")
-    with closing(PoolSource(environment, **evaluation_settings(config) | {"pool": "serial"}, seed=1)) as source:
+    with closing(PoolSource(environment, **dict(config.sampling) | {"pool": "serial"}, seed=1)) as source:
         source.start(ours, n_steps=config.trpo.batch_size)
         rollouts = source.collect()
     dataset = rollouts.dataset()

@@ -85,7 +85,6 @@ class _Loops:
         from qi_ext.sampling import ParallelCore, PoolSource
         from qi_ext.tasks import QuadrupedDirection
         from qi_ext.training.learner import make_learner, warm_start
-        from qi_ext.training.source import evaluation_settings
 
         self.config, self._threads, self._torch = config, threads, torch
         environment = QuadrupedDirection("hard", seed=0)
@@ -101,7 +100,7 @@ class _Loops:
             say("cloning the demonstrations")
             warm_start(config, self.ours.policy, demonstrations, np.random.SeedSequence(1))
             for_stock.load_state(self.ours.state())
-        self.source = stack.enter_context(closing(PoolSource(environment, **evaluation_settings(config), seed=0)))
+        self.source = stack.enter_context(closing(PoolSource(environment, **dict(config.sampling), seed=0)))
         self.core = ParallelCore(self.ours, environment, source=self.source)
         self.stock_agent = StockImitation(for_stock)
         self.stock_environment = stock_a1(walks)

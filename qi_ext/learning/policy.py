@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -105,7 +104,7 @@ class GaussianPolicy(TorchPolicy):
         columns = {name: columns[name] for name in ("observations", "actions", "next_observations")}
         if self.symmetry == "none":
             return columns
-        right: Any = mirror.to_the_right(columns["observations"])  # type: ignore[arg-type]  # which is no more than a comparison
+        right = mirror.to_the_right(columns["observations"])
         order, sign, of_actions, sign_of_actions = self._sides
         images = {name: column[..., order] * sign for name, column in columns.items() if name != "actions"}
         images["actions"] = columns["actions"][..., of_actions] * sign_of_actions

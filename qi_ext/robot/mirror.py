@@ -4,6 +4,8 @@ The mirror is the xz-plane: left and right legs change places, and coordinates a
 simulated robot is symmetric but for 4 mm of its trunk's centre of mass, and some of its inertia.
 """
 
+from typing import Any
+
 import numpy as np
 
 from qi_ext.robot import a1
@@ -48,8 +50,8 @@ def mirror_actions(actions: np.ndarray) -> np.ndarray:
     return actions[..., ACTION_ORDER] * ACTION_SIGN
 
 
-def to_the_right(observations: np.ndarray) -> np.ndarray:
-    """Return True where the command points to the right of +x: bool, (..., 1), of observations, (..., 37)."""
+def to_the_right(observations: Any) -> Any:
+    """Return True where the command points to the right of +x: bool, (..., 1), of observations, (..., 37), numpy or torch."""
     return observations[..., SINE : SINE + 1] < -TOLERANCE
 
 

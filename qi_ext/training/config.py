@@ -91,7 +91,7 @@ def config_groups(task: str, algorithm: str, backend: str, physics: str = "mujoc
     Raises UserError where the backend has no such algorithm, or cannot learn from such physics.
     """
     # These complain of a task, backend or physics that there is not.
-    Task(task=task), Run(backend=backend), Sampling(physics=physics)  # type: ignore[arg-type]
+    Task(task=task), Run(backend=backend, physics=physics)  # type: ignore[arg-type]
     if physics != "mujoco" and backend != "native":
         raise UserError(f"--physics: {physics} goes with --backend native, not {backend}")
     known = IMITATION_LIB_HAS if backend == "imitation_lib" else tuple(ALGORITHMS)

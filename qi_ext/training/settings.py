@@ -73,6 +73,9 @@ class Run(Settings):
     backend: Literal["native", "imitation_lib"] = option(
         "native", "native (our agents), or imitation_lib (the published ones, with their settings; needs imitation-lib)"
     )
+    physics: Literal["mujoco", "warp"] = option(
+        "mujoco", "mujoco (on the CPU, in processes), or warp (MuJoCo Warp, thousands of envs on a GPU; needs mujoco-warp)"
+    )
     # It passes 800 after 0.75 million; the rest is what the falling noise is worth.
     n_steps: Whole = option(1_200_000, "env steps to train for, in whole batches; 0 for the warm start alone", 0, MOST_STEPS)
     minutes: Number = option(
@@ -93,9 +96,6 @@ class Run(Settings):
 class Sampling(Settings):
     """Sampling."""
 
-    physics: Literal["mujoco", "warp"] = option(
-        "mujoco", "mujoco (on the CPU, in processes), or warp (MuJoCo Warp, thousands of envs on a GPU; needs mujoco-warp)"
-    )
     n_envs: Whole = option(32, "envs simulated at once; part of the result", 1, 65536)
     lanes_per_block: Whole = option(4, "envs whose actions are computed together; part of the result", 1, 65536)
     n_workers: Literal["auto"] | Annotated[Whole, Field(ge=1, le=65536)] = option(

@@ -29,21 +29,20 @@ def make_source(
 
     make: called as `PoolSource` is, to give another source than the config's.
     """
-    sampling = {name: value for name, value in config.sampling if name != "physics"}
     rest: dict[str, Any] = {"seed": config.run.seed, "disturbances": disturbances}
     if make is not None or config.warp is None:
-        return (make or PoolSource)(environment, **sampling, **rest)
+        return (make or PoolSource)(environment, **dict(config.sampling), **rest)
     from qi_ext.sampling.warp.source import WarpSource
 
     say(f"MuJoCo Warp on {device}; the first time, its kernels are compiled for minutes")
     if device.type == "cpu":
         say("  without a GPU it is far slower than MuJoCo: for trials only")
-    sizes = {name: sampling[name] for name in ("n_envs", "lanes_per_block")}
+    sizes = {name: getattr(config.sampling, name) for name in ("n_envs", "lanes_per_block")}
     return WarpSource(environment, **sizes, **rest, **dict(config.warp), device=device)
 
 
 def evaluation_settings(config: Config) -> dict[str, Any]:
     """The settings of the pool that evaluates a run's agent: those of its own pool, if it has one."""
-    settings = {name: value for name, value in config.sampling if name != "physics"}
+    settings = dict(config.sampling)
     # On a GPU, blocks are large; in a pool, each is a task of a worker.
     return settings if config.warp is None else settings | {"lanes_per_block": Sampling().lanes_per_block}

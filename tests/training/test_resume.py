@@ -273,7 +273,7 @@ def test_a_run_of_an_older_program_has_the_defaults_of_settings_that_came_later(
     shutil.rmtree(copied / "checkpoints")
     lines = (copied / "config.yaml").read_text().splitlines(keepends=True)
     (copied / "config.yaml").write_text("".join(line for line in lines if not line.startswith(("physics:", "max_pitch:"))))
-    assert find_start({"physics": "mujoco", "max_pitch": 0.192}, str(copied)).config.sampling.physics == "mujoco"
+    assert find_start({"physics": "mujoco", "max_pitch": 0.192}, str(copied)).config.run.physics == "mujoco"
     for name, value, said in (("physics", "warp", "mujoco"), ("max_pitch", 0.3, "0.192")):
         with pytest.raises(UserError, match=f"--{name}: the run in .* has {said}, and cannot go on with {value}"):
             find_start({name: value}, str(copied))

@@ -100,7 +100,7 @@ class WarpSource(RolloutSource):
 
     def drop(self) -> None:
         self._go_back()
-        self._started = self._gathered = None
+        self._started = None
 
     def evaluate(
         self,
