@@ -14,7 +14,7 @@ from mushroom_rl.core import Agent, Core
 from mushroom_rl.policy import GaussianTorchPolicy
 from stock_learner import Network
 
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import loco_mujoco_formats
 
 
 @dataclass
@@ -38,7 +38,7 @@ def write_walks(path, demonstrations):
     """
     nominal = [i for i, kind in enumerate(demonstrations.kind) if kind == "nominal"]
     firsts = {demonstrations.commands[i]: i for i in reversed(nominal)}
-    formats.write_loco_mujoco_real(path, demonstrations.select(firsts.values()))
+    loco_mujoco_formats.write_real(path, demonstrations.select(firsts.values()))
 
 
 def stock_a1(path, **kwargs):

@@ -30,7 +30,7 @@ from patches.loco_mujoco.archives import DownloadError, unpack
 from patches.loco_mujoco.local_site import zipped
 from patches.safe_pickle import load_pickle
 from patches.shrink import _Things
-from qi_ext.demonstrations import formats, minari
+from qi_ext.demonstrations import formats, loco_mujoco_formats, minari
 from qi_ext.demonstrations.motion_clip_writer import write_clip
 from qi_ext.demonstrations.motion_clips import read_clips
 from qi_ext.evaluation.evaluated_agent import load_evaluated_agent
@@ -352,8 +352,8 @@ def kinds(directory, gliding):
     formats.write(directory / "good.npz", gliding((0.0, 0.0), rows=10))
     write_clip(directory / "a.txt", gliding((0.0,), rows=10))
     formats.write(directory / "packed.npz", gliding((0.0, 0.0), rows=10), packed=True)
-    formats.write_loco_mujoco_perfect(directory / "perfect.npz", gliding((0.0, 0.0), rows=10))
-    formats.write_loco_mujoco_real(directory / "real.npz", gliding((0.0, 0.0), rows=10))
+    loco_mujoco_formats.write_perfect(directory / "perfect.npz", gliding((0.0, 0.0), rows=10))
+    loco_mujoco_formats.write_real(directory / "real.npz", gliding((0.0, 0.0), rows=10))
     arrays = {}
     for name in ("good", "packed", "perfect", "real"):
         with np.load(directory / f"{name}.npz") as archive:

@@ -146,7 +146,7 @@ def _record(options, gait, clip):
     import gymnasium
     from rich.table import Table
 
-    from qi_ext.demonstrations import formats, minari, motion_clip_writer, recording
+    from qi_ext.demonstrations import formats, loco_mujoco_formats, minari, motion_clip_writer, recording
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import Display
 
@@ -161,11 +161,11 @@ def _record(options, gait, clip):
     if options.format in OURS:
         formats.write(output, demonstrations, made_by, packed=options.format == "packed")
     elif options.format == "real":
-        formats.write_loco_mujoco_real(output, demonstrations)
+        loco_mujoco_formats.write_real(output, demonstrations)
     elif options.format == "clips":
         motion_clip_writer.write_clips(output, demonstrations)
     elif options.format == "perfect":
-        formats.write_loco_mujoco_perfect(output, demonstrations)
+        loco_mujoco_formats.write_perfect(output, demonstrations)
     else:
         # Episodes of the recovered environment cannot start from an embedded set that does not have these speeds.
         starts = {"demonstrations": None} if len(options.speeds) > 1 else {}

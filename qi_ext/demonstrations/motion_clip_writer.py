@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations.conventions import joints_of
 from qi_ext.demonstrations.dataset import HZ, Demonstrations
-from qi_ext.demonstrations.formats import integrated
+from qi_ext.demonstrations.loco_mujoco_formats import integrated
 from qi_ext.demonstrations.motion_clips import LEG_ORDER, rate_axes
 from qi_ext.robot import a1
 from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities

@@ -7,12 +7,15 @@ import zlib
 
 import numpy as np
 
+from qi_ext.robot.commands import Command
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_atomically
 from qi_ext.utils.reading import NoSuchFile, open_regular, open_zip
 from qi_ext.utils.words import in_one_line
 
 MAX_BYTES = 2**31  # unpacked, because a small file can unpack to more than memory holds
+MAX_SEGMENTS = 100_000
+MAX_SPEED = 100.0  # m/s of a goal
 
 
 def require_keys(arrays, keys, path, remedy="record or download the file again"):
@@ -45,6 +48,29 @@ def whole_numbers(arrays, key, path):
     if numbers.ndim != 1 or not np.all(np.abs(numbers) <= 2.0**53) or np.any(numbers != np.round(numbers)):
         raise UserError(f"demonstrations: {path}: {key} must be a row of whole numbers")
     return numbers.astype(np.int64)
+
+
+def require_few_segments(n_segments, path):
+    """Raise UserError where there are more segments than can be worth their time, one after the other."""
+    if n_segments > MAX_SEGMENTS:
+        raise UserError(
+            f"demonstrations: {path}: has {n_segments:,} segments, and may have {MAX_SEGMENTS:,}; "
+            "give longer ones (last, split_points or segment_bounds)"
+        )
+
+
+def command_of(direction_deg, speed, path):
+    """Return the `Command` of a goal, degrees and m/s, that a file names. Raises UserError where it cannot be."""
+    if abs(direction_deg) > 1e6 or abs(speed) > MAX_SPEED:
+        raise UserError(
+            f"demonstrations: {path}: a goal of {direction_deg:.4g} degrees at {speed:.4g} m/s cannot be; "
+            f"speeds are at most {MAX_SPEED:g} m/s"
+        )
+    try:
+        # Arrow matrices give degrees with rounding errors, which would pass for another direction.
+        return Command(round(float(direction_deg), 6), round(float(speed), 6))
+    except ValueError as error:
+        raise UserError(f"demonstrations: {path}: {error}") from None
 
 
 def read_npz(path):

@@ -9,7 +9,7 @@ from loco_mujoco.environments import UnitreeA1
 from mushroom_rl.core import Agent, Core
 from mushroom_rl.policy import Policy
 
-from qi_ext.demonstrations.formats import loco_mujoco_trajectories
+from qi_ext.demonstrations.loco_mujoco_formats import real_arrays
 from qi_ext.demonstrations.trot import TrotController
 from qi_ext.evaluation.episodes import summarize
 from qi_ext.robot import a1
@@ -66,7 +66,7 @@ def stock_environment(states, command):
     environment = UnitreeA1(reward_type="velocity_vector", reward_params={})
     # Upstream takes x and y off at each reset.
     positions = joint_positions(states)
-    trajectories = loco_mujoco_trajectories(positions, states[:, a1.VELOCITY], [command], len(states))
+    trajectories = real_arrays(positions, states[:, a1.VELOCITY], [command], len(states))
     trajectory_parameters = {"traj_files": trajectories, "traj_dt": environment.dt, "control_dt": environment.dt}
     environment.load_trajectory(trajectory_parameters, warn=False)
     return environment

@@ -8,15 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import formats, load_demonstrations, npz
+from qi_ext.demonstrations import formats, load_demonstrations, loco_mujoco_formats, npz
 from qi_ext.robot import a1
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
 
 WRITERS = {
     "ours": formats.write,
-    "real": formats.write_loco_mujoco_real,
-    "perfect": formats.write_loco_mujoco_perfect,
+    "real": loco_mujoco_formats.write_real,
+    "perfect": loco_mujoco_formats.write_perfect,
 }
 
 

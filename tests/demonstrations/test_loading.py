@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import formats, load_demonstrations
+from qi_ext.demonstrations import load_demonstrations, loco_mujoco_formats
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
@@ -14,7 +14,7 @@ from qi_ext.utils.errors import UserError
 def straight_walk(walking, tmp_path):
     """A file like loco-mujoco's `walk_straight.npz`: 3 segments of 100 rows at 500 Hz, at 0.5 m/s, told 0.51."""
     path = tmp_path / "walk_straight.npz"
-    formats.write_loco_mujoco_real(path, walking((0.0, 0.0, 0.0), rows=100, speed=0.51))
+    loco_mujoco_formats.write_real(path, walking((0.0, 0.0, 0.0), rows=100, speed=0.51))
     return path
 
 
@@ -52,10 +52,10 @@ def test_missing_sets_of_loco_mujoco_are_refused_with_the_way_to_get_them(instal
 def test_the_perfect_set_of_loco_mujoco_is_read_where_its_real_one_is_missing(installed_sets, walking, task, name):
     folder = installed_sets / "perfect" / f"unitreea1_{task}"
     folder.mkdir(parents=True)
-    formats.write_loco_mujoco_perfect(folder / "perfect_expert_dataset_det.npz", walking((0.0, 0.0)))
+    loco_mujoco_formats.write_perfect(folder / "perfect_expert_dataset_det.npz", walking((0.0, 0.0)))
     assert "perfect" in load_demonstrations("loco-mujoco", task_commands(task)).source
     (installed_sets / "real").mkdir()
-    formats.write_loco_mujoco_real(installed_sets / "real" / name, walking((0.0,)))
+    loco_mujoco_formats.write_real(installed_sets / "real" / name, walking((0.0,)))
     assert name in load_demonstrations("loco-mujoco", task_commands(task)).source
 
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import formats, loco_mujoco_formats
 from qi_ext.demonstrations.loading import embedded_path
 from qi_ext.robot import a1
 from qi_ext.robot.commands import angle_between
 
-WRITERS = {"real": formats.write_loco_mujoco_real, "perfect": formats.write_loco_mujoco_perfect}
+WRITERS = {"real": loco_mujoco_formats.write_real, "perfect": loco_mujoco_formats.write_perfect}
 FILES = {"real": "real/walk_8_dir.npz", "perfect": "perfect/unitreea1_hard/perfect_expert_dataset_det.npz"}
 ENVIRONMENTS = {"real": "UnitreeA1.hard", "perfect": "UnitreeA1.hard.perfect"}
 

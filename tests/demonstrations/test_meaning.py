@@ -11,7 +11,7 @@ import pytest
 from scipy.interpolate import CubicHermiteSpline
 from scipy.spatial.transform import Rotation
 
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import formats, loco_mujoco_formats
 from qi_ext.demonstrations.checks import check
 from qi_ext.demonstrations.loading import embedded_path
 from qi_ext.demonstrations.meaning import check_meaning, examine
@@ -40,7 +40,7 @@ def recordings(embedded, tmp_path_factory):
     """
     path = Path(os.environ.get("WALK_STRAIGHT", tmp_path_factory.mktemp("real") / "walk.npz"))
     if not path.exists():
-        formats.write_loco_mujoco_real(path, embedded["hard"].of(Command(45.0), "nominal").select(range(4)))
+        loco_mujoco_formats.write_real(path, embedded["hard"].of(Command(45.0), "nominal").select(range(4)))
     sideways = embedded["hard"].of(Command(90.0), "nominal").select(range(4))
     return {"forwards": embedded["simple"].select(range(0, 22, 4)), "sideways": sideways, "real": formats.read(path)}
 

@@ -17,7 +17,7 @@ from mushroom_rl.core import Agent
 from mushroom_rl.policy import Policy
 
 from qi_ext.agents.acting import Actor
-from qi_ext.demonstrations import formats
+from qi_ext.demonstrations import loco_mujoco_formats
 from qi_ext.robot import a1
 from qi_ext.sampling import physics
 from qi_ext.sampling.controllers import PolicyController
@@ -48,7 +48,7 @@ def short():
 def trajectories(gliding, tmp_path_factory):
     """`traj_params` of loco-mujoco: 8 directions of 20 samples each."""
     path = tmp_path_factory.mktemp("stock") / "gliding.npz"
-    formats.write_loco_mujoco_real(path, gliding([45.0 * i for i in range(8)], rows=20))
+    loco_mujoco_formats.write_real(path, gliding([45.0 * i for i in range(8)], rows=20))
     return {"traj_path": path, "traj_dt": 1 / 500, "control_dt": 1 / 100}
 
 
