@@ -1,7 +1,7 @@
 """Steps per second of the pool beside bare physics, the stock ways to sample, and itself with one worker; one run.
 
     python benchmarks/sampling.py --json FILE --workers 2
-    python benchmarks/sampling.py --json FILE --vector     # the vector environment beside Gymnasium's and SB3's, instead
+    python benchmarks/sampling.py --json FILE --vector     # pool and vector environment beside Gymnasium's and SB3's, instead
 
 All walk: a policy cloned from the demonstrations acts, and bare physics replays what it did. Prints a table, medians over
 rounds of each round's ratio, and writes the medians as one flat JSON object. benchmarks/README.md says how to read it.
@@ -34,10 +34,15 @@ MEASURES = {
     "share_transport": Measure("time: transport and waiting", "{:.1%}"),
 }
 VECTOR_MEASURES = {
+    "pool_own_async": Measure("pool / AsyncVectorEnv", "{:.2f}"),
+    "pool_own_subproc": Measure("pool / SubprocVecEnv", "{:.2f}"),
     "vector_env_own_async": Measure("vector env / AsyncVectorEnv", "{:.2f}", 2.0),
     "vector_env_own_subproc": Measure("vector env / SubprocVecEnv", "{:.2f}", 1.0),
-    "vector_env_own_async_processor": Measure("the same by processor time, AsyncVectorEnv", "{:.2f}"),
-    "vector_env_own_subproc_processor": Measure("the same by processor time, SubprocVecEnv", "{:.2f}"),
+    "pool_own_async_processor": Measure("by processor time: pool / AsyncVectorEnv", "{:.2f}"),
+    "pool_own_subproc_processor": Measure("by processor time: pool / SubprocVecEnv", "{:.2f}"),
+    "vector_env_own_async_processor": Measure("by processor time: vector env / AsyncVectorEnv", "{:.2f}"),
+    "vector_env_own_subproc_processor": Measure("by processor time: vector env / SubprocVecEnv", "{:.2f}"),
+    "pool_steps_per_second": Measure("pool, steps/s", "{:.0f}"),
     "vector_env_steps_per_second": Measure("vector env, steps/s", "{:.0f}"),
     "own_async_steps_per_second": Measure("AsyncVectorEnv, steps/s", "{:.0f}"),
     "own_subproc_steps_per_second": Measure("SubprocVecEnv, steps/s", "{:.0f}"),
@@ -48,7 +53,7 @@ def main(arguments=None):
     """Parse, measure, print, write. Raises UserError for the user's mistakes, before anything is measured."""
     parser = make_parser("sampling.py", __doc__, ROUNDS)
     parser.add_argument("--workers", type=str, default="2", help="processes, or auto: all available [2]", metavar="N")
-    parser.add_argument("--vector", action="store_true", help="only the vector environments, of our own environment, 32 envs")
+    parser.add_argument("--vector", action="store_true", help="ways to step 32 envs of our own environment, instead")
     options = parse(parser, arguments, ROUNDS)
     n_workers = _workers(options.workers)
 

@@ -1,10 +1,11 @@
-"""Ways to step many of our own environments: our vector environment, Gymnasium's AsyncVectorEnv, SB3's SubprocVecEnv."""
+"""Ways to step many of our environments: our pool, our vector environment, Gymnasium's AsyncVectorEnv, SB3's SubprocVecEnv."""
 
 import multiprocessing
 import os
 import time
 from contextlib import ExitStack, closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import psutil
@@ -16,6 +17,7 @@ from threadpoolctl import threadpool_limits
 import qi_ext
 
 NAME = "qi_ext.tasks:QuadrupedDirection-v0"
+KEYS = {"pool": "pool", "vector env": "vector_env", "AsyncVectorEnv": "own_async", "SubprocVecEnv": "own_subproc"}
 N_ENVS = 32
 SEED = 0
 
@@ -69,9 +71,33 @@ class StableBaselines(Vector):
         return self.environments.step(actions)[:3]
 
 
+class Pool:
+    """Our pool, in whose processes the shipped agent acts, too, as in training: with the noise that it was trained with."""
+
+    def __init__(self, n_workers):
+        # Here, because the processes of each env import this file.
+        from qi_ext.sampling import PoolSource
+        from qi_ext.tasks import QuadrupedDirection
+
+        self._source = PoolSource(QuadrupedDirection("hard"), N_ENVS, seed=SEED, n_workers=n_workers)
+        self._agent = SimpleNamespace(policy=SimpleNamespace(actor=qi_ext.load_agent("pretrained/hard")))
+
+    def walk(self, n_steps):
+        """Step each env `n_steps` times; returns a `Walk`, whose seconds are those of all."""
+        begin = time.perf_counter()
+        self._source.start(self._agent, n_steps=n_steps * N_ENVS)
+        rollouts = self._source.collect()
+        seconds = time.perf_counter() - begin
+        return Walk(rollouts.n_steps, seconds, int(rollouts.episodes["fell"].sum()), float(rollouts.rewards.sum()))
+
+    def close(self):
+        self._source.close()
+
+
 def makers(n_workers):
     """{name: function that makes the contender}; SubprocVecEnv only where stable-baselines3 is installed."""
     made = {
+        "pool": lambda: Pool(n_workers),
         "vector env": lambda: Vector(
             gymnasium.make_vec(NAME, N_ENVS, task="hard", n_workers=n_workers, autoreset_mode=AutoresetMode.SAME_STEP)
         ),
@@ -110,15 +136,12 @@ def measure(n_workers, rounds, quick):
                 taken[name] = contender.walk(n_steps)
                 busy[name] = _processor_seconds() - before
                 walks[name].append(taken[name])
-            ours = taken["vector env"].rate
-            values = {"vector_env_steps_per_second": ours}
-            for name, key in (("AsyncVectorEnv", "own_async"), ("SubprocVecEnv", "own_subproc")):
-                if name in taken:
-                    values |= {
-                        f"vector_env_{key}": ours / taken[name].rate,
-                        f"vector_env_{key}_processor": busy[name] / busy["vector env"],
-                        f"{key}_steps_per_second": taken[name].rate,
-                    }
+            values = {f"{key}_steps_per_second": taken[name].rate for name, key in KEYS.items() if name in taken}
+            for other in ("AsyncVectorEnv", "SubprocVecEnv"):
+                if other in taken:
+                    for ours in ("pool", "vector env"):
+                        values[f"{KEYS[ours]}_{KEYS[other]}"] = taken[ours].rate / taken[other].rate
+                        values[f"{KEYS[ours]}_{KEYS[other]}_processor"] = busy[other] / busy[ours]
             return values
 
         values = take_rounds(rounds, take_round)
