@@ -209,6 +209,13 @@ def test_episodes_of_something_else_are_refused(gliding, env, faulty, said):
     assert said in refusal()
 
 
+def test_what_its_numbers_mean_is_checked_as_that_of_a_file_is(walking, env):
+    high = walking((0.0,), rows=60)
+    high.states[:, a1.TRUNK_Z] += 0.43
+    minari.write(ID, high, env)
+    assert "is the trunk's height absolute" in refusal()
+
+
 def test_a_dataset_without_episodes_is_refused(record):
     record(())
     assert "must have episodes" in refusal()

@@ -48,6 +48,17 @@ def test_keys_that_agree_are_accepted(perfect, tmp_path):
     assert load_demonstrations(tmp_path / "keys.npz", task_commands("simple")).notes == ()
 
 
+def test_the_rate_that_a_file_states_is_compared_with_that_of_its_format(walking, tmp_path):
+    formats.write_loco_mujoco_real(tmp_path / "real.npz", walking((0.0, 0.0), rows=60))
+    with np.load(tmp_path / "real.npz") as archive:
+        real = dict(archive)
+    np.savez(tmp_path / "agrees.npz", **real, frequency=500)
+    assert load_demonstrations(tmp_path / "agrees.npz", task_commands("simple")).n_segments == 2
+    np.savez(tmp_path / "other.npz", **real, frequency=100)
+    with pytest.raises(UserError, match="frequency is 100, but the rows of this format are at 500 Hz"):
+        load_demonstrations(tmp_path / "other.npz", task_commands("simple"))
+
+
 def test_joint_names_put_joints_in_order(perfect, tmp_path):
     order = np.random.default_rng(0).permutation(12)
     states = perfect["states"].copy()
