@@ -56,6 +56,11 @@ def test_the_checkout_that_a_launcher_lies_in_is_what_runs_in_its_processes_too(
     assert "the copy is imported" in log.read_text()
 
 
+@pytest.mark.parametrize("launcher", sorted(path.name for path in (ROOT / "launchers").glob("*.py")))
+def test_each_launcher_runs_the_checkout_that_it_lies_in(copy, launcher):
+    assert "the copy is imported" in run([sys.executable, copy / "launchers" / launcher, "--help"], ROOT, ROOT)
+
+
 def test_a_printed_command_works_from_any_folder(copy):
     settings = ["--n_steps=64", "--batch_size=32", "--n_envs=8", "--evaluation_episodes=0", "--pool=serial"]
     said = run([sys.executable, "launchers/run_gail.py", *settings, "--results_dir=my runs"], copy)

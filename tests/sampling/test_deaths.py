@@ -17,6 +17,7 @@ import pytest
 
 import qi_ext
 from qi_ext.sampling import loky_backend
+from qi_ext.sampling.loky_backend import LokyWorkers, in_order
 from qi_ext.sampling.pool import Pool
 from qi_ext.utils.errors import LESS_MEMORY, SamplingError
 
@@ -114,6 +115,16 @@ def test_a_worker_that_does_not_start_is_an_error_and_no_wait(tmp_path, monkeypa
         dict(pool.run(take, [(i, b"") for i in range(3)], name))
     warnings()
     pool.close()
+
+
+def test_a_process_that_draws_and_does_not_start_is_an_error_and_no_wait(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(SITE.format("time.sleep(1e6)"))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(loky_backend, "START_LOOKS", 2)
+    painters = LokyWorkers(2, None, ())
+    with pytest.raises(LokyWorkers.death):
+        list(in_order(painters, [os.getpid] * 3, ahead=2))
+    assert painters.fault == "a worker process did not start within 2 s"
 
 
 def big(number):
