@@ -16,7 +16,10 @@ pytestmark = pytest.mark.extensive
 def start(results_dir, *words, **options):
     """The training launcher, by way of a shell that does with its output what `words` say."""
     launcher = [sys.executable, ROOT / "launchers" / "run_gail.py", *TINY, f"--results_dir={results_dir}"]
-    return subprocess.Popen(["sh", "-c", f'exec "$@" {" ".join(words)}', "sh", *map(str, launcher)], **options)
+    # Unbuffered, a lost stream would hold nothing that Python fails to write at its end.
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    shell = ["sh", "-c", f'exec "$@" {" ".join(words)}', "sh"]
+    return subprocess.Popen([*shell, *map(str, launcher)], env=environment, **options)
 
 
 def require_done(process, results_dir):

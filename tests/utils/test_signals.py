@@ -13,6 +13,14 @@ ALL = pytest.mark.parametrize(
 )
 
 
+@pytest.fixture(autouse=True)
+def hang_up():
+    """A SIGHUP that nobody heeds ends no tests, and is not ignored either, as it is under nohup."""
+    before = signal.signal(signal.SIGHUP, lambda *_: None)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @ALL
 def test_a_signal_raises_and_the_next_ones_are_ignored(number, error):
     with Signals():
