@@ -144,6 +144,14 @@ def test_tls_without_certificates_says_what_to_set(cluster, file, reason):
         Pool("dask", scheduler=cluster)
 
 
+def test_a_plain_scheduler_is_refused_where_dasks_configuration_requires_encryption():
+    with (
+        dask.config.set({"distributed.comm.require-encryption": True}),
+        pytest.raises(UserError, match="^--scheduler: .*require-encryption, forbids tcp://127.0.0.1:1; use tls://$"),
+    ):
+        Pool("dask", scheduler="tcp://127.0.0.1:1")
+
+
 def wait_until(condition):
     while not condition():
         time.sleep(0.002)
