@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
+HANGS_AFTER = 120  # s, for a whole test
 
 
 @pytest.fixture(scope="session")
@@ -146,6 +149,20 @@ def slurm(lacking):
         lacking("Slurm is not installed: apt-get install slurmctld slurmd slurm-client munge")
     with module.SlurmCluster() as cluster:
         yield cluster
+
+
+@pytest.fixture
+def deadline():
+    """A test that hangs fails."""
+
+    def out_of_time(number, frame):
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, out_of_time)
+    signal.alarm(HANGS_AFTER)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(scope="session")

@@ -470,6 +470,7 @@ def test_whatever_a_file_holds_it_is_read_or_refused_in_one_line(made, name, tmp
     drive(made[name], name, tmp_path, n=int(os.environ.get("FUZZ_FILES", "60")))
 
 
+@pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize(
     "make", [os.mkfifo, os.mkdir, lambda path: path.symlink_to("/dev/zero")], ids=["FIFO", "directory", "device"]
 )

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import signal
 import sys
 import time
 import zlib
@@ -26,7 +25,6 @@ from qi_ext.sampling.rollouts import ARRAYS, Rollouts
 from qi_ext.utils.simulation_context import simulation_context
 
 DEADLINE = 60.0  # s, for a process to do something
-HANGS_AFTER = 120  # s, for a whole test
 HORIZON = 8  # random torques throw the robot over after 2 to 30 steps: some episodes fall, others reach this limit
 ROWS = 12  # of a block
 
@@ -270,17 +268,3 @@ def warnings(caplog):
     """warnings(): the messages of the pool so far."""
     caplog.set_level(logging.WARNING, "qi_ext.sampling")
     return lambda: [record.getMessage() for record in caplog.records if record.name == "qi_ext.sampling"]
-
-
-@pytest.fixture
-def deadline():
-    """A test that hangs fails."""
-
-    def out_of_time(number, frame):
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, out_of_time)
-    signal.alarm(HANGS_AFTER)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)

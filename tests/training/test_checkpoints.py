@@ -218,6 +218,7 @@ def rewrite(path, **changed):
     path.write_bytes(to_safetensors(arrays, header | {"digest": _digest(header, arrays)}))
 
 
+@pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
 def test_one_that_is_not_sound_is_named_and_passed_over(three, tmp_path, damage):
     path = three.directory(192) / FILE

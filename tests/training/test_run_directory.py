@@ -132,6 +132,7 @@ def test_a_directory_that_another_process_has_is_refused_and_an_empty_one_goes_a
         pass
 
 
+@pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize(
     ("content", "fault"),
     [

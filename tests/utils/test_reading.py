@@ -43,6 +43,7 @@ def test_a_file_comes_back_as_it_is(path):
     assert read(path) == b"x" * 100
 
 
+@pytest.mark.usefixtures("deadline")
 @pytest.mark.parametrize(
     ("make", "said"),
     [
