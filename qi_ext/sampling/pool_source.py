@@ -16,7 +16,6 @@ from qi_ext.sampling.disturbances import UNDISTURBED, TrainingDisturbances
 from qi_ext.sampling.env_spec import STATE
 from qi_ext.sampling.envs import ENVS, EPISODES, Envs, episode_seed, named, seed_of
 from qi_ext.sampling.pool import Pool
-from qi_ext.sampling.read_environment import read_environment
 from qi_ext.sampling.rollouts import Rollouts, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 from qi_ext.tasks.task import DRAWN
@@ -48,6 +47,9 @@ class PoolSource(RolloutSource):
         disturbances: `TrainingDisturbances`. pool, n_workers, scheduler: as `Pool` takes them.
         Raises ValueError where envs like `environment` cannot be stepped as values, UserError for a pool that cannot be had.
         """
+        # Here, because it imports loco_mujoco and torch, and the processes that draw, which import this module, can do without.
+        from qi_ext.sampling.read_environment import read_environment
+
         self.environment = environment
         self.spec = read_environment(environment)
         self.lanes_per_block = lanes_per_block
