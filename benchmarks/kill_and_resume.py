@@ -37,6 +37,7 @@ POLL_SECONDS = 0.005
 # A checkpoint about every other update, so that there is something to lose.
 FULL = {"batch_size": 4096, "checkpoint_every": 0.1, "warm_start": 1, "pool": "loky"}
 QUICK = FULL | {"batch_size": 64, "checkpoint_every": 0.0, "pool": "serial", "n_envs": 4, "discriminator_batch_size": 32}
+QUICK |= {"warm_start_threads": 1}  # several wait for each other for long where the processors are busy
 QUICK |= {"policy_hidden": 16, "critic_hidden": 16, "discriminator_hidden": 16}
 
 

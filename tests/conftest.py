@@ -13,6 +13,10 @@ import pytest
 
 HANGS_AFTER = 120  # s, for a whole test
 
+# As many workers as there are processors is one here: two files are tested at a time, and each worker imports MuJoCo anew. What
+# takes several says how many.
+os.environ["LOKY_MAX_CPU_COUNT"] = "1"
+
 
 @pytest.fixture(scope="session")
 def simple():

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from qi_ext.demonstrations import load_demonstrations
+from qi_ext.sweeps import publishing
 from qi_ext.sweeps.published_tables import by_name, read_results, with_tables
 from qi_ext.sweeps.publishing import read_published
 from qi_ext.tasks.directions import task_commands
@@ -84,7 +85,7 @@ def test_the_table_of_the_projects_readme_is_that_of_the_results():
 
 
 @pytest.mark.parametrize(
-    ("words", "complaint"),
+    ("given", "complaint"),
     [
         (["walk"], "ACTION: must be run, tables or check"),
         (["run", "nothing"], "nothing: no such experiment"),
@@ -95,35 +96,37 @@ def test_the_table_of_the_projects_readme_is_that_of_the_results():
         (["run", "--seeds", "3", "7"], "none of the trials has 7"),
     ],
 )
-def test_a_mistake_is_one_line(tmp_path, words, complaint, monkeypatch):
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
-    from results import main
-
+def test_a_mistake_is_one_line(main, tmp_path, given, complaint):
     (tmp_path / "experiments.yaml").write_text(EXPERIMENTS)
     with pytest.raises(UserError) as caught:
-        main([*words, "--results", str(tmp_path), "--runs", str(tmp_path / "runs")])
+        main([*given, "--results", str(tmp_path), "--runs", str(tmp_path / "runs")])
     assert complaint in str(caught.value) and "\n" not in str(caught.value)
 
 
 def words(folder, *given):
     """The command on the results and runs in a folder."""
-    places = ["--results", str(folder / "results"), "--runs", str(folder / "runs")]
-    return [sys.executable, str(BENCHMARKS / "results.py"), *given, *places]
-
-
-def launch(folder, *given):
-    return subprocess.run(words(folder, *given), capture_output=True, text=True, env=ENVIRONMENT)
+    return [*given, "--results", str(folder / "results"), "--runs", str(folder / "runs")]
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory):
+def main():
+    """The main of results.py."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(BENCHMARKS))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        from results import main
+
+        yield main
+
+
+@pytest.fixture(scope="module")
+def ran(main, tmp_path_factory):
     """The folder of two experiments that were run with tiny networks."""
     folder = tmp_path_factory.mktemp("ran")
     (folder / "results").mkdir()
     (folder / "results" / "experiments.yaml").write_text(EXPERIMENTS)
     (folder / "results" / "README.md").write_text(README)
-    done = launch(folder, "run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert not main(words(folder, "run"))
     return folder
 
 
@@ -134,7 +137,7 @@ def copied(ran, tmp_path):
 
 
 @pytest.mark.extensive
-def test_each_trial_leaves_a_curve_and_a_result_and_the_tables_hold_them(copied):
+def test_each_trial_leaves_a_curve_and_a_result_and_the_tables_hold_them(main, copied):
     cloned, gail = (json.loads((copied / "results" / name / "3" / "result.json").read_text()) for name in ("cloned", "gail"))
     assert (cloned["steps"], gail["steps"]) == (0, 128)
     assert list(gail["evaluation"]) == ["deterministic", "stochastic", "beside", "expert", "random"]
@@ -144,49 +147,52 @@ def test_each_trial_leaves_a_curve_and_a_result_and_the_tables_hold_them(copied)
     assert set(gail["made_with"][0]["versions"]) == {"python", "torch", "mujoco", "numpy", "loco-mujoco", "mushroom-rl"}
     curves = [(copied / "results" / name / "3" / "curve.csv").read_text().splitlines() for name in ("cloned", "gail")]
     assert [[line.split(",")[0] for line in lines] for lines in curves] == [["step"], ["step", "64", "128"]]
-    assert launch(copied, "tables").returncode == 0
+    main(words(copied, "tables"))
     assert "| GAIL | `python launchers/run_gail.py" in (copied / "results" / "README.md").read_text()
 
 
 @pytest.mark.extensive
-def test_what_is_finished_is_not_done_again(copied):
+def test_what_is_finished_is_not_done_again(main, copied, monkeypatch, capfd):
     before = {path: path.read_bytes() for path in (copied / "results").rglob("*.*")}
-    done = launch(copied, "run")
-    assert (done.returncode, "begins" in done.stdout, "evaluate.py" in done.stdout) == (0, False, False)
+    evaluated = []
+    monkeypatch.setattr(publishing, "_evaluate", lambda trial: evaluated.append(trial.name))
+    assert not main(words(copied, "run"))
+    assert ("begins" in capfd.readouterr().out, evaluated) == (False, [])
     assert {path: path.read_bytes() for path in (copied / "results").rglob("*.*")} == before
 
     # An agent that is newer is evaluated again, and so is the one that it is beside.
     at = (copied / "runs" / "gail" / "3" / "evaluation.json").stat().st_mtime_ns + 1_000_000_000
     os.utime(copied / "runs" / "cloned" / "3" / "agent.safetensors", ns=(at, at))
-    done = launch(copied, "run")
-    assert (done.returncode, done.stdout.count("$ python launchers/evaluate.py"), "begins" in done.stdout) == (0, 2, False)
+    assert not main(words(copied, "run"))
+    assert ("begins" in capfd.readouterr().out, evaluated) == (False, ["cloned", "gail"])
 
     (copied / "runs" / "gail" / "3.made_with.json").unlink()
-    done = launch(copied, "run", "gail")
-    assert (done.returncode, "3.made_with.json beside it is missing" in done.stderr) == (2, True)
+    with pytest.raises(UserError, match="3.made_with.json beside it is missing"):
+        main(words(copied, "run", "gail"))
 
 
 @pytest.mark.extensive
-def test_a_run_with_other_options_is_not_published_as_this_one(copied):
+def test_a_run_with_other_options_is_not_published_as_this_one(main, copied, capfd):
     path = copied / "results" / "experiments.yaml"
     path.write_text(path.read_text().replace("fixed: {", "fixed: {max_kl: 0.02, "))
-    done = launch(copied, "run")
-    assert (done.returncode, "max_kl is 0.01, not 0.02" in done.stderr) == (2, True)
+    with pytest.raises(UserError, match="max_kl is 0.01, not 0.02"):
+        main(words(copied, "run"))
     (copied / "runs" / "cloned" / "3" / "result.json").unlink()  # nor is one that is not finished gone on with
-    done = launch(copied, "run")
-    assert (done.returncode, "max_kl" in done.stdout) == (2, True)
+    with pytest.raises(UserError, match="is not trained"):
+        main(words(copied, "run"))
+    assert "max_kl" in capfd.readouterr().out
 
 
 @pytest.mark.extensive
-def test_a_check_finds_the_figure_that_was_altered_and_no_other(copied):
+def test_a_check_finds_the_figure_that_was_altered_and_no_other(main, copied, capsys):
     path = copied / "results" / "gail" / "3" / "result.json"
     result = json.loads(path.read_text())
     result["evaluation"]["deterministic"]["returns"]["0"] += 0.01
     path.write_text(json.dumps(result))
-    done = launch(copied, "check")
-    assert done.returncode == 1, done.stderr
-    assert "| differs: evaluation.deterministic.returns.0 |" in done.stdout
-    assert "| cloned |" not in done.stdout
+    assert main(words(copied, "check")) == 1
+    printed = capsys.readouterr().out
+    assert "| differs: evaluation.deterministic.returns.0 |" in printed
+    assert "| cloned |" not in printed
 
 
 @pytest.mark.extensive
@@ -194,7 +200,8 @@ def test_a_run_that_is_stopped_saves_and_says_so(copied):
     path = copied / "results" / "experiments.yaml"
     path.write_text(path.read_text().replace("n_steps: 128", "n_steps: 1000000, checkpoint_every: 0"))
     progress = copied / "runs" / "gail" / "3" / "progress.csv"
-    with subprocess.Popen(words(copied, "run", "gail"), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
+    command = [sys.executable, str(BENCHMARKS / "results.py"), *words(copied, "run", "gail")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=ENVIRONMENT) as process:
         while len(progress.read_text().splitlines()) < 5:
             assert process.poll() is None
             time.sleep(0.05)

@@ -26,9 +26,10 @@ DEADLINE = 120.0  # s
 
 @pytest.fixture
 def main(request, monkeypatch, tmp_path):
-    """sweep.py's main, in an empty directory; without films, which would take longest."""
+    """sweep.py's main, in an empty directory, on all processors; without films, which would take longest."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MUJOCO_GL", "off")
+    monkeypatch.delenv("LOKY_MAX_CPU_COUNT")
     monkeypatch.setenv("PYTHONPATH", str(request.config.rootpath))
     return runpy.run_path(str(request.config.rootpath / "launchers" / "sweep.py"))["main"]
 
@@ -47,34 +48,30 @@ def write(tmp_path):
 @pytest.mark.extensive
 def test_a_sweep_runs_to_the_end_and_its_best_is_picked(main, write, tmp_path, capsys):
     path = write(
-        f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 2\nresources: {{cores: 1}}",
+        f"fixed: {{{TINY}, evaluation_episodes: 1}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 1\nresources: {{cores: 1}}",
         "it's, mine.yaml",
     )
     assert main([path, "--local"]) == 0
-    assert "4 trials: 4 done" in capsys.readouterr().out
+    assert "2 trials: 2 done" in capsys.readouterr().out
     folder = tmp_path / "runs" / "sweeps" / "it's, mine"
-    runs = [folder / f"gamma___{gamma}" / str(seed) for seed in (0, 1) for gamma in (0.9, 0.97)]
-    results = [json.loads((run / "result.json").read_text()) for run in runs]
-    assert [result["seed"] for result in results] == [0, 0, 1, 1]
-    assert all((run / TRIAL_LOG).stat().st_size for run in runs)
+    runs = {gamma: folder / f"gamma___{gamma}" / "0" for gamma in ("0.9", "0.97")}
+    results = [json.loads((run / "result.json").read_text()) for run in runs.values()]
+    assert all((run / TRIAL_LOG).stat().st_size for run in runs.values())
 
     assert main(["--status", str(folder)]) == 0
-    assert "gamma 0.97, seed 1" in capsys.readouterr().out
+    assert "gamma 0.97, seed 0" in capsys.readouterr().out
 
     assert main(["--best", str(folder)]) == 0
-    means = {gamma: 0.0 for gamma in ("0.9", "0.97")}
-    for run, result in zip(runs, results, strict=True):
-        means[run.parent.name.removeprefix("gamma___")] += result["evaluation"]["deterministic"]["return_mean"] / 2.0
+    means = {gamma: result["evaluation"]["deterministic"]["return_mean"] for gamma, result in zip(runs, results, strict=True)}
     best = max(means, key=means.get)
-    assert f"of gamma {best}, seed" in capsys.readouterr().out
-    agents = [(run / "agent.safetensors").read_bytes() for run in runs if run.parent.name == f"gamma___{best}"]
-    assert (folder / "best.safetensors").read_bytes() in agents
+    assert f"of gamma {best}, seed 0" in capsys.readouterr().out
+    assert (folder / "best.safetensors").read_bytes() == (runs[best] / "agent.safetensors").read_bytes()
     assert load_agent(folder / "best.safetensors")
     page = (folder / "report.html").read_text()
     assert f"{means[best]:.1f}" in page and "Returns by gamma" in page
 
     assert main(["--retry", str(folder), "--local"]) == 0  # nothing is left to do
-    assert [json.loads((run / "result.json").read_text()) for run in runs] == results
+    assert [json.loads((run / "result.json").read_text()) for run in runs.values()] == results
 
 
 def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, capsys):
@@ -100,22 +97,21 @@ def test_a_trial_that_fails_is_told_and_the_others_run(main, write, tmp_path, ca
 
 
 @pytest.mark.extensive
-@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_sweep_that_is_stopped_saves_and_goes_on(main, write, tmp_path, request, number, code):
+def test_a_sweep_that_is_stopped_saves_and_goes_on(main, write, tmp_path, request):
     path = write(f"fixed: {{{LONG}, evaluation_episodes: 0}}\ngrid: {{gamma: [0.9, 0.97]}}\nseeds: 4\nresources: {{cores: 2}}")
     words = [sys.executable, request.config.rootpath / "launchers" / "sweep.py", path, "--local"]
     folder = tmp_path / "runs" / "sweeps" / "tried"
-    # In a group of its own, which gets the signal as from a terminal.
+    # In a group of its own, which gets Ctrl-C as from a terminal.
     with subprocess.Popen(words, cwd=tmp_path, start_new_session=True, stdout=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + DEADLINE
         while not list(folder.glob("*/*/checkpoints/*/checkpoint.safetensors")):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.05)
-        (os.killpg if number == signal.SIGINT else os.kill)(process.pid, number)
+        os.killpg(process.pid, signal.SIGINT)
         printed, _ = process.communicate(timeout=DEADLINE)
-    assert process.returncode == code, printed
+    assert process.returncode == 130, printed
     records = [json.loads(path.read_text()) for path in folder.glob(f"*/*/{TRIAL_RECORD}")]
-    assert any(record["exit_code"] in (130, 143) for record in records)
+    assert any(record["exit_code"] == 130 for record in records)
     assert all(record["exit_code"] for record in records)  # others may have been stopped before they could save
     assert not any(psutil.pid_exists(record["pid"]) for record in records)
     assert "not begun" in printed and "and saved" in printed

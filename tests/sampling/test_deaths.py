@@ -327,11 +327,11 @@ def assert_nothing_is_left(processes, process, descendants):
     processes.wait_until(lambda: not [entry for entry in os.listdir("/dev/shm") for mark in marks if mark in entry])
 
 
-@pytest.mark.parametrize("moment", ["starting", "working", "between"])
 @pytest.mark.parametrize(
-    ("send", "number", "code"),
-    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGINT, 130), (os.killpg, signal.SIGTERM, 143)],
-    ids=["Ctrl-C", "SIGINT", "SIGTERM to all"],
+    ("moment", "send", "number", "code"),
+    [(moment, os.killpg, signal.SIGINT, 130) for moment in ("starting", "working", "between")]
+    + [("between", os.kill, signal.SIGINT, 130), ("working", os.killpg, signal.SIGTERM, 143)],
+    ids=["Ctrl-C, starting", "Ctrl-C, working", "Ctrl-C, between", "SIGINT, between", "SIGTERM to all, working"],
 )
 def test_a_signal_stops_everything_without_a_word(script, processes, moment, send, number, code):
     with script(moment) as (process, _, descendants):
@@ -341,8 +341,7 @@ def test_a_signal_stops_everything_without_a_word(script, processes, moment, sen
         assert_nothing_is_left(processes, process, descendants)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("moment", ["starting", "working"])
+@pytest.mark.parametrize(("moment", "number"), [("starting", signal.SIGINT), ("working", signal.SIGTERM)])
 def test_workers_leave_signals_to_the_main_process(script, processes, moment, number):
     with script(moment) as (process, workers, _):
         for worker in workers:

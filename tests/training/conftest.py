@@ -29,6 +29,7 @@ TINY = {
     "discriminator_batch_size": 32,
     "evaluation_episodes": 0,
     "learner_threads": 1,
+    "warm_start_threads": 1,
     "checkpoint_every": 0.0,
 }
 
