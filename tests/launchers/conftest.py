@@ -10,6 +10,7 @@ from qi_ext.agents.acting import Actor, save_agent
 
 LAUNCHERS = Path(__file__).parents[2] / "launchers"
 TINY = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "policy_hidden": [16], "critic_hidden": [16]}
+TINY |= {"discriminator_hidden": [16], "discriminator_batch_size": 32}
 
 
 @pytest.fixture(scope="session")

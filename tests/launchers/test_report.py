@@ -4,6 +4,7 @@ import re
 import shlex
 import shutil
 import subprocess
+from functools import partialmethod
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from qi_ext.report.html import render_page
 from qi_ext.report.page import gather_content
 from qi_ext.report.runs import read_run
 from qi_ext.robot.courses import COURSES
+from qi_ext.tasks import QuadrupedDirection
 from qi_ext.utils.drawing import rendering_backend
 from qi_ext.utils.errors import UserError
 
@@ -25,8 +27,9 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 
 @pytest.fixture(scope="module", autouse=True)
 def short():
-    """Make pages in a second or two: short films, one disturbance."""
+    """Make pages in a second or two: short films and episodes, one disturbance."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(QuadrupedDirection, "__init__", partialmethod(QuadrupedDirection.__init__, horizon=200))
         patch.setattr("qi_ext.report.page.FILM_SECONDS", 0.4)
         for name, fewer in (("PUSHES", (60.0,)), ("NOISES", ()), ("SPEEDS", ())):
             patch.setattr(f"qi_ext.evaluation.robustness.{name}", fewer)
@@ -152,8 +155,9 @@ def test_a_page_of_courses_has_their_paths_and_no_directions(experiment, drawing
     two = {name: COURSES[name] for name in ("figure-eight", "stop-and-go")}
     monkeypatch.setattr("qi_ext.tasks.directions.COURSES", two)  # in place of leaving some out: their order counts elsewhere
     monkeypatch.setattr("qi_ext.report.page.COURSE_SECONDS", 0.4)
-    small = {"n_envs": 4, "n_steps": 128, "batch_size": 64, "pool": "serial"}
-    experiment(task="follow", evaluation_episodes=1, results_dir=str(tmp_path), **small)
+    small = {"n_envs": 4, "n_steps": 64, "batch_size": 64, "policy_hidden": [16], "critic_hidden": [16]}
+    small |= {"discriminator_hidden": [16], "discriminator_batch_size": 32}
+    experiment(task="follow", evaluation_episodes=1, results_dir=str(tmp_path), pool="serial", **small)
     text = (tmp_path / "0" / "report.html").read_text()
     assert text.count("<video") == 2
     for shown in (
