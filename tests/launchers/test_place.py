@@ -11,6 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DEADLINE = 240.0  # seconds, for a machine that is busy with other things
 TINY = {"n_steps": 64, "batch_size": 32, "n_envs": 8, "n_workers": 2, "policy_hidden": [16], "critic_hidden": [16]}
+TINY |= {"discriminator_hidden": [16], "discriminator_batch_size": 32}
 pytestmark = pytest.mark.extensive
 
 
@@ -26,7 +27,9 @@ def run(words, folder, path=""):
 def test_a_script_without_a_main_guard_is_run_once_whatever_is_stepped_evaluated_and_drawn(tmp_path):
     (tmp_path / "mine.py").write_text(f"""
 from launchers.run_gail import experiment
+from qi_ext.report import page
 
+page.FILM_SECONDS = 0.4
 print("begins", flush=True)
 result = experiment(evaluation_episodes=1, results_dir="runs", **{TINY})
 print("ended at", result["steps"])
