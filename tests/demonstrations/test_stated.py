@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qi_ext.commands import demonstrations as command
-from qi_ext.demonstrations import formats, load_demonstrations
+from qi_ext.demonstrations import formats, load_demonstrations, loco_mujoco_formats
 from qi_ext.robot import a1
 from qi_ext.tasks.directions import task_commands
 from qi_ext.utils.errors import UserError
@@ -49,7 +49,7 @@ def test_keys_that_agree_are_accepted(perfect, tmp_path):
 
 
 def test_the_rate_that_a_file_states_is_compared_with_that_of_its_format(walking, tmp_path):
-    formats.write_loco_mujoco_real(tmp_path / "real.npz", walking((0.0, 0.0), rows=60))
+    loco_mujoco_formats.write_real(tmp_path / "real.npz", walking((0.0, 0.0), rows=60))
     with np.load(tmp_path / "real.npz") as archive:
         real = dict(archive)
     np.savez(tmp_path / "agrees.npz", **real, frequency=500)
