@@ -1,7 +1,7 @@
 """A trained agent that acts: the policy's forward pass in numpy, read from a small safe file."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ __all__ = ["PRETRAINED", "Actor", "load_agent", "save_agent"]
 
 FORMAT_VERSION = "2"  # 1 was the same without a symmetry
 SYMMETRIES = ("mirror", "none")
-ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0.0)}
+ACTIVATIONS: dict[str, Callable] = {"relu": lambda x: np.maximum(x, 0.0), "tanh": np.tanh}
 MAX_BYTES = 2**30  # of a file
 MAX_LAYERS, MAX_WIDTH = 65, 65536
 LARGEST_OBSERVATION, LARGEST_ACTION = 1e6, 1e36  # float32 ends at 3e38

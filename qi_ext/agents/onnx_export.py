@@ -10,7 +10,7 @@ from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import write_whole
 
 # Old on purpose: nothing here needs newer ones, and runtimes since onnxruntime 1.6 (end of 2020) read the file.
-OPERATORS = {"relu": "Relu"}  # of ONNX, by the activation of an `Actor`
+OPERATORS = {"relu": "Relu", "tanh": "Tanh"}  # of ONNX, by the activation of an `Actor`
 OPSET = 13
 IR_VERSION = 7
 

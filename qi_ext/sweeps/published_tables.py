@@ -69,16 +69,21 @@ def _parts(trials, results):
         if disturbed:
             yield f"### {task.capitalize()}: under disturbances, acting deterministically\n"
             yield _robustness(disturbed, trials)
-    missing = []
-    for name, of_name in trials.items():
-        published = [result["seed"] for result in results.get(name, [])]
-        if seeds := [str(trial.seed) for trial in of_name if trial.seed not in published]:
-            missing.append(" ".join([name, *seeds]))
-    if missing:
-        yield f"Not run yet: {', '.join(missing)}.\n"
+    yield from not_run_yet({name: [trial.seed for trial in of_name] for name, of_name in trials.items()}, results)
     if results:
         yield "## Made with\n"
         yield _made_with(results)
+
+
+def not_run_yet(seeds, results):
+    """Yield a line that names what is missing, if anything is. seeds: {name: seeds}. results: {name: [{"seed": of each}]}."""
+    missing = []
+    for name, of_name in seeds.items():
+        published = [result["seed"] for result in results.get(name, [])]
+        if left := [str(seed) for seed in of_name if seed not in published]:
+            missing.append(" ".join([name, *left]))
+    if missing:
+        yield f"Not run yet: {', '.join(missing)}.\n"
 
 
 def _returns(rows):
@@ -100,7 +105,7 @@ def _returns(rows):
     for name in BASELINES:
         cells = _return_and_falls([result["evaluation"][name] for result in _distinct(rows)])
         lines.append([NAMES[name], *[""] * 4, *cells, *[""] * (2 + len(LEVELS))])
-    return _table([*heads, *(f"to {level}: steps, minutes" for level in LEVELS)], lines, left=2)
+    return markdown_table([*heads, *(f"to {level}: steps, minutes" for level in LEVELS)], lines, left=2)
 
 
 def _distinct(rows):
@@ -119,7 +124,7 @@ def _gaits(rows):
         [what, *(_mean([each["gait"].get(name) for each in evaluations], form) for _, name, form in columns)]
         for what, evaluations in walkers
     ]
-    return _table(["run", *(heading.replace("\n", ", ", 1) for heading, *_ in columns)], lines)
+    return markdown_table(["run", *(heading.replace("\n", ", ", 1) for heading, *_ in columns)], lines)
 
 
 def _robustness(rows, trials):
@@ -135,7 +140,7 @@ def _robustness(rows, trials):
                 cells += _return_and_falls([row[name] for row in same]) if name in same[0] else ["", ""]
             lines.append(cells)
     heads = ["run", "condition", "agent", "falls", "beside", "falls", NAMES["expert"], "falls"]
-    return _table(heads, lines, left=2)
+    return markdown_table(heads, lines, left=2)
 
 
 def _made_with(results):
@@ -181,8 +186,8 @@ def _mean(values, form):
     return format(statistics.mean(known), form) if known else "-"
 
 
-def _table(heads, lines, left=1):
-    """A Markdown table; all columns but the first `left` are numbers."""
+def markdown_table(heads, lines, left=1):
+    """Return a Markdown table; all columns but the first `left` are numbers."""
     rules = ["---"] * left + ["---:"] * (len(heads) - left)
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |\n" for line in (heads, rules, *lines))
 

@@ -65,6 +65,12 @@ def test_mean_by_hand(actor):
     np.testing.assert_allclose(actor.act(np.array([[1.5, 2.0], [0.5, 0.0]])), [[3.0 * 5.5 - 1.0], [5.0 - 1.0]], rtol=1e-6)
 
 
+def test_mean_by_hand_with_tanh(actor):
+    actor.activation = "tanh"
+    # Normalized (1, 2): hidden tanh(5.5), tanh(-1).
+    np.testing.assert_allclose(actor.act([1.5, 2.0]), [3.0 * np.tanh(5.5) - 5.0 * np.tanh(1.0) - 1.0], rtol=1e-6)
+
+
 def test_stochastic_actions_have_the_stds_of_the_policy(actor):
     observations = np.tile([1.5, 2.0], (20_000, 1))
     noise = actor.act(observations, deterministic=False, generator=np.random.default_rng(0)) - actor.act(observations)
@@ -118,7 +124,7 @@ def test_a_file_says_its_activation_one_without_means_relu_and_another_is_refuse
     save_agent(tmp_path / "saved", actor, {})
     assert load_agent(tmp_path / "saved").metadata["activation"] == "relu"
     assert load_agent(agent_file()).activation == load_agent(agent_file(activation="relu")).activation == "relu"
-    assert "the activation is 'tanh', but this program knows relu" in refusal(agent_file(activation="tanh"))
+    assert "the activation is 'selu', but this program knows relu, tanh" in refusal(agent_file(activation="selu"))
 
 
 def test_finite_weights_whose_actions_would_not_be_are_refused(agent_file):

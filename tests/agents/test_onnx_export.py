@@ -26,7 +26,7 @@ def demonstrated():
 def make_actor(demonstrated):
     """make_actor(*hidden): an A1 policy with a normalizer of demonstrated statistics and torques of the order of 1."""
 
-    def make(*hidden, n_observations=37, symmetry="none", **metadata):
+    def make(*hidden, n_observations=37, symmetry="none", activation="relu", **metadata):
         random = np.random.default_rng(0)
         sizes = [n_observations, *hidden, 12]
         layers = [
@@ -38,7 +38,7 @@ def make_actor(demonstrated):
         ]
         inverse_std = 1.0 / np.maximum(demonstrated.std(axis=0), 0.01)
         statistics = (demonstrated.mean(axis=0)[:n_observations], inverse_std[:n_observations])
-        return Actor(layers, *statistics, np.zeros(12, dtype=np.float32), metadata, symmetry)
+        return Actor(layers, *statistics, np.zeros(12, dtype=np.float32), metadata, symmetry, activation)
 
     return make
 
@@ -55,9 +55,13 @@ def exported(tmp_path):
     return run
 
 
-@pytest.mark.parametrize(("hidden", "symmetry"), [((), "none"), ((512, 256), "none"), ((16,), "mirror")], ids=str)
-def test_demonstrated_observations_give_the_agents_actions(make_actor, exported, demonstrated, hidden, symmetry):
-    actor = make_actor(*hidden, symmetry=symmetry)
+@pytest.mark.parametrize(
+    ("hidden", "options"),
+    [((), {}), ((512, 256), {}), ((16,), {"symmetry": "mirror"}), ((16, 16), {"activation": "tanh"})],
+    ids=str,
+)
+def test_demonstrated_observations_give_the_agents_actions(make_actor, exported, demonstrated, hidden, options):
+    actor = make_actor(*hidden, **options)
     actions = exported(actor)(demonstrated)
     assert actions.dtype == np.float32
     np.testing.assert_allclose(actions, actor.act(demonstrated), rtol=0.0, atol=1e-5)
