@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 
+from qi_ext.utils.drawing_on_demand import import_before_opengl
 from qi_ext.utils.errors import UserError
 
 # Tried in this order: egl draws on a GPU where there is one, osmesa in software.
@@ -52,6 +53,7 @@ def drawing_context(width, height, backend=""):
     """
     backend = backend or rendering_backend()
     os.environ.setdefault("PYOPENGL_PLATFORM", backend)
+    import_before_opengl()
     # Not mujoco.GLContext, which was chosen when mujoco was first imported.
     return importlib.import_module(f"mujoco.{backend}").GLContext(width, height)
 
@@ -64,6 +66,7 @@ def has_screen():
         warnings.simplefilter("ignore")
         window = None
         if glfw.init():
+            import_before_opengl()
             glfw.window_hint(glfw.VISIBLE, False)
             window = glfw.create_window(1, 1, "", None, None)
             glfw.default_window_hints()

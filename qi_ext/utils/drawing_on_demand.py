@@ -3,7 +3,9 @@
 A library of OpenGL that is missing or broken, or a MUJOCO_GL that names none, then fails where something is drawn, not before.
 """
 
+import contextlib
 import functools
+import importlib
 import os
 import sys
 from importlib.abc import MetaPathFinder
@@ -16,6 +18,16 @@ CHOSEN = {
     "dm_control._render": "Renderer",
 }
 OFF = ("disable", "disabled", "off", "false", "0")  # values of MUJOCO_GL with which mujoco defines no GLContext
+
+
+def import_before_opengl():
+    """Import triton, where it is installed, as anything must do that is about to load OpenGL.
+
+    torch imports it with the first optimizer of a process. It has an LLVM of its own, and so has Mesa; loaded after Mesa's, it
+    ends the process with a segmentation fault (torch 2.13.0, Mesa 22.3.6).
+    """
+    with contextlib.suppress(ImportError):
+        importlib.import_module("triton")
 
 
 class _Finder(MetaPathFinder):
@@ -35,6 +47,7 @@ def _put_off(load, module):
 
     @functools.cache
     def chosen():
+        import_before_opengl()
         for stand_in in (name, "__getattr__"):
             vars(module).pop(stand_in, None)
         load(module)

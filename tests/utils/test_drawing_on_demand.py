@@ -61,6 +61,14 @@ def test_what_draws_gets_what_mujoco_gl_names(run_with, drawing):
     assert done.stdout == f"(16, 32, 3) {drawing} True\n", done.stderr
 
 
+@pytest.mark.extensive
+def test_what_has_drawn_can_make_an_optimizer(run_with, drawing):
+    """torch then imports triton, whose LLVM ends the process where Mesa's was loaded first."""
+    optimizer = "import torch; torch.optim.Adam([torch.zeros(1, requires_grad=True)])"
+    done = run_with(f"{DRAWING}\n{optimizer}", MUJOCO_GL=drawing, PYOPENGL_PLATFORM=drawing)
+    assert done.returncode == 0, done.stderr
+
+
 def test_what_draws_all_the_same_is_told_what_is_wrong(run_with):
     done = run_with("import qi_ext, mujoco; mujoco.GLContext(16, 16)", MUJOCO_GL="nonsense")
     assert "invalid value for environment variable MUJOCO_GL: nonsense" in done.stderr
