@@ -111,7 +111,8 @@ def test_a_sweep_that_is_stopped_saves_and_goes_on(main, write, tmp_path, reques
         printed, _ = process.communicate(timeout=DEADLINE)
     assert process.returncode == 130, printed
     records = [json.loads(path.read_text()) for path in folder.glob(f"*/*/{TRIAL_RECORD}")]
-    assert any(record["exit_code"] == 130 for record in records)
+    # The sweep ends with SIGTERM what Ctrl-C has not ended.
+    assert any(record["exit_code"] in (130, 143) for record in records)
     assert all(record["exit_code"] for record in records)  # others may have been stopped before they could save
     assert not any(psutil.pid_exists(record["pid"]) for record in records)
     assert "not begun" in printed and "and saved" in printed
