@@ -123,20 +123,11 @@ def train(peer, seed, directory, options):
     if done.exists():
         return
     if peer.is_ours:
-        more = [
-            "--seed",
-            str(seed),
-            "--minutes",
-            str(options.minutes),
-            "--results_dir",
-            str(directory.parent),
-            "--resume",
-            "auto",
-        ]
+        place = ["--results_dir", str(directory.parent), "--resume", "auto"]
     else:
         shutil.rmtree(directory, ignore_errors=True)
-        more = ["--seed", str(seed), "--minutes", str(options.minutes), "--directory", str(directory)]
-    words = [*shlex.split(peer.command), *more]
+        place = ["--directory", str(directory)]
+    words = [*shlex.split(peer.command), "--seed", str(seed), "--minutes", str(options.minutes), *place]
     say(f"$ python {shlex.join(words)}")
     python = sys.executable if peer.is_ours else options.python
     code = subprocess.run([python, *words], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode

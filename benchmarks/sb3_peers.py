@@ -1,6 +1,6 @@
 """Train a learner of imitation, or PPO of Stable-Baselines3, on our environment, and leave its policies as agents of ours.
 
-    python benchmarks/sb3_peers.py --learner gail --settings tuned --seed 0 --minutes 20 --directory DIR
+    PYTHONPATH=. python benchmarks/sb3_peers.py --learner gail --settings tuned --seed 0 --minutes 20 --directory DIR
 
 Needs benchmarks/requirements-peers.txt. About every 15 seconds DIR/agents/NUMBER.safetensors is left, with step and
 minutes of training in its metadata, without the start of the program and of the processes.
@@ -18,7 +18,6 @@ import torch
 from imitation.algorithms.adversarial.airl import AIRL
 from imitation.algorithms.adversarial.gail import GAIL
 from imitation.algorithms.bc import BC
-from imitation.data.types import Transitions
 from imitation.policies.base import NormalizeFeaturesExtractor
 from imitation.rewards.reward_nets import BasicRewardNet, BasicShapedRewardNet, NormalizedRewardNet
 from imitation.util.networks import RunningNorm
@@ -26,11 +25,15 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecMonitor
 
+from examples.imitation_gail import transitions
 from qi_ext.agents.acting import Actor, save_agent
-from qi_ext.demonstrations import load_demonstrations
-from qi_ext.tasks.directions import task_commands
 
 TASK = "simple"
+TUNED = {
+    "batch": 4096,
+    "ppo": {},
+    "adversarial": {"demo_batch_size": 2048, "n_disc_updates_per_round": 4, "gen_replay_buffer_capacity": 4096},
+}
 EVERY = 15.0  # s between agents
 
 # library: those that imitation was tuned to on seals/HalfCheetah-v1 (imitation/scripts/config/tuned_hps), 8 envs as its scripts
@@ -57,16 +60,8 @@ SETTINGS = {
         "hidden": (512, 256),
         "log_std_init": -1.2,
         "ppo": {"batch_size": 512, "n_epochs": 10, "gamma": 0.97, "learning_rate": 1e-4},
-        "gail": {
-            "batch": 4096,
-            "ppo": {},
-            "adversarial": {"demo_batch_size": 2048, "n_disc_updates_per_round": 4, "gen_replay_buffer_capacity": 4096},
-        },
-        "airl": {
-            "batch": 4096,
-            "ppo": {},
-            "adversarial": {"demo_batch_size": 2048, "n_disc_updates_per_round": 4, "gen_replay_buffer_capacity": 4096},
-        },
+        "gail": TUNED,
+        "airl": TUNED,
     },
 }
 
@@ -129,18 +124,6 @@ def make_env():
     return gymnasium.make("qi_ext.tasks:QuadrupedDirection-v0", task=TASK, disable_env_checker=True)
 
 
-def transitions():
-    """Return the embedded demonstrations of the task as imitation's `Transitions`."""
-    dataset = load_demonstrations("trot", task_commands(TASK)).dataset()
-    return Transitions(
-        obs=dataset["states"],
-        acts=dataset["actions"].astype(np.float64),
-        infos=np.array([{}] * len(dataset["states"])),
-        next_obs=dataset["next_states"],
-        dones=dataset["absorbing"].astype(bool),
-    )
-
-
 def make_ppo(envs, settings, batch, seed, **more):
     """Return PPO that gathers `batch` steps an update. settings: of `SETTINGS`. more: keywords of PPO."""
     policy = {
@@ -161,7 +144,7 @@ def train_adversarially(learner, envs, settings, options, snapshots):
     sees = {"use_state": True, "use_action": not options.states_only, "use_next_state": options.states_only}
     reward = network(envs.observation_space, envs.action_space, normalize_input_layer=RunningNorm, **sees)
     trainer = (AIRL if learner == "airl" else GAIL)(
-        demonstrations=transitions(),
+        demonstrations=transitions(TASK),
         venv=envs,
         gen_algo=ppo,
         reward_net=NormalizedRewardNet(reward, RunningNorm),
@@ -181,7 +164,7 @@ def clone(envs, settings, options, snapshots):
         action_space=envs.action_space,
         rng=np.random.default_rng(options.seed),
         policy=policy,
-        demonstrations=transitions(),
+        demonstrations=transitions(TASK),
         device="cpu",
     )
     taken = snapshots(policy)
