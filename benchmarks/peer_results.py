@@ -1,6 +1,5 @@
 """Published returns of ours and of other libraries: read, as tables of docs/comparison.md, and as its plot."""
 
-import re
 import statistics
 from itertools import cycle
 from pathlib import Path
@@ -13,7 +12,7 @@ from scipy.stats import bootstrap, trim_mean
 from typing_extensions import TypedDict
 
 from qi_ext.report.plots import COLOURS, LINES
-from qi_ext.sweeps.published_tables import markdown_table, not_run_yet
+from qi_ext.sweeps.published_tables import between_marks, markdown_table, not_run_yet, reached_cell
 from qi_ext.sweeps.schemas import MadeWith
 from qi_ext.training.result import Count, Line, Name
 from qi_ext.training.result import Figure as Number
@@ -81,16 +80,13 @@ def read_results(folder, peers):
 
 
 def reached(result, level, mode):
-    """Return the first snapshot whose mean return is at least `level`; None where there is none."""
-    return next((each for each in result["snapshots"] if each[mode] >= level), None)
+    """Return steps and minutes of the first snapshot whose mean return is at least `level`; None where there is none."""
+    return next(((each["step"], each["minutes"]) for each in result["snapshots"] if each[mode] >= level), None)
 
 
 def with_tables(text, peers, results):
     """Return `text`, of comparison.md, with the tables of `results` between its marks. Raises UserError where it has none."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1:
-        raise UserError(f"comparison.md: must have the lines {BEGIN.strip()} and {END.strip()}, once")
-    tables = "\n".join(_parts(peers, results))
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: f"{BEGIN}\n{tables}\n{END}", text, flags=re.DOTALL)
+    return between_marks("comparison.md", text, BEGIN, END, _parts(peers, results))
 
 
 def _parts(peers, results):
@@ -114,14 +110,13 @@ def _parts(peers, results):
 def _row(what, found, mode):
     last = [result["last"][mode] for result in found]
     ends = [result["snapshots"][-1] for result in found]
-    levels = [[reached(result, level, mode) for result in found] for level in LEVELS]
     return [
         what,
         f"{statistics.mean(each['minutes'] for each in ends):.1f}",
         f"{statistics.mean(each['step'] for each in ends):,.0f}",
         over_seeds([each["return_mean"] for each in last]),
         f"{sum(each['falls'] for each in last)}/{sum(each['episodes'] for each in last)}",
-        *(_reached(of_level) for of_level in levels),
+        *(reached_cell([reached(result, level, mode) for result in found]) for level in LEVELS),
     ]
 
 
@@ -135,14 +130,6 @@ def over_seeds(values):
     resampling = {"n_resamples": RESAMPLES, "method": "percentile", "rng": np.random.default_rng(0)}
     interval = bootstrap((values,), lambda x, axis: trim_mean(x, 0.25, axis), **resampling).confidence_interval
     return f"{trim_mean(values, 0.25):.0f} [{interval.low:.0f}, {interval.high:.0f}]"
-
-
-def _reached(snapshots):
-    """Cell: mean steps and minutes to a return, or how many seeds came there where some did not."""
-    there = [each for each in snapshots if each is not None]
-    if len(there) < len(snapshots):
-        return f"{len(there)} of {len(snapshots)} seeds" if there else "-"
-    return f"{statistics.mean(each['step'] for each in there):,.0f}, {statistics.mean(each['minutes'] for each in there):.1f}"
 
 
 def _made_with(results):

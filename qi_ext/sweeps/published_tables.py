@@ -48,10 +48,18 @@ def read_results(folder, trials):
 
 def with_tables(text, trials, results):
     """Return `text`, of README.md, with the tables of `results` between its marks. Raises UserError where it has none."""
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise UserError(f"README.md: must have the lines {BEGIN.strip()} and {END.strip()}, once, in this order")
-    tables = "".join(f"\n{part}" for part in _parts(by_name(trials), results))
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: BEGIN + tables + "\n" + END, text, flags=re.DOTALL)
+    return between_marks("README.md", text, BEGIN, END, _parts(by_name(trials), results))
+
+
+def between_marks(name, text, begin, end, parts):
+    """Return `text`, of the file `name`, with `parts` in place of what is between the lines `begin` and `end`.
+
+    Raises UserError where `text` has not each of these lines once, in this order.
+    """
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise UserError(f"{name}: must have the lines {begin.strip()} and {end.strip()}, once, in this order")
+    tables = "".join(f"\n{part}" for part in parts)
+    return re.sub(re.escape(begin) + ".*?" + re.escape(end), lambda _: begin + tables + "\n" + end, text, flags=re.DOTALL)
 
 
 def _parts(trials, results):
@@ -99,7 +107,7 @@ def _returns(rows):
                 f"{statistics.mean(result['training_minutes'] for result in found):.1f}",
                 *_return_and_falls([result["evaluation"]["deterministic"] for result in found]),
                 *_return_and_falls([result["evaluation"]["stochastic"] for result in found]),
-                *(_reached([result["return_reached"][str(level)] for result in found]) for level in LEVELS),
+                *(reached_cell([_reached(result, level) for result in found]) for level in LEVELS),
             ]
         )
     for name in BASELINES:
@@ -172,12 +180,17 @@ def _return_and_falls(evaluations):
     return [f"{statistics.mean(returns):.0f}{deviation} ({lowest:.0f})", f"{falls}/{episodes}"]
 
 
-def _reached(seeds):
-    """Cell: mean steps and minutes to a return, or how many seeds reached it where some did not."""
+def _reached(result, level):
+    reached = result["return_reached"][str(level)]
+    return None if reached is None else (reached["steps"], reached["minutes"])
+
+
+def reached_cell(seeds):
+    """Return mean steps and minutes to a return, or how many seeds came there. seeds: of each (steps, minutes), or None."""
     there = [each for each in seeds if each is not None]
     if len(there) < len(seeds):
         return f"{len(there)} of {len(seeds)} seeds" if there else "-"
-    steps, minutes = (statistics.mean(each[key] for each in there) for key in ("steps", "minutes"))
+    steps, minutes = (statistics.mean(values) for values in zip(*there, strict=True))
     return f"{steps:,.0f}, {minutes:.1f}"
 
 
