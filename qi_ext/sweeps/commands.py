@@ -17,7 +17,7 @@ from qi_ext.utils.programs import command, shell_word
 SWEEP_FILE = "sweep.yaml"
 POLL_SECONDS = 5.0
 UNANSWERED_SECONDS = 600.0  # for which Slurm may be silent
-STEPS_PER_CORE_SECOND = 1000  # simple-gail in results/README.md: 1.2 million steps in 9.7 minutes on two cores
+STEPS_PER_CORE_SECOND = 1000  # simple-gail-4096 in results/README.md: 1.2 million steps in 9.7 minutes on two cores
 
 
 def begin(path, directory="", on_slurm=None, wait=False, dry_run=False):

@@ -11,7 +11,6 @@ from qi_ext.sweeps.published_result import (
     COLUMNS,
     LEVELS,
     learning_settings,
-    options,
     recorded_commands,
     training_command,
 )
@@ -210,10 +209,9 @@ def _read_result(path, trial):
         result = read_json(path, PUBLISHED)
     except UserError as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
-    now = {"options": options(trial), "settings": learning_settings(trial.config), "commands": recorded_commands(trial)}
-    added = {name: value for name, value in ADDED.items() if name in now["settings"]}
-    made = {"options": result["options"], "settings": added | result["settings"], "commands": result["commands"]}
-    if made != now:
+    added = {name: value for name, value in ADDED.items() if name in (now := learning_settings(trial.config))}
+    same = added | result["settings"] == now and result["commands"][1:] == recorded_commands(trial)[1:]
+    if not same:
         again = f"python benchmarks/results.py run {trial.name}"
         raise UserError(f"{path}: was made with other commands, options or defaults than there are now; make it anew: {again}")
     return result

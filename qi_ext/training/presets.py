@@ -1,13 +1,25 @@
 """The experiments: settings of tasks, algorithms, backends and warm starts that differ from the defaults in `settings`.
 
 A row is (words, {setting: value}). It applies to runs that have all its words: their task, algorithm and backend, and `warm`
-with a warm start. Rows are applied from top to bottom; a later one overrides an earlier one.
+with a warm start, else `scratch`. Rows are applied from top to bottom; a later one overrides an earlier one.
 """
 
 from qi_ext.learning.imitation_lib import settings as imitation_lib_settings
-from qi_ext.training.settings import Disturbances, Policy, Run
+from qi_ext.training.settings import Disturbances, Policy, Run, Trpo
 
 PRESETS = [
+    (
+        ("native", "simple", "gail", "scratch"),
+        dict(
+            n_steps=1_000_000,
+            # Updates, and not steps, decide when the robot is on its feet: with 4096 after 0.47 million steps, with 2048 after
+            # 0.38 million (seed 0).
+            batch_size=2048,
+            # As small a trust region as elsewhere in the end has it on its feet 0.12 million steps later.
+            final_max_kl=0.02,
+            std_half_life=250_000,
+        ),
+    ),
     (
         ("native", "hard"),
         dict(
@@ -71,9 +83,8 @@ PRESETS = [
     *imitation_lib_settings.PRESETS,
 ]
 
-# With MuJoCo Warp a batch is so many times as large, and so is every number of steps: as many updates as on the CPU, each from
-# more envs. Minibatches are larger, so that an update has a few dozen. Not tuned: no GPU was available.
-BATCH_FACTOR = 24
+# With MuJoCo Warp every number of steps is as many times as large as a batch is: as many updates as on the CPU, each from more
+# envs. Minibatches are larger, so that an update has a few dozen. Not tuned: no GPU was available.
 WARP_DEFAULTS = dict(
     n_envs=4096,
     lanes_per_block=1024,
@@ -82,16 +93,19 @@ WARP_DEFAULTS = dict(
     discriminator_batch_size=8192,
     warm_start_batch_size=1024,
 )
-STEPS = {
+STEPS = ("n_steps", "std_half_life", "disturb_after")
+DEFAULTS = {
     name: group.model_fields[name].default
-    for name, group in (("n_steps", Run), ("std_half_life", Policy), ("disturb_after", Disturbances))
+    for name, group in zip((*STEPS, "batch_size"), (Run, Policy, Disturbances, Trpo), strict=True)
 }
 
 
 def preset(task, algorithm, backend, physics, warm):
     """Return the settings of a run that differ from the defaults of the groups, {setting: value}."""
-    said = {task, algorithm, backend} | ({"warm"} if warm else set())
+    said = {task, algorithm, backend, "warm" if warm else "scratch"}
     values = {name: value for words, values in PRESETS if said.issuperset(words) for name, value in values.items()}
     if physics == "warp":
-        values |= WARP_DEFAULTS | {name: BATCH_FACTOR * values.get(name, default) for name, default in STEPS.items()}
+        on_cpu = DEFAULTS | values
+        wider = WARP_DEFAULTS["batch_size"] // on_cpu["batch_size"]
+        values |= WARP_DEFAULTS | {name: wider * on_cpu[name] for name in STEPS}
     return values

@@ -61,7 +61,7 @@ def test_it_is_exported_into_the_current_directory(folder):
 
 
 # {agent: the published run that it comes from}
-SHIPPED = {"simple": "simple-gail/0", "hard": "hard-gail-warm/0", "follow": "follow-gail-warm/0"}
+SHIPPED = {"simple": "simple-gail-4096/0", "hard": "hard-gail-warm/0", "follow": "follow-gail-warm/0"}
 
 
 def environment_of(agent):

@@ -48,7 +48,7 @@ def test_there_are_all_options_without_docstrings(monkeypatch):
 
 
 def test_presets_name_settings_that_there_are():
-    words = {"native", "imitation_lib", "simple", "hard", "follow", "warm", *ALGORITHMS}
+    words = {"native", "imitation_lib", "simple", "hard", "follow", "warm", "scratch", *ALGORITHMS}
     for named, values in PRESETS:
         assert words.issuperset(named)
         assert all_options().keys() >= values.keys()

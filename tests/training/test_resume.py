@@ -363,7 +363,7 @@ def test_auto_starts_beside_another_run_in_the_default_directory_and_says_so(sta
 def test_auto_goes_on_from_a_first_try_to_the_length_of_the_experiment_and_shortens_none(started):
     default = started(n_steps=4096)[2].replace(n_steps=None).run.n_steps
     assert started(n_steps=8192)[2].run.n_steps == 8192
-    assert started()[2].run.n_steps == default == 1_200_000
+    assert started()[2].run.n_steps == default == 1_000_000
     started(n_steps=5_000_000)
     assert started()[2].run.n_steps == 5_000_000
 
