@@ -34,7 +34,7 @@ def by_name(trials):
 def read_results(folder, trials):
     """Return the published results in `folder`, {name: [content of result.json of each seed]}, of those that have any.
 
-    Raises UserError where one cannot be read, or was made by other commands, options or defaults than its trial has now.
+    Raises UserError where one cannot be read, or was made by another evaluation or other settings than its trial has now.
     """
     found = {}
     for name, of_name in by_name(trials).items():
@@ -209,9 +209,9 @@ def _read_result(path, trial):
         result = read_json(path, PUBLISHED)
     except UserError as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
-    added = {name: value for name, value in ADDED.items() if name in (now := learning_settings(trial.config))}
-    same = added | result["settings"] == now and result["commands"][1:] == recorded_commands(trial)[1:]
-    if not same:
+    now, (_, evaluation) = learning_settings(trial.config), recorded_commands(trial)
+    settings = {name: value for name, value in ADDED.items() if name in now} | result["settings"]
+    if (settings, result["commands"][1:]) != (now, [evaluation]):
         again = f"python benchmarks/results.py run {trial.name}"
-        raise UserError(f"{path}: was made with other commands, options or defaults than there are now; make it anew: {again}")
+        raise UserError(f"{path}: was made with another evaluation or other settings than now; make it anew: {again}")
     return result

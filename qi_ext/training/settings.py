@@ -76,7 +76,7 @@ class Run(Settings):
     physics: Literal["mujoco", "warp"] = option(
         "mujoco", "mujoco (on the CPU, in processes), or warp (MuJoCo Warp, thousands of envs on a GPU; needs mujoco-warp)"
     )
-    # It passes 800 after 0.75 million; the rest is what the falling noise is worth.
+    # VAIL passes 800 after 0.94 million; the rest is what the falling noise is worth.
     n_steps: Whole = option(1_200_000, "env steps to train for, in whole batches; 0 for the warm start alone", 0, MOST_STEPS)
     minutes: Number = option(
         0.0, "end after so many minutes of training, resumed ones included; 0 for no limit", 0.0, MOST_MINUTES

@@ -216,7 +216,7 @@ def test_what_several_trials_share_counts_once_and_conditions_are_joined_by_name
     assert (pushes[2], noise[2]) == ("700 +- 141 (600)", "10 +- 0 (600)")
 
 
-def test_a_result_of_other_options_or_defaults_than_the_trial_has_is_refused(make, sweep, tmp_path):
+def test_a_result_of_another_evaluation_or_other_settings_than_the_trial_has_is_refused(make, sweep, tmp_path):
     result, path = make(1, [800.0]), tmp_path / "results" / "gail" / "1" / "result.json"
     path.parent.mkdir(parents=True)
 
@@ -227,13 +227,14 @@ def test_a_result_of_other_options_or_defaults_than_the_trial_has_is_refused(mak
     assert read() == {"gail": [result]}
     del result["settings"]["disturb_after"]  # which came later, and here leaves everything as it was
     assert read() == {"gail": [result]}
+    result["options"]["max_kl"] = result["settings"]["max_kl"]  # typed where it was no default yet, or no longer is one
+    assert read() == {"gail": [result]}
     for changed in (
-        {"options": {"task": "hard"}},
         {"settings": result["settings"] | {"max_kl": 0.03}},
         {"settings": result["settings"] | {"demonstrations": "other.npz"}},
         {"commands": [result["commands"][0], f"{result['commands'][1]} --robustness"]},
     ):
-        with pytest.raises(UserError, match="was made with other commands, options or defaults"):
+        with pytest.raises(UserError, match="was made with another evaluation or other settings"):
             read(**changed)
     path.write_text("{")
     with pytest.raises(UserError, match="cannot be read"):
