@@ -6,6 +6,7 @@ import pytest
 
 from qi_ext.sweeps.description import Publication, read_sweep
 from qi_ext.sweeps.resources import Resources
+from qi_ext.training.config import make_config
 from qi_ext.utils.errors import UserError
 
 CLONED = "name: cloned, what: cloning, n_steps: 0, warm_start: 1"
@@ -49,8 +50,8 @@ def test_values_are_what_the_setting_makes_of_them(read):
         "seeds: 1\nresources: {time: 2:00:00, memory: 3G, cores: 3, gpu: a100:2, partition: long, account: me}"
     )
     (trial,) = sweep.trials
-    settings = {"discriminator_learning_rate": 1e-4, "wandb": "no", "policy_hidden": [64, 32], "n_steps": 1_200_000}
-    assert trial.settings == settings
+    settings = {"discriminator_learning_rate": 1e-4, "wandb": "no", "policy_hidden": [64, 32]}
+    assert trial.settings == settings | {"n_steps": make_config().run.n_steps}
     assert sweep.resources == Resources(3, 3072, 7200, "a100:2", "long", "me")
     assert read("resources: {time: null, gpu: ~, account: Null, partition: }").resources == Resources()
 
