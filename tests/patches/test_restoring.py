@@ -67,33 +67,45 @@ for name in json.loads(sys.argv[1]):
     except ImportError:
         pass  # some modules are made by others
 
-def snapshot():
+def everything():
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
     owners = {{id(owner): owner for module in modules for owner in [module, *vars(module).values()]
               if isinstance(owner, (type, ModuleType)) and owner is not sys.modules["__main__"]}}
-    return {{(owner, name): value for owner in owners.values() for name, value in list(vars(owner).items())
-            if name != "__warningregistry__"}}
+    return set(owners.values())
+
+def content(owner):
+    return {{name: value for name, value in list(vars(owner).items()) if name != "__warningregistry__"}}
 
 nothing = object()
 
-def changed():
-    now = snapshot()
-    return sorted(f"{{owner.__name__}}.{{name}}" for owner, name in original.keys() | now.keys()
-                  if original.get((owner, name), nothing) is not now.get((owner, name), nothing))
+def changed(owners):
+    found = set()
+    for owner in owners:
+        before, now = original.get(owner, {{}}), content(owner)
+        differs = [name for name in before.keys() | now.keys() if before.get(name, nothing) is not now.get(name, nothing)]
+        found |= {{(owner, name) for name in differs}}
+    return found
+
+def names(found):
+    return sorted(f"{{owner.__name__}}.{{name}}" for owner, name in found)
 
 def expect(what, found, expected):
     if found != expected:
         different = set(found) ^ set(expected)
         faults.append(f"{{what}}: {{sorted(different)[:10]}}")
 
-original = snapshot()
+original = {{owner: content(owner) for owner in everything()}}
 faults = []
-of = {{}}  # changes made by the patches of all libraries but this one
-for name in ["", *(library.name for library in fitting)]:
+patches.set_applied(every)
+by_all = changed(everything() | original.keys())
+owners = {{owner for owner, _ in by_all}}  # to look at all others again at the end is enough
+of = {{"": names(by_all)}}  # changes made by the patches of all libraries but this one
+patches.revert()
+for name in [library.name for library in fitting]:
     patches.set_applied([patch for patch in every if patch.split("/")[0] != name])
-    of[name] = changed()
+    of[name] = names(changed(owners))
     patches.revert()
-    expect(f"left after all but those of {{name or 'none'}}", changed(), [])
+    expect(f"left after all but those of {{name}}", names(changed(owners)), [])
 generator = random.Random(0)
 shuffled = generator.sample(every, len(every))
 for i in range(0, len(shuffled), 7):
@@ -101,13 +113,13 @@ for i in range(0, len(shuffled), 7):
     if i == 7:
         patches.revert(fitting[0].name)
 patches.apply(only=every)
-expect("applied in a random order", changed(), of[""])
+expect("applied in a random order", names(changed(owners)), of[""])
 first, *others = generator.sample(fitting, len(fitting))
 patches.revert(first.name)
-expect(f"without {{first.name}}", changed(), of[first.name])
+expect(f"without {{first.name}}", names(changed(owners)), of[first.name])
 for library in others:
     patches.revert(library.name)
-expect("left in the end", changed(), [])
+expect("left in the end", names(changed(everything() | original.keys())), [])
 print(json.dumps({{"changed": of[""], "faults": faults}}))
 """
 
