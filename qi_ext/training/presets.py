@@ -96,10 +96,9 @@ WARP_DEFAULTS = dict(
     discriminator_batch_size=8192,
     warm_start_batch_size=1024,
 )
-STEPS = ("n_steps", "std_half_life", "disturb_after")
-DEFAULTS = {
+STEPS = {
     name: group.model_fields[name].default
-    for name, group in zip((*STEPS, "batch_size"), (Run, Policy, Disturbances, Trpo), strict=True)
+    for name, group in (("batch_size", Trpo), ("n_steps", Run), ("std_half_life", Policy), ("disturb_after", Disturbances))
 }
 
 
@@ -108,7 +107,7 @@ def preset(task, algorithm, backend, physics, warm):
     said = {task, algorithm, backend, "warm" if warm else "scratch"}
     values = {name: value for words, values in PRESETS if said.issuperset(words) for name, value in values.items()}
     if physics == "warp":
-        on_cpu = DEFAULTS | values
+        on_cpu = {name: values.get(name, default) for name, default in STEPS.items()}
         wider = WARP_DEFAULTS["batch_size"] // on_cpu["batch_size"]
-        values |= WARP_DEFAULTS | {name: wider * on_cpu[name] for name in STEPS}
+        values |= WARP_DEFAULTS | {name: wider * steps for name, steps in on_cpu.items()}
     return values

@@ -69,9 +69,8 @@ for name in json.loads(sys.argv[1]):
 
 def everything():
     modules = [module for module in list(sys.modules.values()) if isinstance(module, ModuleType)]
-    owners = {{id(owner): owner for module in modules for owner in [module, *vars(module).values()]
-              if isinstance(owner, (type, ModuleType)) and owner is not sys.modules["__main__"]}}
-    return set(owners.values())
+    return {{owner for module in modules for owner in [module, *vars(module).values()]
+             if isinstance(owner, (type, ModuleType)) and owner is not sys.modules["__main__"]}}
 
 def content(owner):
     return {{name: value for name, value in list(vars(owner).items()) if name != "__warningregistry__"}}
