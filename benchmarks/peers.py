@@ -35,7 +35,10 @@ EPISODES, LAST_EPISODES = 8, 96  # of the evaluation of each policy, and of the 
 EVALUATION_SEED = 0
 VERSIONS = ("mujoco", "numpy", "torch", "gymnasium", "loco-mujoco")
 VERSIONS_OF_OTHERS = ("stable-baselines3", "imitation")
-OURS = "launchers/run_gail.py --task simple --evaluation_episodes 0 --checkpoint_every 0.25 --keep_checkpoints 1000"
+OPTIONS = "--task simple --evaluation_episodes 0 --checkpoint_every 0.25 --keep_checkpoints 1000"
+OURS = f"launchers/run_gail.py {OPTIONS}"
+IMITATION_LIB = f"{OPTIONS} --backend imitation_lib --n_steps 10000000"
+STOCK = "benchmarks/stock_imitation_lib.py"
 OTHER = "benchmarks/sb3_peers.py"
 
 
@@ -49,7 +52,8 @@ class Peer:
 
     @property
     def is_ours(self):
-        return self.command.startswith(OURS)
+        """Whether our loop trains it, and it leaves a run directory."""
+        return not self.command.startswith(OTHER)
 
 
 PEERS = {
@@ -64,10 +68,10 @@ PEERS = {
     "imitation-airl": Peer("imitation, AIRL, tuned", f"{OTHER} --learner airl --settings tuned"),
     "imitation-airl-library": Peer("imitation, AIRL, its HalfCheetah settings", f"{OTHER} --learner airl --settings library"),
     "imitation-bc": Peer("imitation, behavioural cloning", f"{OTHER} --learner bc"),
-    "imitation-lib-gail": Peer("imitation-lib, GAIL, patched", f"{OURS} --backend imitation_lib --n_steps 10000000"),
-    "imitation-lib-vail": Peer(
-        "imitation-lib, VAIL, patched", f"{OURS} --backend imitation_lib --algorithm vail --n_steps 10000000"
-    ),
+    "imitation-lib-gail": Peer("imitation-lib, GAIL, patched", f"launchers/run_gail.py {IMITATION_LIB}"),
+    "imitation-lib-vail": Peer("imitation-lib, VAIL, patched", f"launchers/run_gail.py {IMITATION_LIB} --algorithm vail"),
+    "imitation-lib-gail-stock": Peer("imitation-lib, GAIL, as it is", f"{STOCK} {IMITATION_LIB}"),
+    "imitation-lib-vail-stock": Peer("imitation-lib, VAIL, as it is", f"{STOCK} {IMITATION_LIB} --algorithm vail"),
     "sb3-ppo": Peer("Stable-Baselines3, PPO on the task's own reward", f"{OTHER} --learner ppo"),
 }
 
