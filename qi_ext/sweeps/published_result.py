@@ -47,7 +47,6 @@ def published_result(trial, made_with):
         "name": trial.name,
         "seed": trial.seed,
         "commands": recorded_commands(trial),
-        "options": options(trial),
         "settings": learning_settings(trial.config),
         "steps": run["steps"],
         "training_minutes": run["training_seconds"] / 60.0,
@@ -68,16 +67,12 @@ def published_result(trial, made_with):
     return _rounded(result), curve_csv(curve)
 
 
-def options(trial):
-    """Settings of a trial that are options of its published command, {name: value}."""
-    return {name: value for name, value in trial.settings.items() if name != "evaluation_episodes"}
-
-
 def training_command(trial):
     """Words of the command that trains the configuration of a trial, without seed and place."""
     words = ["python", "launchers/run_gail.py"]
-    for name, value in options(trial).items():
-        words += [f"--{name}", *map(_word, value if isinstance(value, list) else [value])]
+    for name, value in trial.settings.items():
+        if name != "evaluation_episodes":
+            words += [f"--{name}", *map(_word, value if isinstance(value, list) else [value])]
     return words
 
 

@@ -81,7 +81,6 @@ class Published(TypedDict):
 
     seed: Count
     commands: Annotated[list[Line], Field(max_length=10)]
-    options: StoredSettings
     settings: StoredSettings
     steps: Count
     training_minutes: Figure
