@@ -1,48 +1,20 @@
-"""Whole episodes of any mushroom-rl environment, which is built inside the worker, and of any agent."""
+"""Source of whole episodes of any agent, in any mushroom-rl environment, which is built inside the worker."""
 
-import contextlib
-import importlib
-import inspect
 import math
 import pickle
-import random
-import sys
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import cloudpickle
 import numpy as np
-from threadpoolctl import ThreadpoolController
 
-from qi_ext.sampling.envs import EPISODES, EnvError, episode_seed, named, seed_of
+from qi_ext.sampling.envs import EPISODES, episode_seed, named, seed_of
+from qi_ext.sampling.episodes import Episode, applied_patches, run_episodes
 from qi_ext.sampling.pool import Pool
 from qi_ext.sampling.rollouts import EPISODE, WholeEpisodes
 from qi_ext.sampling.source import RolloutSource
 
 __all__ = ["EpisodeSource"]
-
-_environments: dict[tuple, Any] = {}
-
-
-@dataclass
-class Episode:
-    """One whole episode.
-
-    samples: mushroom-rl's list of (state, action, reward, next state, absorbing, last), states as preprocessed.
-    infos: the step's information dicts. observations: as the environment gave them, where there are preprocessors.
-    """
-
-    samples: list
-    infos: list
-    observations: list
-
-    @property
-    def row(self) -> tuple:
-        """The episode as an entry of `EPISODE`."""
-        length, episode_return = len(self.samples), float(sum(sample[2] for sample in self.samples))
-        return length - 1, 0, episode_return, length, self.samples[-1][4], False
 
 
 class EpisodeSource(RolloutSource):
@@ -150,7 +122,7 @@ class EpisodeSource(RolloutSource):
         groups = np.array_split(np.arange(len(seeds)), min(self.n_envs, len(seeds)))
         tasks = [
             (
-                _patches(),
+                applied_patches(),
                 self._make_environment,
                 acting,
                 [seeds[i] for i in group],
@@ -173,68 +145,6 @@ class EpisodeSource(RolloutSource):
 def _whole(episodes: list[Episode]) -> WholeEpisodes:
     rows = np.array([episode.row for episode in episodes], dtype=EPISODE)
     return WholeEpisodes([episode.samples for episode in episodes], [episode.infos for episode in episodes], rows)
-
-
-def run_episodes(
-    patches: tuple[str, ...],
-    make_environment: bytes,
-    acting: bytes,
-    seeds: list[np.random.SeedSequence],
-    initial_states: list[np.ndarray] | None,
-) -> list[Episode]:
-    """Run an episode for each of `seeds`, in a worker; returns a list of `Episode`. Raises EnvError.
-
-    patches: names of the patches, of the package `patches`, to apply here. make_environment, acting: pickled.
-    """
-    if patches or _patches():
-        importlib.import_module("patches").set_applied(patches)
-    pickle.loads(acting)  # first, so that torch, where it is needed, is loaded when its threads are limited
-    with _deterministic():
-        built = (patches, make_environment)
-        if built not in _environments:
-            _environments[built] = pickle.loads(make_environment)()
-        environment = _environments[built]
-        episodes = []
-        for i, seed in enumerate(seeds):
-            # A new one each, because acting may change an agent, such as a preprocessor's statistics, for this episode only.
-            agent = pickle.loads(acting)
-            try:
-                _seed(seed, environment, agent.policy)
-                episodes.append(_run_episode(environment, agent, None if initial_states is None else initial_states[i]))
-            except Exception as error:
-                raise EnvError(f"{type(error).__name__}: {error}", i) from error
-    return episodes
-
-
-def _run_episode(environment: Any, agent: Any, initial_state: np.ndarray | None) -> Episode:
-    episode = Episode([], [], [])
-
-    def seen(observation: np.ndarray) -> np.ndarray:
-        observation = observation.copy()
-        if agent.preprocessors:
-            episode.observations.append(observation)
-        for preprocessor in agent.preprocessors:
-            observation = preprocessor(observation)
-        return observation
-
-    agent.episode_start()
-    agent.next_action = None
-    state = seen(environment.reset(initial_state))
-    last = False
-    while not last:
-        action = agent.draw_action(state)
-        observation, reward, absorbing, info = environment.step(action)
-        next_state = seen(observation)
-        last = bool(absorbing or len(episode.samples) + 1 >= environment.info.horizon)
-        episode.samples.append((state, action, reward, next_state, absorbing, last))
-        episode.infos.append(info)
-        state = next_state
-    return episode
-
-
-def _patches() -> tuple[str, ...]:
-    """Names of the patches that are applied in this process; none where nobody has imported the package."""
-    return getattr(sys.modules.get("patches"), "applied", tuple)()
 
 
 def acts_its_own_way(agent: Any) -> bool:
@@ -269,40 +179,3 @@ def _pickled(agent: Any, deterministic: bool | None = None) -> bytes:
             agent.policy.deterministic = before
     except (pickle.PicklingError, TypeError, AttributeError) as error:
         raise ValueError(f"the agent cannot be sent to a worker: {error}") from error
-
-
-def _seed(seed: np.random.SeedSequence, environment: Any, policy: Any) -> None:
-    """Seed all that an episode draws from: numpy's, Python's and torch's global generators, the environment's, the policy's."""
-    for_numpy, for_python, for_torch, for_environment, for_policy = (int(word) for word in seed.generate_state(5))
-    np.random.seed(for_numpy)  # noqa: NPY002 (it is the one that mushroom-rl's environments draw from)
-    random.seed(for_python)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(for_torch)
-    with warnings.catch_warnings():
-        # mushroom-rl warns of environments that draw from numpy's global generator, which is seeded.
-        warnings.filterwarnings("ignore", message="This environment has no custom seed")
-        environment.seed(for_environment)
-    inner = getattr(environment, "env", None)
-    if inner is not None and "seed" in inspect.signature(inner.reset).parameters:
-        inner.reset(seed=for_environment)
-    if hasattr(policy, "seed"):
-        policy.seed(for_policy)
-
-
-@contextlib.contextmanager
-def _deterministic() -> Iterator[None]:
-    """Use one thread, because sums depend on their number, and put the global generators back afterwards, for others."""
-    torch = sys.modules.get("torch")
-    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
-    torch_state, threads = (torch.get_rng_state(), torch.get_num_threads()) if torch else (None, None)
-    try:
-        with ThreadpoolController().limit(limits=1):
-            if torch:
-                torch.set_num_threads(1)
-            yield
-    finally:
-        np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(python_state)
-        if torch:
-            torch.set_rng_state(torch_state)
-            torch.set_num_threads(threads)
