@@ -187,7 +187,7 @@ def _record(options, gait, clip):
             str(falls[row["command"]]),
         )
     display.console.print(table)
-    display.say("falls: segments that ended in a fall and were recorded anew")
+    display.say("falls: segments that ended in a fall, or left the joints' range, and were recorded anew")
     name = options.gait if gait is None else gait.name
     display.say(f"{len(demonstrations.states):,} states of the synthetic {name} expert written to {output}")
 

@@ -62,10 +62,11 @@ def fit_gait(
     """Fit a gait to a measured one, at its speed and stride frequency.
 
     It begins with the gait of ours in whose order the recorded feet fall, and takes over one recorded value after the other:
-    the whole of it, a half, a quarter, or none, whichever is the first with which the robot walks `seconds` without a fall,
-    also with noise at the torques, at a speed within 5 %. The feet's distance to the side is not taken over. environment: a
-    `QuadrupedDirection` of one command, the recorded one. name: of the recording. progress(n) is called as n more trials are
-    done. Raises ValueError, saying why, where the legs are in no order of ours, or the robot cannot walk so.
+    the whole of it, a half, a quarter, or none, whichever is the first with which the robot walks `seconds`, also with noise at
+    the torques, without a fall, within the joints' range, and at a speed within 5 %. The feet's distance to the side is not
+    taken over. environment: a `QuadrupedDirection` of one command, the recorded one. name: of the recording. progress(n) is
+    called as n more trials are done. Raises ValueError, saying why, where the legs are in no order of ours, or the robot cannot
+    walk so.
     """
     if not FREQUENCIES[0] <= measured.frequency <= FREQUENCIES[1]:
         low, high = FREQUENCIES

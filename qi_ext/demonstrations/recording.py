@@ -4,6 +4,7 @@ import mujoco
 import numpy as np
 
 from qi_ext.demonstrations.dataset import Demonstrations
+from qi_ext.demonstrations.mending import RANGE_TOLERANCE, range_excess
 from qi_ext.demonstrations.packing import BITS
 from qi_ext.demonstrations.trot import Gait, TrotController, standing_qpos, walking_state
 from qi_ext.robot import a1
@@ -37,9 +38,9 @@ def record(environment, seconds, seed, progress=lambda done, total: None, gait=N
     """Record the trot expert in the task of `environment`, a `QuadrupedDirection`; return `Demonstrations` and falls.
 
     seconds: of each command, or, where the task has courses, of all segments together, each along a course of its own. gait: a
-    `Gait`; None for the task's trot. A segment that ends in a fall is recorded anew; falls, {label of the command, or "drawn":
-    n}, counts them. A segment depends on the seed, its command and its place alone. progress(done, total) is called after each
-    segment. Raises RuntimeError where the expert falls in every attempt at a segment.
+    `Gait`; None for the task's trot. A segment that ends in a fall, or leaves the joints' range, is recorded anew; falls,
+    {label of the command, or "drawn": n}, counts them. A segment depends on the seed, its command and its place alone.
+    progress(done, total) is called after each segment. Raises RuntimeError where no attempt at a segment is as it must be.
     """
     plan, rows = _plan(environment.commands, seconds, seed)
     segments, falls = [], {}
@@ -53,7 +54,9 @@ def record(environment, seconds, seed, progress=lambda done, total: None, gait=N
                 break
             falls[label] += 1
         else:
-            raise RuntimeError(f"the expert fell {ATTEMPTS} times in {kind} segments, command {label}")
+            raise RuntimeError(
+                f"the expert fell, or left the joints' range, {ATTEMPTS} times in {kind} segments, command {label}"
+            )
         segments.append((told, kind, segment))
         progress(len(segments), len(plan))
     columns = {name: np.concatenate([segment[name] for *_, segment in segments]) for name in segments[0][2]}
@@ -92,7 +95,10 @@ def _plan(commands, seconds, seed):
 
 
 def record_segment(environment, command, kind, rows, generator, gait=None):
-    """Record one segment: a dict of arrays of `rows` rows, and its initial_state, (1, k); None where it ended in a fall."""
+    """Record one segment: a dict of arrays of `rows` rows, and its initial_state, (1, k).
+
+    None where it ended in a fall, or joints went further past their range than `check` accepts, because MuJoCo's limits yield.
+    """
     task = environment.task
     controller = TrotController(environment.model, command.direction, command.speed, gait=gait or Gait(**task.expert_gait))
     observation = _begin(environment, command, kind, controller, generator)
@@ -128,6 +134,8 @@ def record_segment(environment, command, kind, rows, generator, gait=None):
     if changes is None:
         del segment["headings"]
     segment["states"] = _rounded(np.array(segment["states"]), BITS["states"])
+    if range_excess(segment["states"]).max() > RANGE_TOLERANCE:
+        return None
     return {name: np.array(values, dtype=np.float64) for name, values in segment.items()} | {
         "external_force": forces,
         "initial_state": initial_state[None],

@@ -6,6 +6,8 @@ import pytest
 from qi_ext.demonstrations.fitting import fit_gait
 from qi_ext.demonstrations.gait_measures import measure_gait
 from qi_ext.demonstrations.gaits import GAITS, LEG_SIDE, Gait
+from qi_ext.demonstrations.mending import RANGE_TOLERANCE, range_excess
+from qi_ext.demonstrations.recording import record_segment
 from qi_ext.demonstrations.trot import TrotController, walking_state
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
@@ -88,6 +90,18 @@ def test_a_recorded_gait_is_fitted_with_all_that_the_robot_can_walk_with(simple)
     assert fit.shares["trunk_height"] == fit.shares["clearance"] == 1.0
     assert fit.gait.trunk_height == pytest.approx(recorded.trunk_height, abs=0.01)
     np.testing.assert_allclose(fit.gait.clearance, recorded.clearance, atol=0.015)
+
+
+def test_a_walk_that_no_reader_would_take_is_not_recorded(monkeypatch):
+    environment = QuadrupedDirection("simple", speed=1.0, demonstrations=None)
+    stretched = replace(GAITS["fast-trot"], trunk_height=0.33, foot_offset=(0.22, GAITS["fast-trot"].foot_offset[1]))
+
+    def recorded():
+        return record_segment(environment, environment.commands[0], "nominal", 200, np.random.default_rng(0), stretched)
+
+    assert recorded() is None
+    monkeypatch.setattr("qi_ext.demonstrations.recording.RANGE_TOLERANCE", np.inf)
+    assert range_excess(recorded()["states"]).max() > RANGE_TOLERANCE  # it walks, with its knees past their range
 
 
 @pytest.mark.parametrize(
