@@ -33,6 +33,7 @@ PART_UNREST = (0.0, 2.5)  # right up to 1.9, and 2.2 of calves whose zero is off
 PARTS = 500  # looked at, at most, so that time is bounded
 RESTLESS_PARTS = 20  # those whose feet rest worst, which are also compared with other conventions, 0.1 s each
 TRAVELS = 0.1  # m/s, under which there is no direction of travel
+OFF = 0.2  # m beside a command's way, or back along it, which a push or a start may be the cause of; right up to 0.11
 
 
 def check_meaning(demonstrations, where):
@@ -103,7 +104,9 @@ def _find_astray(demonstrations):
             continue
         along, across = (values.mean() for values in velocity_in_command_frame(states))
         astray = float(np.degrees(np.abs(np.arctan2(across, along))))
-        if np.hypot(along, across) >= TRAVELS and (angle is None or astray > angle):
+        off = np.hypot(across, min(along, 0.0)) * len(states) * a1.CONTROL_DT
+        tells = np.hypot(along, across) >= TRAVELS and (astray <= ASTRAY[1] or off > OFF)
+        if tells and (angle is None or astray > angle):
             worst, angle = i, astray
     measure = Measure("angle from command to travel, degrees, in the worst segment", angle, ASTRAY)
     if measure.right:

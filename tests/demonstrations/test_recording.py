@@ -6,7 +6,11 @@ import pytest
 
 from qi_ext.demonstrations import formats, recording
 from qi_ext.demonstrations.checks import check
+from qi_ext.demonstrations.dataset import Demonstrations
+from qi_ext.demonstrations.meaning import TRAVELS, examine
 from qi_ext.robot import a1
+from qi_ext.robot.frames import velocity_in_command_frame
+from qi_ext.tasks import QuadrupedDirection
 
 STORAGE = 1e-5  # more than the rounding of stored states
 KINDS = ("nominal", "start", "push", "noise")
@@ -81,6 +85,21 @@ def test_a_recording_passes_the_checks_and_replays(simple, recorded):
     assert recorded.synthetic
     for index in range(SEGMENTS):
         assert_replays(simple, recorded, index)
+
+
+def test_a_slow_walk_that_a_push_moves_aside_is_read_all_the_same(without_settling, monkeypatch):
+    slow = QuadrupedDirection("simple", speed=0.1, demonstrations=None)
+    forces = np.zeros((55, 3))
+    forces[5:15, 1] = recording.MAX_PUSH
+    monkeypatch.setattr(recording, "_pushes", lambda *_: forces)
+    segment = recording.record_segment(slow, slow.commands[0], "push", 55, np.random.default_rng(0))
+    del segment["initial_state"]
+    pushed = Demonstrations(
+        bounds=np.array([0, 55]), commands=slow.commands, kind=("push",), source="", synthetic=True, **segment
+    )
+    along, across = (velocity.mean() for velocity in velocity_in_command_frame(pushed.states))
+    assert abs(across) > along and np.hypot(along, across) > TRAVELS
+    assert examine(pushed)[1] is None
 
 
 def test_a_recording_depends_on_its_seed_only_and_tells_of_each_segment(simple, recorded):
