@@ -51,13 +51,13 @@ def _add_options(parser, chosen):
             if warm[name] != defaults[name] and name != "warm_start":
                 default += f"; {shown(warm[name])} after a warm start"
             text = _algorithms() if name == "algorithm" else field.description
-            many = get_origin(field.annotation) is list
+            values = "+" if defaults[name] else "*"  # a list that may be empty is given so by a sweep
             # All as text: the config itself says what a number is, whoever sets it.
             group.add_argument(
                 f"--{name}",
                 help=(f"{text} [{default}]" if default else text).replace("%", "%%"),
                 metavar="X",
-                nargs="+" if many else "?" if field.annotation is bool else None,
+                nargs=values if get_origin(field.annotation) is list else "?" if field.annotation is bool else None,
                 const="True" if field.annotation is bool else None,
             )
 

@@ -30,6 +30,11 @@ def test_of_an_option_given_twice_the_last_counts():
     assert parse("--task=simple", "--task", "hard", "--backend=imitation_lib") == make_config("hard", backend="imitation_lib")
 
 
+def test_a_list_may_be_empty_where_the_setting_may_be():
+    """A sweep passes all settings of a trial, those that are an empty list, too."""
+    assert parse("--task", "hard", "--speeds", "--n_steps", "7") == make_config("hard", n_steps=7, speeds=[])
+
+
 def test_an_empty_results_dir_is_the_default_one():
     """`make train` passes it so."""
     assert parse("--task", "hard", "--results_dir", "").run.results_dir == "runs/hard-gail"
