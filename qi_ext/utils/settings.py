@@ -72,8 +72,9 @@ def _without_null(text: str) -> str:
 
 Whole = Annotated[int, BeforeValidator(_whole)]
 Number = Annotated[float, BeforeValidator(_number)]
+# Of 24 layers, `load_agent` can no longer tell that actions are finite, and refuses the file.
 LayerSizes = Annotated[
-    list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=64), BeforeValidator(_values)
+    list[Annotated[Whole, Field(ge=1, le=4096)]], Field(min_length=1, max_length=16), BeforeValidator(_values)
 ]
 Speeds = Annotated[  # or text, with spaces between
     list[Annotated[Number, Field(ge=0.0, le=3.0)]], Field(max_length=20), BeforeValidator(_numbers)

@@ -3,8 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from annotated_types import MaxLen
 
 from qi_ext import load_agent
+from qi_ext.learning.networks import MIN_STD
+from qi_ext.training.settings import Policy
 
 
 @pytest.fixture
@@ -19,6 +22,15 @@ def policy(make_policy):
 @pytest.fixture
 def observations():
     return np.random.default_rng(1).standard_normal((50, 37))
+
+
+def test_the_deepest_policy_that_can_be_asked_for_is_loaded_again(make_policy, tmp_path):
+    deepest = next(each.max_length for each in Policy.model_fields["policy_hidden"].metadata if isinstance(each, MaxLen))
+    policy = make_policy([256] * deepest)
+    policy.normalizer.variance.fill_(MIN_STD**2)  # the largest inverse that is used
+    policy.sync()
+    policy.save_agent(tmp_path / "agent.safetensors", {})
+    load_agent(tmp_path / "agent.safetensors")
 
 
 def test_numpy_acts_as_torch_learns(policy, observations):

@@ -211,7 +211,7 @@ def test_the_config_needs_neither_torch_nor_the_simulator():
         ("seed", "9" * 5000, "must be a finite number, not inf"),
         ("seed", 10**5000, "must be at most 4294967295, not a number of thousands of digits"),
         ("minutes", "1e300", "must be at most 1e+06, not 1e+300"),
-        ("policy_hidden", [8] * 65, "must be at most 64 values, not [8, 8"),
+        ("policy_hidden", [8] * 17, "must be at most 16 values, not [8, 8"),
         ("results_dir", "a\0b", "must be text without null characters, not 'a\\x00b'"),
         ("demonstrations", "x" * 5000, "must be at most 4096 characters long, not 'xxx"),
         ("demonstrations", "", "must be some text, not ''"),
