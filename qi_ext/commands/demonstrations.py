@@ -210,23 +210,27 @@ def _print_check(name, how):
 
 
 def _made_by(options, clip):
-    """The command that makes the same file, but for --output."""
+    """The command that makes the same file, but for --output. Numbers are written in full, or it would make another one."""
     words = ["python launchers/make_demonstrations.py"]
     words += [f"--from {shlex.quote(clip)}" if clip is not None else f"--task {options.task}"]
     if options.fit:
         words += ["--fit"]
     if options.max_pitch != a1.MAX_PITCH:
-        words += [f"--max_pitch {options.max_pitch:g}"]
-    words += [f"--seconds {options.seconds:g} --seed {options.seed}"]
+        words += [f"--max_pitch {_exact(options.max_pitch)}"]
+    words += [f"--seconds {_exact(options.seconds)} --seed {options.seed}"]
     if options.speeds:
-        words += [f"--n_directions {options.n_directions} --speeds {' '.join(f'{speed:g}' for speed in options.speeds)}"]
+        words += [f"--n_directions {options.n_directions} --speeds {' '.join(map(_exact, options.speeds))}"]
     elif clip is None and (options.n_directions, options.speed) != (8, 0.5):
-        words += [f"--n_directions {options.n_directions} --speed {options.speed:g}"]
+        words += [f"--n_directions {options.n_directions} --speed {_exact(options.speed)}"]
     if options.gait != "trot":
         words += [f"--gait {options.gait}"]
     if options.format != "qi_ext":
         words += [f"--format {options.format}"]
     return " ".join(words)
+
+
+def _exact(number):
+    return repr(number).removesuffix(".0")
 
 
 def _of_commands(options):
@@ -255,10 +259,26 @@ def _check(options):
         task_commands(**_of_commands(options))
     except ValueError as error:
         raise UserError(f"--{error}") from None
-    if options.format in ("clips", "minari"):
-        from qi_ext.demonstrations import minari, motion_clip_writer
+    if options.format == "minari":
+        from qi_ext.demonstrations import minari
 
-        require_new = minari.require_new if options.format == "minari" else motion_clip_writer.require_new_folder
-        require_new(options.output, "--output")
+        minari.require_new(options.output, "--output")
+        return
+    _require_name_of_a_path(options.output, options.format)
+    if options.format == "clips":
+        from qi_ext.demonstrations import motion_clip_writer
+
+        motion_clip_writer.require_new_folder(options.output, "--output")
     else:
         require_output(options.output, "--output")
+
+
+def _require_name_of_a_path(output, form):
+    """Raise UserError where --demonstrations would take the name of what is written for something else."""
+    from qi_ext.demonstrations.loading import is_path
+    from qi_ext.demonstrations.motion_clips import SUFFIXES
+
+    if not is_path(output):
+        raise UserError(f"--output: {output} is taken by --demonstrations for a set of that name; write ./{output}")
+    if form != "clips" and output.lower().endswith(SUFFIXES):
+        raise UserError(f"--output: {output} would be read as a motion clip, as its ending says; let it end in .npz")

@@ -120,6 +120,30 @@ def test_a_mistake_is_refused_in_one_line_before_recording(main, tmp_path, optio
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize(
+    ("output", "options"),
+    [
+        ("trot", ""),
+        ("minari:a", "--format packed"),
+        ("loco-mujoco", "--format clips --seconds 6"),
+        ("walk.txt", ""),
+        ("walk.JSON", "--format perfect"),
+    ],
+)
+def test_a_name_that_demonstrations_would_take_for_something_else_is_refused(main, tmp_path, monkeypatch, output, options):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"--output: {output} (is taken by|would be read as)"):
+        main(["--task", "simple", *options.split(), "--output", output])
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_command_in_a_file_has_its_numbers_in_full(main, tmp_path):
+    output = tmp_path / "file.npz"
+    main(["--task", "simple", "--seconds", "1", "--speed", "0.12345678", "--output", str(output)])
+    with np.load(output) as file:
+        assert str(file["made_by"]).endswith("--seconds 1 --seed 0 --n_directions 8 --speed 0.12345678")
+
+
 def test_an_output_in_a_missing_directory_is_refused_before_recording(main, tmp_path):
     with pytest.raises(UserError, match="--output"):
         main(["--task", "simple", "--output", str(tmp_path / "missing" / "file.npz")])
