@@ -196,16 +196,19 @@ def _print_check(name, how):
     """Print the measures of a recording, and raise UserError where it is refused. how: to load it, {option: value}."""
     from qi_ext.demonstrations.examination import examine_all, table_of
     from qi_ext.demonstrations.loading import read_recording
+    from qi_ext.demonstrations.meaning import check_meaning
     from qi_ext.tasks import QuadrupedDirection
     from qi_ext.utils.display import make_console, say
 
-    demonstrations = read_recording(name, **how)
+    demonstrations, clips = read_recording(name, **how)
     measures, fault = examine_all(demonstrations, QuadrupedDirection("simple", demonstrations=None, seed=0).model)
     for note in demonstrations.notes if how["fit"] else ():
         say(f"  - {note}")
     make_console().print(table_of(measures, name))
     if fault is not None:
         raise UserError(f"demonstrations: {name}: {fault}")
+    for clip, path in clips:
+        check_meaning(clip, path)
     say("no fault was found")
 
 
@@ -256,7 +259,7 @@ def _check(options):
                 f"--{name}: the {options.gait} walks at up to {GAITS[options.gait].max_speed:g} m/s, not at {speed:g}"
             )
     try:
-        task_commands(**_of_commands(options))
+        commands = task_commands(**_of_commands(options))
     except ValueError as error:
         raise UserError(f"--{error}") from None
     if options.format == "minari":
@@ -266,8 +269,10 @@ def _check(options):
         return
     _require_name_of_a_path(options.output, options.format)
     if options.format == "clips":
-        from qi_ext.demonstrations import motion_clip_writer
+        from qi_ext.demonstrations import motion_clip_writer, recording
 
+        kinds, rows = recording.segment_plan(options.seconds)
+        motion_clip_writer.require_readable(len(commands) * len(kinds), rows, f"--seconds {_exact(options.seconds)}")
         motion_clip_writer.require_new_folder(options.output, "--output")
     else:
         require_output(options.output, "--output")

@@ -31,7 +31,7 @@ def recorded_walk(name: str, **how: Any) -> np.ndarray:
     it cannot be read, or does not walk ahead.
     """
     try:
-        demonstrations = read_recording(name, **how)
+        demonstrations, _ = read_recording(name, **how)
     except UserError as error:
         raise UserError(f"--from: {str(error).removeprefix('demonstrations: ')}") from None
     longest = int(np.argmax(np.diff(demonstrations.bounds)))

@@ -128,12 +128,16 @@ def is_embedded(name: str | Path | Demonstrations | None) -> bool:
     return isinstance(name, str) and name == "trot"
 
 
-def read_recording(name: str, fit: bool = False, max_pitch: float = a1.MAX_PITCH) -> Demonstrations:
+def read_recording(
+    name: str, fit: bool = False, max_pitch: float = a1.MAX_PITCH
+) -> tuple[Demonstrations, Sequence[tuple[Demonstrations, str | Path]]]:
     """Return a recording, by path or `minari:` and id, checked but for its meaning, under its own commands.
 
+    With it come the motion clips that it is made of, each with its path, which must have their meaning by themselves.
     fit, max_pitch: as `load_demonstrations` takes them. Raises UserError where it cannot be read, or must not be learned from.
     """
-    return _read(name, "simple", fit, max_pitch)[0]
+    whole, parts = _read(name, "simple", fit, max_pitch)
+    return whole, [(part, path) for part, path in parts if part is not whole]
 
 
 def embedded_path(task: str) -> Path:

@@ -12,7 +12,8 @@ from scipy.spatial.transform import Rotation
 from qi_ext.demonstrations.conventions import joints_of
 from qi_ext.demonstrations.dataset import HZ, Demonstrations
 from qi_ext.demonstrations.loco_mujoco_formats import integrated
-from qi_ext.demonstrations.motion_clips import LEG_ORDER, rate_axes
+from qi_ext.demonstrations.measures import ROWS
+from qi_ext.demonstrations.motion_clips import LEG_ORDER, MAX_CLIPS, rate_axes
 from qi_ext.robot import a1
 from qi_ext.robot.kinematics import TRUNK_HEIGHT, feet, feet_velocities
 from qi_ext.utils.errors import UserError
@@ -24,11 +25,12 @@ DIGITS = 9  # after the point
 def write_clips(folder: str | Path, demonstrations: Demonstrations) -> None:
     """Write each segment of `Demonstrations` as a motion clip into a new folder, which appears when it is whole.
 
-    Raises UserError where there is such a folder, it cannot be written, or commands change within segments, which clips do
-    not say.
+    Raises UserError where there is such a folder, it cannot be written, commands change within segments, which clips do not
+    say, or segments are so many, or so short, that the folder could not be learned from.
     """
     if demonstrations.headings is not None:
         raise UserError(f"demonstrations: {folder}: clips hold one command each, and these change; write our format")
+    require_readable(demonstrations.n_segments, int(np.diff(demonstrations.bounds).min()), f"demonstrations: {folder}")
     require_new_folder(folder, "demonstrations")
     folder = Path(folder)
     with tempfile.TemporaryDirectory(prefix=".clips.", dir=folder.parent) as temporary:
@@ -37,6 +39,16 @@ def write_clips(folder: str | Path, demonstrations: Demonstrations) -> None:
         for index, kind in enumerate(demonstrations.kind):
             write_clip(whole / f"{index:04d}-{kind}.txt", demonstrations, index)
         whole.rename(folder)
+
+
+def require_readable(n_clips: int, n_rows: int, where: str) -> None:
+    """Raise UserError, beginning with `where`, unless a folder of so many clips, of `n_rows` at least, can be learned from."""
+    if n_clips > MAX_CLIPS:
+        raise UserError(
+            f"{where}: makes {n_clips:,} clips, and a folder may hold {MAX_CLIPS:,}; record less, or another format"
+        )
+    if n_rows < ROWS[0]:
+        raise UserError(f"{where}: makes clips of {n_rows} rows, and one needs {ROWS[0]}, half a second; record longer ones")
 
 
 def require_new_folder(folder: str | Path, option: str) -> None:
@@ -50,10 +62,11 @@ def require_new_folder(folder: str | Path, option: str) -> None:
 def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0, hz: float = HZ) -> None:
     """Write a segment of `Demonstrations` as a motion clip of 61 numbers a frame, at `hz` frames a second.
 
+    It says its command, too, unless the command changes.
     Velocities are those of each frame's own time. Frames between two rows are interpolated by the cubic through positions and
     velocities. Raises UserError where the file cannot be written.
     """
-    states = demonstrations.states[demonstrations.segment(index)]
+    states, command = demonstrations.states[demonstrations.segment(index)], demonstrations.commands[index]
     velocities = states[:, a1.VELOCITY]
     positions = np.concatenate([integrated(velocities[:, :2]), states[:, a1.POSITION]], axis=1)
     time = np.arange(len(positions)) / HZ
@@ -87,6 +100,10 @@ def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0,
         "MotionWeight": 1.0,
         "EnableCycleOffsetPosition": True,
         "EnableCycleOffsetRotation": True,
+        # Of ours: a push, or a slow walk, would be taken for another command.
+        "Command": [command.direction_deg, command.speed],
     }
+    if demonstrations.headings is not None:
+        del head["Command"]
     opening = json.dumps(head, indent=0).removesuffix("\n}")
     write_whole(path, f'{opening},\n"Frames":\n[\n{lines}\n]\n}}\n')

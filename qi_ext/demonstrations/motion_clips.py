@@ -50,6 +50,7 @@ DURATION_SLOPE = (0.8, 1.25)  # public clips 1.00; 50 Hz said to be 100 Hz 2, de
 TELLING = 0.75  # share of the movement that velocities must explain for their factor to be looked at; public clips 1.00
 UPRIGHT = 0.5  # cosine of the trunk's inclination
 ON_END = 0.99  # sine of the pitch, near which roll and yaw cannot be told apart
+MAX_COMMAND = 360.0  # of its direction, degrees, and far above any speed
 GRID = 45.0  # degrees, between directions of commands
 
 
@@ -62,6 +63,7 @@ class _Clip(TypedDict, total=False):
         Field(min_length=MIN_FRAMES, max_length=MAX_FRAMES),
         FailFast(),  # or a file of millions of faults takes gigabytes
     ]
+    Command: Annotated[list[Annotated[float, Field(ge=0.0, le=MAX_COMMAND)]], Field(min_length=2, max_length=2)]
     LegOrder: Annotated[list[Literal["FR", "FL", "RR", "RL"]], Field(min_length=4, max_length=4)]
 
 
@@ -101,7 +103,8 @@ def read_clips(name: str) -> Demonstrations:
     neighbouring frame, which belong to the time half a frame away, are taken anew from the positions. Each clip is turned about
     the vertical so that its mean heading is +x, or, where it travels, so that it travels in one of the 8 directions, the one
     nearest to where its heading says that it goes; within 2 degrees it is left as it is. This direction and its mean speed are
-    its command. Where one of them turns, all have `headings`, for `follow`; its own is the straight line through its yaw.
+    its command. A clip of ours says its `Command`, degrees and m/s, and is not turned. Where one of them turns, all have
+    `headings`, for `follow`; its own is the straight line through its yaw.
     Raises UserError, in one line, where a file cannot be read.
     """
     paths = clip_paths(name)
@@ -145,6 +148,7 @@ class _Motion:
     velocities: np.ndarray
     yaw: np.ndarray
     rate: float  # of yaw, rad/s; 0 where it does not turn
+    command: Command | None  # that the clip says
     said: str
 
 
@@ -177,7 +181,8 @@ def _read(path: Path) -> _Motion:
     legs = joints_of([a1.LEGS.index(leg) for leg in order])
     if frames.shape[1] == LONG:
         _require_duration(frames[:, JOINTS], frames[:, JOINT_VELOCITIES], step, path)
-    return _resampled(printable(path.stem), frames, rotation, step, legs)
+    command = Command(*clip["Command"]) if "Command" in clip else None
+    return _resampled(printable(path.stem), frames, rotation, step, legs, command)
 
 
 def _require_order(quaternions: np.ndarray, rotation: Rotation, path: Path) -> None:
@@ -211,7 +216,9 @@ def _require_duration(joints: np.ndarray, velocities: np.ndarray, step: float, p
     )
 
 
-def _resampled(name: str, frames: np.ndarray, rotation: Rotation, step: float, legs: np.ndarray) -> _Motion:
+def _resampled(
+    name: str, frames: np.ndarray, rotation: Rotation, step: float, legs: np.ndarray, command: Command | None
+) -> _Motion:
     """Return the clip at 100 Hz. rotation: of the trunk in each frame. legs: index in a frame of each of our 12 joints."""
     angles = np.unwrap(rotation.as_euler("XYZ"), axis=0)
     trunk = frames[:, POSITION] - (0.0, 0.0, TRUNK_HEIGHT)
@@ -228,10 +235,10 @@ def _resampled(name: str, frames: np.ndarray, rotation: Rotation, step: float, l
     forward = rotation.apply((1.0, 0.0, 0.0))
     yaw = np.unwrap(np.arctan2(forward[:, 1], forward[:, 0]))
     rate, mean = np.polyfit(time - time.mean(), yaw, 1)
-    rate = rate if abs(rate) > MIN_TURN_RATE and abs(rate) * time[-1] > MIN_TURN else 0.0
+    rate = rate if command is None and abs(rate) > MIN_TURN_RATE and abs(rate) * time[-1] > MIN_TURN else 0.0
     of = "of the file" if own else "from the positions"
     said = f"{len(frames)} frames at {1.0 / step:g} Hz, velocities {of}"
-    return _Motion(name, spline(at), spline(at, 1), mean + rate * (at - time.mean()), float(rate), said)
+    return _Motion(name, spline(at), spline(at, 1), mean + rate * (at - time.mean()), float(rate), command, said)
 
 
 def rate_axes(angles: np.ndarray) -> np.ndarray:
@@ -259,13 +266,14 @@ def _are_of_their_frame(positions: np.ndarray, velocities: np.ndarray, step: flo
 
 def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarray, Command, str]:
     """Return states, (n, 37), headings, (n, 2), the command, and words for what was done."""
-    heading = motion.yaw
+    heading = motion.yaw if motion.command is None else np.zeros_like(motion.yaw)
     vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
     along, across = (np.mean(each) for each in in_command_frame(vx, vy, np.cos(heading), np.sin(heading)))
     speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
     direction = GRID * round(course / GRID) if speed >= TRAVELS else 0.0
-    heading = heading + (math.radians(course - direction) if speed >= TRAVELS else 0.0)
     said = motion.said
+    if motion.command is None and speed >= TRAVELS:
+        heading = heading + math.radians(course - direction)
     if not motion.rate and abs(wrapped(heading[0])) < UNTURNED_WITHIN:
         heading = np.zeros_like(heading)
     elif not motion.rate:
@@ -275,7 +283,7 @@ def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarra
         position, velocity = turned(motion.positions[row, :6], motion.velocities[row, :6], -heading[row], -motion.rate)
         states[row, a1.POSITION] = *position[2:], *motion.positions[row, 6:]
         states[row, a1.VELOCITY] = *velocity, *motion.velocities[row, 6:]
-    command = Command(direction % 360.0, round(speed, 2))
+    command = motion.command or Command(direction % 360.0, round(speed, 2))
     states[:, a1.GOAL] = command.features
     turns = f", turning by {math.degrees(motion.rate):.0f} degrees/s" if motion.rate else ""
     said += f": {len(states)} rows, {command.direction_deg:g} degrees at {speed:.2f} m/s{turns}"

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from qi_ext.demonstrations import load_demonstrations, resolved_name
-from qi_ext.demonstrations.motion_clip_writer import write_clip
+from qi_ext.demonstrations.motion_clip_writer import write_clip, write_clips
 from qi_ext.demonstrations.motion_clips import read_clips
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
@@ -26,17 +27,38 @@ def trot():
 
 @pytest.fixture
 def clip(trot, tmp_path):
-    """clip(change, index=0, hz=100): path of a clip of a segment, whose content `change` has changed."""
+    """clip(change, index=0, hz=100): path of a clip of a segment, as of others, whose content `change` has changed."""
 
     def make(change=lambda content: None, index=0, hz=100.0):
         path = tmp_path / "trot.txt"
         write_clip(path, trot, index, hz)
         content = json.loads(path.read_text())
+        del content["Command"]  # which only ours say
         change(content)
         path.write_text(json.dumps(content))
         return str(path)
 
     return make
+
+
+@pytest.mark.parametrize("command", [Command(22.5, 0.5), Command(200.0, 0.05)])
+def test_a_clip_of_ours_is_read_under_the_command_that_it_was_written_under(trot, tmp_path, command):
+    written = trot.select([30]).with_commands([command])
+    write_clips(tmp_path / "clips", written)
+    read = read_clips(str(tmp_path / "clips"))
+    assert read.commands == (command, Command(360.0 - command.direction_deg, command.speed))
+    np.testing.assert_allclose(read.states[read.segment(0)], written.states, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "count", "said"), [(49, 1, "clips of 49 rows"), (50, 3, "3 clips, and a folder may hold 2")])
+def test_clips_that_nobody_could_learn_from_are_not_written(trot, tmp_path, monkeypatch, rows, count, said):
+    monkeypatch.setattr("qi_ext.demonstrations.motion_clip_writer.MAX_CLIPS", 2)
+    first = trot.select([0])
+    short = replace(first, states=first.states[:rows], bounds=np.array([0, rows]), actions=None, executed_actions=None)
+    short = replace(short, external_force=None).select([0] * count)
+    with pytest.raises(UserError, match=said):
+        write_clips(tmp_path / "clips", short)
+    assert not list(tmp_path.iterdir())
 
 
 def rows_of(trot, index=0):

@@ -1,12 +1,13 @@
 """The recording launcher, from its command line to a file that can be learned from."""
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from qi_ext.demonstrations import fitting, load_demonstrations, recording
+from qi_ext.demonstrations import fitting, load_demonstrations, motion_clip_writer, recording
 from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
@@ -135,6 +136,21 @@ def test_a_name_that_demonstrations_would_take_for_something_else_is_refused(mai
     with pytest.raises(UserError, match=f"--output: {output} (is taken by|would be read as)"):
         main(["--task", "simple", *options.split(), "--output", output])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("options", "said"), [("--seconds 3", "27 rows"), ("--task hard --seconds 360", "1,144 clips")])
+def test_clips_that_could_not_be_read_are_refused_before_recording(main, tmp_path, options, said):
+    with pytest.raises(UserError, match=f"{options.split()[-2]}.*{said}"):
+        main([*options.split(), "--format", "clips", "--output", str(tmp_path / "clips")])
+
+
+def test_a_check_refuses_a_folder_for_one_of_its_clips(main, tmp_path, capsys):
+    right, short = (load_demonstrations("trot", task_commands("simple")).select([0]) for _ in range(2))
+    motion_clip_writer.write_clip(tmp_path / "a.txt", right)
+    rows = {name: getattr(short, name)[:40] for name in ("states", "actions", "executed_actions", "external_force")}
+    motion_clip_writer.write_clip(tmp_path / "b.txt", replace(short, bounds=np.array([0, 40]), **rows))
+    with pytest.raises(UserError, match="b.txt: has 40 rows"):
+        main(["--check", str(tmp_path)])
 
 
 def test_the_command_in_a_file_has_its_numbers_in_full(main, tmp_path):
