@@ -100,10 +100,9 @@ def write_clip(path: str | Path, demonstrations: Demonstrations, index: int = 0,
         "MotionWeight": 1.0,
         "EnableCycleOffsetPosition": True,
         "EnableCycleOffsetRotation": True,
-        # Of ours: a push, or a slow walk, would be taken for another command.
-        "Command": [command.direction_deg, command.speed],
     }
-    if demonstrations.headings is not None:
-        del head["Command"]
+    if demonstrations.headings is None:
+        # The reader would take a push, or a slow walk, for another command.
+        head["Command"] = [command.direction_deg, command.speed]
     opening = json.dumps(head, indent=0).removesuffix("\n}")
     write_whole(path, f'{opening},\n"Frames":\n[\n{lines}\n]\n}}\n')

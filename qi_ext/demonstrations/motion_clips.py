@@ -181,7 +181,8 @@ def _read(path: Path) -> _Motion:
     legs = joints_of([a1.LEGS.index(leg) for leg in order])
     if frames.shape[1] == LONG:
         _require_duration(frames[:, JOINTS], frames[:, JOINT_VELOCITIES], step, path)
-    command = Command(*clip["Command"]) if "Command" in clip else None
+    direction, speed = clip.get("Command", (0.0, 0.0))
+    command = Command(direction % 360.0, speed) if "Command" in clip else None
     return _resampled(printable(path.stem), frames, rotation, step, legs, command)
 
 
