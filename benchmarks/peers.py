@@ -37,8 +37,8 @@ VERSIONS = ("mujoco", "numpy", "torch", "gymnasium", "loco-mujoco")
 VERSIONS_OF_OTHERS = ("stable-baselines3", "imitation")
 OPTIONS = "--task simple --evaluation_episodes 0 --checkpoint_every 0.25 --keep_checkpoints 1000"
 OURS = f"launchers/run_gail.py {OPTIONS}"
-IMITATION_LIB = f"{OPTIONS} --backend imitation_lib --n_steps 10000000"
-STOCK = "benchmarks/stock_imitation_lib.py"
+STOCK = f"benchmarks/stock_imitation_lib.py {OPTIONS}"
+IMITATION_LIB = "--backend imitation_lib --n_steps 10000000"
 OTHER = "benchmarks/sb3_peers.py"
 
 
@@ -68,8 +68,8 @@ PEERS = {
     "imitation-airl": Peer("imitation, AIRL, tuned", f"{OTHER} --learner airl --settings tuned"),
     "imitation-airl-library": Peer("imitation, AIRL, its HalfCheetah settings", f"{OTHER} --learner airl --settings library"),
     "imitation-bc": Peer("imitation, behavioural cloning", f"{OTHER} --learner bc"),
-    "imitation-lib-gail": Peer("imitation-lib, GAIL, patched", f"launchers/run_gail.py {IMITATION_LIB}"),
-    "imitation-lib-vail": Peer("imitation-lib, VAIL, patched", f"launchers/run_gail.py {IMITATION_LIB} --algorithm vail"),
+    "imitation-lib-gail": Peer("imitation-lib, GAIL, patched", f"{OURS} {IMITATION_LIB}"),
+    "imitation-lib-vail": Peer("imitation-lib, VAIL, patched", f"{OURS} {IMITATION_LIB} --algorithm vail"),
     "imitation-lib-gail-stock": Peer("imitation-lib, GAIL, as it is", f"{STOCK} {IMITATION_LIB}"),
     "imitation-lib-vail-stock": Peer("imitation-lib, VAIL, as it is", f"{STOCK} {IMITATION_LIB} --algorithm vail"),
     "sb3-ppo": Peer("Stable-Baselines3, PPO on the task's own reward", f"{OTHER} --learner ppo"),

@@ -1,6 +1,8 @@
 """Train as launchers/run_gail.py does, with imitation-lib and mushroom-rl as they are: without our patches.
 
-python benchmarks/stock_imitation_lib.py --backend imitation_lib --task simple
+    python benchmarks/stock_imitation_lib.py --backend imitation_lib --task simple
+
+It takes the options of that launcher.
 """
 
 import sys

@@ -27,7 +27,7 @@ from qi_ext.utils.command_line import Parser
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_output
 from qi_ext.utils.programs import program
-from qi_ext.utils.words import require_between, require_choice
+from qi_ext.utils.words import require_between, require_choice, typed
 
 OURS = ("qi_ext", "packed")
 FORMATS = (*OURS, "real", "perfect", "clips", "minari")
@@ -153,7 +153,7 @@ def _record(options, gait, clip):
     output = options.output
     of_commands = _of_commands(options)
     environment = QuadrupedDirection(**of_commands, demonstrations=None, seed=0)
-    with Display("recording", recording.n_segments(environment, options.seconds), "segments") as display:
+    with Display("recording", recording.size(environment.commands, options.seconds)[0], "segments") as display:
         demonstrations, falls = recording.record(
             environment, options.seconds, options.seed, lambda done, total: display.update(done), gait
         )
@@ -219,21 +219,17 @@ def _made_by(options, clip):
     if options.fit:
         words += ["--fit"]
     if options.max_pitch != a1.MAX_PITCH:
-        words += [f"--max_pitch {_exact(options.max_pitch)}"]
-    words += [f"--seconds {_exact(options.seconds)} --seed {options.seed}"]
+        words += [f"--max_pitch {typed(options.max_pitch)}"]
+    words += [f"--seconds {typed(options.seconds)} --seed {options.seed}"]
     if options.speeds:
-        words += [f"--n_directions {options.n_directions} --speeds {' '.join(map(_exact, options.speeds))}"]
+        words += [f"--n_directions {options.n_directions} --speeds {' '.join(map(typed, options.speeds))}"]
     elif clip is None and (options.n_directions, options.speed) != (8, 0.5):
-        words += [f"--n_directions {options.n_directions} --speed {_exact(options.speed)}"]
+        words += [f"--n_directions {options.n_directions} --speed {typed(options.speed)}"]
     if options.gait != "trot":
         words += [f"--gait {options.gait}"]
     if options.format != "qi_ext":
         words += [f"--format {options.format}"]
     return " ".join(words)
-
-
-def _exact(number):
-    return repr(number).removesuffix(".0")
 
 
 def _of_commands(options):
@@ -271,8 +267,8 @@ def _check(options):
     if options.format == "clips":
         from qi_ext.demonstrations import motion_clip_writer, recording
 
-        kinds, rows = recording.segment_plan(options.seconds)
-        motion_clip_writer.require_readable(len(commands) * len(kinds), rows, f"--seconds {_exact(options.seconds)}")
+        n_clips, rows = recording.size(commands, options.seconds)
+        motion_clip_writer.require_readable(n_clips, rows, f"--seconds {typed(options.seconds)}")
         motion_clip_writer.require_new_folder(options.output, "--output")
     else:
         require_output(options.output, "--output")

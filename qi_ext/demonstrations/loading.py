@@ -22,6 +22,7 @@ from qi_ext.robot.frames import velocity_in_command_frame
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.files import require_name
 from qi_ext.utils.programs import command as shell_command
+from qi_ext.utils.words import typed
 
 __all__ = ["load_demonstrations", "resolved_name"]
 
@@ -193,7 +194,7 @@ def _path(name: str, task: str) -> Path:
 def _how_to_record(commands: Sequence[Command | Course]) -> str:
     """What to do instead of learning several speeds from the embedded set."""
     plain = [command for command in commands if isinstance(command, Command)]
-    speeds = " ".join(f"{speed:g}" for speed in dict.fromkeys(command.speed for command in plain))
+    speeds = " ".join(map(typed, dict.fromkeys(command.speed for command in plain)))
     count = len({command.direction_deg for command in plain})
     words = f"--task hard --speeds {speeds}" + (f" --n_directions {count}" if count != 8 else "") + " --output speeds.npz"
     return (

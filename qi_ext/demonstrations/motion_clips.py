@@ -181,8 +181,10 @@ def _read(path: Path) -> _Motion:
     legs = joints_of([a1.LEGS.index(leg) for leg in order])
     if frames.shape[1] == LONG:
         _require_duration(frames[:, JOINTS], frames[:, JOINT_VELOCITIES], step, path)
-    direction, speed = clip.get("Command", (0.0, 0.0))
-    command = Command(direction % 360.0, speed) if "Command" in clip else None
+    command = None
+    if "Command" in clip:
+        direction, speed = clip["Command"]
+        command = Command(direction % 360.0, speed)
     return _resampled(printable(path.stem), frames, rotation, step, legs, command)
 
 
@@ -267,14 +269,10 @@ def _are_of_their_frame(positions: np.ndarray, velocities: np.ndarray, step: flo
 
 def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarray, Command, str]:
     """Return states, (n, 37), headings, (n, 2), the command, and words for what was done."""
-    heading = motion.yaw if motion.command is None else np.zeros_like(motion.yaw)
-    vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
-    along, across = (np.mean(each) for each in in_command_frame(vx, vy, np.cos(heading), np.sin(heading)))
-    speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
-    direction = GRID * round(course / GRID) if speed >= TRAVELS else 0.0
+    heading, command = np.zeros_like(motion.yaw), motion.command
+    if command is None:
+        heading, command = _heading_and_command(motion)
     said = motion.said
-    if motion.command is None and speed >= TRAVELS:
-        heading = heading + math.radians(course - direction)
     if not motion.rate and abs(wrapped(heading[0])) < UNTURNED_WITHIN:
         heading = np.zeros_like(heading)
     elif not motion.rate:
@@ -284,8 +282,18 @@ def _in_the_frame_of_its_command(motion: _Motion) -> tuple[np.ndarray, np.ndarra
         position, velocity = turned(motion.positions[row, :6], motion.velocities[row, :6], -heading[row], -motion.rate)
         states[row, a1.POSITION] = *position[2:], *motion.positions[row, 6:]
         states[row, a1.VELOCITY] = *velocity, *motion.velocities[row, 6:]
-    command = motion.command or Command(direction % 360.0, round(speed, 2))
     states[:, a1.GOAL] = command.features
     turns = f", turning by {math.degrees(motion.rate):.0f} degrees/s" if motion.rate else ""
-    said += f": {len(states)} rows, {command.direction_deg:g} degrees at {speed:.2f} m/s{turns}"
+    said += f": {len(states)} rows, {command.direction_deg:g} degrees at {command.speed:.2f} m/s{turns}"
     return states, np.stack([heading - heading[0], np.full(len(states), motion.rate)], axis=1), command, said
+
+
+def _heading_and_command(motion: _Motion) -> tuple[np.ndarray, Command]:
+    """Return the heading, (n,), rad, relative to which a clip travels in one of the 8 directions, and that as its command."""
+    vx, vy = motion.velocities[:, 0], motion.velocities[:, 1]
+    along, across = (np.mean(each) for each in in_command_frame(vx, vy, np.cos(motion.yaw), np.sin(motion.yaw)))
+    speed, course = float(np.hypot(along, across)), math.degrees(math.atan2(across, along))
+    if speed < TRAVELS:
+        return motion.yaw, Command(0.0, round(speed, 2))
+    direction = GRID * round(course / GRID)
+    return motion.yaw + math.radians(course - direction), Command(direction % 360.0, round(speed, 2))

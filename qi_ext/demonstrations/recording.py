@@ -73,9 +73,10 @@ def record(environment, seconds, seed, progress=lambda done, total: None, gait=N
     )
 
 
-def n_segments(environment, seconds):
-    """Return how many segments `record` makes."""
-    return len(_plan(environment.commands, seconds, 0)[0])
+def size(commands, seconds):
+    """Return how many segments `record` makes in a task of these commands, and the rows of each."""
+    plan, rows = _plan(commands, seconds, 0)
+    return len(plan), rows
 
 
 def _plan(commands, seconds, seed):

@@ -16,6 +16,7 @@ from qi_ext.training.config import makes_the_experiment
 from qi_ext.training.run_directory import MAX_RESULT
 from qi_ext.utils.reading import read_bytes, read_json
 from qi_ext.utils.tensor_file import MAX_BYTES, read_safetensors
+from qi_ext.utils.words import typed
 
 RUNS = Path("runs", "results")  # where the recorded commands leave their runs
 EVALUATION = "evaluation.json"  # of a run, by evaluate.py
@@ -73,7 +74,7 @@ def training_command(trial):
     words = ["python", "launchers/run_gail.py"]
     for name, value in trial.settings.items():
         if name != "evaluation_episodes":
-            words += [f"--{name}", *map(_word, value if isinstance(value, list) else [value])]
+            words += [f"--{name}", *map(typed, value if isinstance(value, list) else [value])]
     return words
 
 
@@ -140,10 +141,6 @@ def _are_demonstrations_synthetic(config):
     task = config.task
     commands = task_commands(**task.of_commands)
     return load_demonstrations(task.demonstrations, commands, task.compat, **task.of_recording).synthetic
-
-
-def _word(value):
-    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
 
 
 def _rounded(value):

@@ -12,6 +12,11 @@ def listed(names: Iterable[str]) -> str:
     return f"{', '.join(others)} or {last}" if others else last
 
 
+def typed(value: object) -> str:
+    """Return a value of an option as one types it: a number in full, without a decimal point where it has no decimals."""
+    return str(value).removesuffix(".0") if isinstance(value, float) else str(value)
+
+
 def did_you_mean(word: object, names: Iterable[str], alike: float = 0.7) -> str:
     """Return `; did you mean NAME?` of the name that is most like `word`, at least `alike` (0 to 1), or "" where none is."""
     if not isinstance(word, str):

@@ -121,7 +121,7 @@ def test_a_written_recording_is_read_with_the_same_actions(recorded, tmp_path):
 def test_segments_that_end_in_a_fall_are_recorded_anew_or_given_up(simple, without_settling, monkeypatch):
     monkeypatch.setattr(recording, "MAX_PUSH", 5000.0)
     monkeypatch.setattr(recording, "ATTEMPTS", 2)
-    with pytest.raises(RuntimeError, match="the joints' range, 2 times in push segments, command 0"):
+    with pytest.raises(RuntimeError, match="fell, or left the joints' range, 2 times in push segments, command 0"):
         recording.record(simple, seconds=0.6 * SEGMENTS, seed=0)
 
 
