@@ -43,16 +43,17 @@ class Discriminator(nn.Module, ABC):
         updates: int,
         batch_size: int,
         gradient_penalty: float = 0.0,
+        reward_offset: float = 0.0,
     ) -> None:
         """expert: `Transitions` of the demonstrations, on the device to learn on. features: a function, see `sees`.
 
         seed: `numpy.random.SeedSequence` for weights and noise. generator: numpy's, draws the rows of minibatches.
         hidden: sizes of hidden layers. updates: minibatches a `fit`, each of batch_size rows of either side.
-        gradient_penalty: weight of the mean of |d logit / d input|^2 over expert rows.
+        gradient_penalty: weight of the mean of |d logit / d input|^2 over expert rows. reward_offset: as in `imitation_reward`.
         """
         super().__init__()
         self.features, self.updates, self.batch_size = features, updates, batch_size
-        self.gradient_penalty = gradient_penalty
+        self.gradient_penalty, self.reward_offset = gradient_penalty, reward_offset
         self.generator, self.torch_generator = generator, seeded_generator(seed)
         self.expert = self.sees(expert)
         n_inputs = self.expert.shape[1]
@@ -152,7 +153,7 @@ class GAIL(Discriminator):
         return Loss(cross_entropy(policy_logits, expert_logits), policy_logits, expert_logits)
 
     def reward(self, inputs: torch.Tensor) -> torch.Tensor:
-        return imitation_reward(self.logits_expert_is_high(inputs))
+        return imitation_reward(self.logits_expert_is_high(inputs), self.reward_offset)
 
 
 class VAIL(GAIL):
@@ -214,9 +215,14 @@ class VAIL(GAIL):
         self.beta.add_(self.beta_learning_rate * self._excess).clamp_(min=0.0)
 
 
-def imitation_reward(logits: torch.Tensor) -> torch.Tensor:
-    """-log(1 - D) = softplus(logit), exact for any logit. Source: Ho and Ermon 2016 (arXiv 1606.03476), D of the expert."""
-    return softplus(logits)
+def imitation_reward(logits: torch.Tensor, offset: float = 0.0) -> torch.Tensor:
+    """-log(1 - D) = softplus(logit + offset), exact for any logit; D takes the expert to be e^offset times as frequent.
+
+    Source: Ho and Ermon 2016 (arXiv 1606.03476), D of the expert, with an offset of 0. The reward is then flattest for what is
+    least like the expert, so that the policy learns least about that. An offset makes it more nearly linear in the logit, and
+    each step before a fall worth more.
+    """
+    return softplus(logits + offset)
 
 
 def cross_entropy(policy_logits: torch.Tensor, expert_logits: torch.Tensor) -> torch.Tensor:

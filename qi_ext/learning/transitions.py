@@ -84,6 +84,16 @@ def tracking(transitions: Transitions) -> torch.Tensor:
     return torch.cat([*states, *map(tracking_error, states)], dim=1)
 
 
+def stepping(transitions: Transitions) -> torch.Tensor:
+    """As `tracking`, and how fast the legs move in either state, (N, 80).
+
+    A robot that stands still is in the middle of the states that a walking one goes round: joints at their mean, velocities of
+    0. To a smooth function of the states alone it looks like walking.
+    """
+    states = (transitions.observations, transitions.next_observations)
+    return torch.cat([tracking(transitions), *map(leg_speed, states)], dim=1)
+
+
 def action(transitions: Transitions) -> torch.Tensor:
     """State and action, (N, 49)."""
     return torch.cat([transitions.observations, transitions.actions], dim=1)
@@ -96,3 +106,8 @@ def tracking_error(observations: torch.Tensor) -> torch.Tensor:
     """
     along, across = velocity_in_command_frame(observations)
     return torch.stack([along - observations[:, a1.GOAL.stop - 1], across], dim=1)
+
+
+def leg_speed(observations: torch.Tensor) -> torch.Tensor:
+    """Logarithm of the root mean square of the leg joints' velocities, (N, 1), of at least 0.1 rad/s; observations: (N, 37)."""
+    return 0.5 * torch.log(observations[:, a1.LEG_VELOCITY].square().mean(dim=1, keepdim=True) + 0.01)

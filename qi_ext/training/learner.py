@@ -115,6 +115,7 @@ def _native(config, mdp_info, demonstrations, seed, device):
             updates=discriminator.discriminator_updates,
             batch_size=discriminator.discriminator_batch_size,
             gradient_penalty=discriminator.gradient_penalty,
+            reward_offset=discriminator.reward_offset,
             **dict(own_settings),
         ),
         generator,

@@ -189,13 +189,17 @@ class Discriminator(Settings):
     )
     discriminator_input: Annotated[Text, one_of(INPUTS)] = option(
         "tracking",
-        "what it sees: state, next_state (with state), tracking (and how both miss the command), or action (with state)",
+        "what it sees: state, next_state (with state), tracking (and how both miss the command), stepping (and how fast "
+        "their legs move), or action (with state)",
     )
     discriminator_hidden: LayerSizes = option([512, 256], "hidden layers of the discriminator")
     discriminator_learning_rate: Number = option(2e-4, "Adam's, of the discriminator", 1e-8, 1.0)
     discriminator_updates: Whole = option(6, "minibatches of each side an update", 0, 1000)
     discriminator_batch_size: Whole = option(1024, "minibatch of each side of the discriminator", 1, MOST_ROWS)
     gradient_penalty: Number = option(0.2, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
+    reward_offset: Number = option(
+        0.0, "added to the logit in the reward, so that it is flat nowhere, and staying on the feet pays more", 0.0, 20.0
+    )
 
 
 class PublishedDiscriminator(Discriminator):

@@ -58,6 +58,10 @@ def test_cross_entropy_is_the_mean_of_both_sides_negative_log_likelihoods():
 def test_reward_is_minus_log_of_one_minus_the_probability_of_the_expert_and_never_overflows():
     logits = torch.linspace(-20.0, 20.0, 41, dtype=torch.float64)
     torch.testing.assert_close(imitation_reward(logits), -torch.log1p(-torch.sigmoid(logits)), rtol=1e-6, atol=0)
+    # As the reward of a discriminator to which the expert is e^2 times as likely as before.
+    torch.testing.assert_close(
+        imitation_reward(logits, 2.0), torch.log1p(math.exp(2.0) * torch.exp(logits)), rtol=1e-6, atol=1e-12
+    )
     far = imitation_reward(torch.tensor([100.0, 50.0, -100.0]))
     assert far[:2].tolist() == [100.0, 50.0]
     assert 0.0 <= far[2] < 1e-30
@@ -99,11 +103,11 @@ def test_the_penalty_on_the_expert_logits_is_part_of_the_loss(algorithm):
 
 @both
 def test_a_fit_makes_logits_and_rewards_high_for_the_expert(algorithm):
-    discriminator, policy = build(algorithm), draw(200) - 1.0
+    discriminator, policy = build(algorithm, reward_offset=0.5), draw(200) - 1.0
     diagnostics = discriminator.fit(transitions(policy))
     assert logits(discriminator, discriminator.expert).mean() > 0.5
     assert logits(discriminator, policy).mean() < -0.5
-    expected = imitation_reward(logits(discriminator, policy))
+    expected = imitation_reward(logits(discriminator, policy), 0.5)
     assert torch.equal(discriminator.rewards(transitions(policy)), expected)
     assert diagnostics["discriminator_accuracy_expert"] > 0.7 and diagnostics["discriminator_accuracy_policy"] > 0.7
 

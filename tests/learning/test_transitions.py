@@ -6,7 +6,7 @@ import torch
 
 from qi_ext.demonstrations import load_demonstrations
 from qi_ext.learning import INPUTS
-from qi_ext.learning.transitions import expert_transitions, policy_transitions, tracking_error
+from qi_ext.learning.transitions import expert_transitions, leg_speed, policy_transitions, tracking_error
 from qi_ext.robot import a1, mirror
 from qi_ext.robot.commands import Command
 from qi_ext.tasks.directions import task_commands
@@ -17,6 +17,7 @@ SEEN = {
     "state": {"observations"},
     "next_state": {"observations", "next_observations"},
     "tracking": {"observations", "next_observations"},
+    "stepping": {"observations", "next_observations"},
     "action": {"observations", "actions"},
 }
 
@@ -46,6 +47,18 @@ def test_tracking_is_both_states_and_the_errors_of_both(demonstrations):
     states, next_states = (torch.from_numpy(dataset[key]).float() for key in ("states", "next_states"))
     expected = torch.cat([states, next_states, tracking_error(states), tracking_error(next_states)], dim=1)
     assert torch.equal(load(INPUTS["tracking"])(expert), expected)
+
+
+def test_stepping_adds_the_speed_of_the_legs_which_standing_lacks(demonstrations):
+    expert = expert_transitions(demonstrations, "none", "cpu")
+    seen = load(INPUTS["stepping"])(expert)
+    assert torch.equal(seen[:, :78], load(INPUTS["tracking"])(expert))
+    at_once = torch.zeros(2, 37)
+    at_once[1, a1.LEG_VELOCITY] = torch.tensor([3.0, -4.0, 0.0] * 4)
+    np.testing.assert_allclose(leg_speed(at_once).exp() ** 2, [[0.01], [25 / 3 + 0.01]], rtol=1e-5)
+    np.testing.assert_array_equal(
+        seen[:, 78:], torch.cat([*map(leg_speed, (expert.observations, expert.next_observations))], dim=1)
+    )
 
 
 def test_the_policys_actions_are_as_the_actuators_take_them(make_policy, make_batch):

@@ -53,7 +53,7 @@ DOES_NOT_KNOW = frozenset(
     {
         *("symmetry", "cg_fraction", "final_max_kl"),
         *("std_half_life", "final_std", "min_std"),
-        *("reward", "discriminator_updates", "gradient_penalty", "initial_beta"),
+        *("reward", "reward_offset", "discriminator_updates", "gradient_penalty", "initial_beta"),
         *("warm_start", "warm_start_std", "warm_start_learning_rate", "warm_start_nominal_weight"),
         *("warm_start_batch_size", "warm_start_threads", "warm_start_actions"),
     }
