@@ -32,6 +32,7 @@ ADDED = {
     "fit": False,
     "max_pitch": 0.192,
     "physics": "mujoco",
+    "reward_offset": 0.0,
 }
 
 
