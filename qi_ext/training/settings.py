@@ -198,7 +198,7 @@ class Discriminator(Settings):
     discriminator_batch_size: Whole = option(1024, "minibatch of each side of the discriminator", 1, MOST_ROWS)
     gradient_penalty: Number = option(0.2, "weight of |d logit / d input|^2 on expert transitions", 0.0, 1000.0)
     reward_offset: Number = option(
-        0.0, "added to the logit in the reward, so that it is flat nowhere, and staying on the feet pays more", 0.0, 20.0
+        0.0, "added to the logit in the reward: less flat where the logit is low, and staying on the feet pays more", 0.0, 20.0
     )
 
 
