@@ -23,18 +23,6 @@ EVALUATION = "evaluation.json"  # of a run, by evaluate.py
 LEVELS = (400, 800)  # returns
 COLUMNS = (("velocity error\nm/s", "velocity_error", ".3f"), *GAIT_COLUMNS)  # mean |v_xy - command|, as `evaluate` gives it
 
-# Settings that some runs were made without, with the value that they had.
-ADDED = {
-    "disturb_after": 0,
-    "demonstrations": "trot",
-    "speeds": [],
-    "warm_start_threads": 1,
-    "fit": False,
-    "max_pitch": 0.192,
-    "physics": "mujoco",
-    "reward_offset": 0.0,
-}
-
 
 def published_result(trial, made_with):
     """Return the content of result.json, a dict, and the text of curve.csv, of a trial that is trained and evaluated.

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from qi_ext.report.tables import NAMES
 from qi_ext.sweeps.published_result import (
-    ADDED,
     COLUMNS,
     LEVELS,
     learning_settings,
@@ -16,6 +15,7 @@ from qi_ext.sweeps.published_result import (
 )
 from qi_ext.sweeps.schemas import PUBLISHED
 from qi_ext.tasks.directions import TASKS
+from qi_ext.training.config import with_later_settings
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.reading import read_json
 
@@ -207,10 +207,10 @@ def markdown_table(heads, lines, left=1):
 def _read_result(path, trial):
     try:
         result = read_json(path, PUBLISHED)
+        settings = with_later_settings(result["settings"])
     except UserError as error:
         raise UserError(f"{path}: cannot be read ({error}); make it anew: python benchmarks/results.py run") from None
     now, (_, evaluation) = learning_settings(trial.config), recorded_commands(trial)
-    settings = {name: value for name, value in ADDED.items() if name in now} | result["settings"]
     if (settings, result["commands"][1:]) != (now, [evaluation]):
         again = f"python benchmarks/results.py run {trial.name}"
         raise UserError(f"{path}: was made with another evaluation or other settings than now; make it anew: {again}")

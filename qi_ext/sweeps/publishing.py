@@ -15,7 +15,6 @@ from qi_ext.sweeps import commands
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.made_with import ROOT, note_made_with
 from qi_ext.sweeps.published_result import (
-    ADDED,
     EVALUATION,
     agent_path,
     evaluation_command,
@@ -25,6 +24,7 @@ from qi_ext.sweeps.published_result import (
 from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH
 from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED
+from qi_ext.training.config import with_later_settings
 from qi_ext.training.run_directory import MAX_RESULT, RunDirectory, write_json
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
@@ -111,10 +111,10 @@ def _evaluate(trial):
 
 def _require_same_settings(trial):
     """Raise UserError unless the run in the directory of a trial has the settings of the trial."""
-    there = RunDirectory(trial.directory, "--runs").config()
+    there = with_later_settings(RunDirectory(trial.directory, "--runs").config())
     wanted = learning_settings(trial.config) | {"demonstrations": resolved_name(trial.config.task.demonstrations)}
     for name, value in wanted.items():
-        if there.get(name, ADDED.get(name)) != value:
+        if there.get(name) != value:
             other = f"{name} is {there.get(name)}, not {value}"
             raise UserError(f"{trial.directory}: holds another run than {trial.name}: {other}; move it away")
 

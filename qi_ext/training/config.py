@@ -45,6 +45,18 @@ MAY_CHANGE = frozenset(
 # Those among them that make another experiment of a run which has them from the beginning.
 _ANOTHER_EXPERIMENT = frozenset({"demonstrations", "n_steps", "minutes"})
 
+# Settings that runs of older versions were made without, with the value that they had, whatever the default is now.
+_CAME_LATER = {
+    "disturb_after": 0,
+    "demonstrations": "trot",
+    "speeds": [],
+    "warm_start_threads": 1,
+    "fit": False,
+    "max_pitch": 0.192,
+    "physics": "mujoco",
+    "reward_offset": 0.0,
+}
+
 
 class Config(Settings):
     """All settings of a run, in groups: `config.trpo.max_kl`.
@@ -186,6 +198,16 @@ def require_sound(settings: Mapping[str, Any], where: Any) -> None:
             model(**{name: settings[name] for name in model.model_fields if name in settings})
     except (UserError, TypeError) as error:  # the latter: something that cannot be the name of an algorithm
         raise UserError(f"{where}: {error}") from None
+
+
+def with_later_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a run, {name: value}, with those that its version did not have yet, as it had them.
+
+    Raises UserError where it has a task, algorithm, backend or physics that there is not.
+    """
+    known = options(**{name: stored.get(name, default) for name, default in CHOICES.items()})
+    own = {name for fields in known.values() for name in fields}
+    return {name: value for name, value in _CAME_LATER.items() if name in own} | dict(stored)
 
 
 def may_change(name: str) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from qi_ext.training.checkpoints import Checkpoint
-from qi_ext.training.config import CHOICES, Config, make_config, may_change, require_sound
+from qi_ext.training.config import CHOICES, Config, make_config, may_change, require_sound, with_later_settings
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
@@ -82,7 +82,7 @@ def _difference_of_runs(directory: RunDirectory, config: Config) -> str | None:
     if not stored:
         return "something else in it"
     try:
-        own = make_config(**stored)
+        own = make_config(**with_later_settings(stored))
     except UserError:
         return "a run of another program"
     from qi_ext.demonstrations import resolved_name  # scipy, which takes a third of a second
@@ -118,8 +118,7 @@ def _go_on(directory: RunDirectory, given: dict[str, Any]) -> Start:
         checkpoint = directory.checkpoints.load_newest(lambda config: _first_difference(config, own), say, _require_sound)
         # Settings that may change may have been given anew since that checkpoint was written.
         stored = checkpoint.config | {name: own[name] for name in checkpoint.config.keys() & own.keys() if may_change(name)}
-    # A run of an older version has the defaults of settings that it does not name.
-    stored = make_config(**stored).settings() | stored
+    stored = make_config(**with_later_settings(stored)).settings()
     for name in CHOICES:
         _require_same(name, given.get(name, stored.get(name)), stored, directory)
     if given.get("pool", "dask") != "dask":

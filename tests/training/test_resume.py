@@ -11,6 +11,7 @@ from typing import Literal, get_args, get_origin
 import gymnasium
 import numpy as np
 import pytest
+import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from qi_ext import load_agent
@@ -24,7 +25,7 @@ from qi_ext.training.training_run import TrainingRun
 from qi_ext.utils.command_line import run_command
 from qi_ext.utils.errors import Terminated, UserError
 from qi_ext.utils.programs import command
-from qi_ext.utils.settings import plain_type
+from qi_ext.utils.settings import plain_type, shown
 
 LAUNCHER = Path(__file__).parents[2] / "launchers" / "run_gail.py"
 MB = 1_000_000
@@ -275,14 +276,17 @@ def test_a_run_whose_settings_were_written_as_text_goes_on(copied):
     assert find_start({}, str(copied)).config.sampling.n_workers == 2
 
 
-def test_a_run_of_an_older_program_has_the_defaults_of_settings_that_came_later(copied):
-    shutil.rmtree(copied / "checkpoints")
-    lines = (copied / "config.yaml").read_text().splitlines(keepends=True)
-    (copied / "config.yaml").write_text("".join(line for line in lines if not line.startswith(("physics:", "max_pitch:"))))
-    assert find_start({"physics": "mujoco", "max_pitch": 0.192}, str(copied)).config.run.physics == "mujoco"
-    for name, value, said in (("physics", "warp", "mujoco"), ("max_pitch", 0.3, "0.192")):
-        with pytest.raises(UserError, match=f"--{name}: the run in .* has {said}, and cannot go on with {value}"):
-            find_start({name: value}, str(copied))
+def test_a_run_of_an_older_program_has_settings_that_came_later_as_it_had_them_whatever_the_default_is_now(tmp_path):
+    path = tmp_path / "run" / "0"
+    now = make_config(task="follow").settings()
+    had = {"physics": "mujoco", "max_pitch": 0.192, "reward_offset": 0.0}
+    assert now["reward_offset"] != had["reward_offset"]
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(yaml.safe_dump({name: value for name, value in now.items() if name not in had}))
+    assert had.items() <= find_start({}, str(path)).config.settings().items()
+    for name, value in (("physics", "warp"), ("max_pitch", 0.3), ("reward_offset", now["reward_offset"])):
+        with pytest.raises(UserError, match=f"--{name}: the run in .* has {shown(had[name])}, and cannot go on with"):
+            find_start({name: value}, str(path))
 
 
 @pytest.fixture
