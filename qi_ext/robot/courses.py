@@ -15,7 +15,7 @@ __all__ = ["COURSES", "Course", "Leg", "command_along"]
 SPEEDS = (0.2, 0.8)  # m/s, of drawn targets that do not stop
 TURN_RATE = math.radians(60.0)  # rad/s, the largest
 SECONDS = (1.0, 4.0)  # between drawn targets
-STOPS = 1 / 8  # share of drawn targets that stop
+STOPS = 1 / 8  # share of drawn targets that stop, unless a task says otherwise
 STRAIGHT = 1 / 3  # share of drawn targets that keep the heading
 # What a command may change by in a second: speed, m/s; direction, rad; turn rate, rad/s.
 ACCELERATION = 0.5
@@ -128,14 +128,17 @@ def command_along(course: Course, number: int) -> np.ndarray:
     return command
 
 
-def advance(command: np.ndarray, courses: Sequence[Course], generator: np.random.Generator) -> np.ndarray:
-    """Return the command a control step later; itself where it stays. courses: those given, in order of their numbers."""
+def advance(command: np.ndarray, courses: Sequence[Course], generator: np.random.Generator, stops: float = STOPS) -> np.ndarray:
+    """Return the command a control step later; itself where it stays.
+
+    courses: those given, in order of their numbers. stops: share of drawn targets that stop.
+    """
     values = command.tolist()
     if values[STEPS_LEFT] == FOREVER:
         return command
     if values[STEPS_LEFT] <= 0.0:
         if values[COURSE] < 0.0:
-            values[TARGET], values[STEPS_LEFT] = _drawn(generator)
+            values[TARGET], values[STEPS_LEFT] = _drawn(generator, stops)
         else:
             legs = courses[int(values[COURSE])].legs
             values[LEG] = (values[LEG] + 1.0) % len(legs)
@@ -157,11 +160,11 @@ def _towards(value: float, target: float, rate: float) -> float:
     return value + min(max(target - value, -step), step)
 
 
-def _drawn(generator: np.random.Generator) -> tuple[tuple[float, float, float], int]:
+def _drawn(generator: np.random.Generator, stops: float) -> tuple[tuple[float, float, float], int]:
     """Draw a target, and for how many steps."""
     stop, straight, speed, direction, turn_rate, seconds = generator.random(6)
     target = (
-        0.0 if stop < STOPS else SPEEDS[0] + speed * (SPEEDS[1] - SPEEDS[0]),
+        0.0 if stop < stops else SPEEDS[0] + speed * (SPEEDS[1] - SPEEDS[0]),
         2.0 * math.pi * direction,
         0.0 if straight < STRAIGHT else (2.0 * turn_rate - 1.0) * TURN_RATE,
     )

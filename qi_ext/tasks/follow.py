@@ -38,12 +38,16 @@ class FollowTask(Task):
         name: str = "follow",
         commands: Iterable[Course] = COURSES.values(),
         demonstrations: "Demonstrations | None" = None,
+        stops: float = courses.STOPS,
     ) -> None:
         """commands: the courses that episodes can be told, beside a `Command`, which stays.
 
         demonstrations: `Demonstrations` whose states episodes start from, each under the command that it was recorded under.
+        stops: share, 0 to 1, of the targets along drawn courses that stop. Raises ValueError where it is none.
         """
-        self.name = name
+        if not 0.0 <= stops <= 1.0:
+            raise ValueError(f"stops: must be a share of 0 to 1, not {stops!r}")
+        self.name, self.stops = name, stops
         self.commands = tuple(commands)
         self._centres = np.empty((0, 2))
         self.starts = None if demonstrations is None else self._starts(demonstrations)
@@ -69,7 +73,7 @@ class FollowTask(Task):
         return command, state
 
     def advance(self, command: np.ndarray, step: int, generator: np.random.Generator) -> np.ndarray:
-        return courses.advance(command, self.commands, generator)
+        return courses.advance(command, self.commands, generator, self.stops)
 
     def describe(self, command: np.ndarray) -> Command:
         return Command(math.degrees(command[courses.DIRECTION]), command[2], math.degrees(command[courses.HEADING]))

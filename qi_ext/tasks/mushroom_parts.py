@@ -1,5 +1,7 @@
 """Parts of mushroom-rl's MuJoCo environment that ours has in another form."""
 
+import inspect
+from collections.abc import Iterable
 from typing import Any
 
 import mujoco
@@ -8,6 +10,21 @@ from mushroom_rl.utils.mujoco import MujocoViewer, ObservationHelper
 
 from qi_ext.robot.addresses import addresses
 from qi_ext.utils.drawing import drawing_context
+from qi_ext.utils.words import did_you_mean
+
+# Keywords of upstream's constructors that `QuadrupedDirection` sets, or that are set on the way to them.
+_TAKEN = {"self", "kwargs", "xml_handles", "action_spec", "observation_spec", "collision_groups", "random_start"}
+_TAKEN |= {"model", "dt", "record", "viewer_params"}
+
+
+def require_known(names: Iterable[str], *classes: type) -> None:
+    """Raise TypeError for a name that is no keyword of the constructors of `classes`, of which the first is ours."""
+    found = dict.fromkeys(name for each in classes for name in inspect.signature(each.__init__).parameters)
+    known = [name for name in found if name not in _TAKEN]
+    for name in names:
+        if name not in known:
+            hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
+            raise TypeError(f"{classes[0].__name__}: unknown keyword {name!r}{hint}")
 
 
 class IndexedObservationHelper(ObservationHelper):

@@ -8,6 +8,7 @@ import math
 import torch
 
 from qi_ext.robot import a1, courses
+from qi_ext.tasks.follow import FollowTask
 from qi_ext.tasks.task import Task
 from qi_ext.utils.philox import integers, uniform
 
@@ -67,6 +68,10 @@ class FollowOnDevice(TaskOnDevice):
 
     n_words_of_advance = 6
 
+    def __init__(self, task: FollowTask, device: str | torch.device) -> None:
+        super().__init__(task, device)
+        self._stops = task.stops
+
     def start(self, words: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         command, state = super().start(words)
         heading, rate = command[:, courses.HEADING], command[:, courses.HEADING_RATE]
@@ -77,7 +82,7 @@ class FollowOnDevice(TaskOnDevice):
         drawn = command[:, courses.STEPS_LEFT] <= 0.0
         stop, straight, speed, direction, turn_rate, seconds = uniform(words).double()
         low, high = courses.SPEEDS
-        speed = torch.where(stop < courses.STOPS, 0.0, low + speed * (high - low))
+        speed = torch.where(stop < self._stops, 0.0, low + speed * (high - low))
         turn_rate = torch.where(straight < courses.STRAIGHT, 0.0, (2.0 * turn_rate - 1.0) * courses.TURN_RATE)
         target = torch.stack([speed, 2.0 * math.pi * direction, turn_rate], dim=1)
         low, high = courses.SECONDS

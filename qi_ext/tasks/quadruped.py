@@ -1,6 +1,5 @@
 """The environment: loco-mujoco's Unitree A1, told to walk in a direction."""
 
-import inspect
 import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -17,31 +16,15 @@ from qi_ext.robot import a1
 from qi_ext.robot.commands import Command
 from qi_ext.robot.courses import Course
 from qi_ext.tasks.directions import TASKS, task_commands
-from qi_ext.tasks.mushroom_parts import IndexedObservationHelper, Viewer
+from qi_ext.tasks.mushroom_parts import IndexedObservationHelper, Viewer, require_known
 from qi_ext.tasks.task import Task
 from qi_ext.utils.drawing import has_screen
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.simulation_context import warnings_ignored
-from qi_ext.utils.words import did_you_mean
 
 # The robot's joints are one island of constraints. Without looking for others, a step takes 4 % less time and gives the same
 # numbers. MuJoCo 2.3.7 does not look for any.
 _NO_ISLANDS = int(getattr(mujoco.mjtDisableBit, "mjDSBL_ISLAND", 0))
-
-
-# Keywords of the constructors below that are set here, or on the way to them.
-_TAKEN = {"self", "kwargs", "xml_handles", "action_spec", "observation_spec", "collision_groups", "random_start"}
-_TAKEN |= {"model", "dt", "record", "viewer_params"}
-
-
-def _known_keywords() -> list[str]:
-    """Keywords of `QuadrupedDirection`, those of its upstream classes and of their viewer included."""
-    names = [
-        name
-        for of in (QuadrupedDirection, UnitreeA1, LocoEnv, MujocoViewer)
-        for name in inspect.signature(of.__init__).parameters
-    ]
-    return [name for name in dict.fromkeys(names) if name not in _TAKEN]
 
 
 class QuadrupedDirection(UnitreeA1):
@@ -76,6 +59,7 @@ class QuadrupedDirection(UnitreeA1):
         speed: float = 0.5,
         speeds: Sequence[float] = (),
         courses: Iterable[str | Course] | None = None,
+        stops: float | None = None,
         demonstrations: str | Path | Demonstrations | None = "trot",
         fit: bool = False,
         max_pitch: float = a1.MAX_PITCH,
@@ -88,25 +72,25 @@ class QuadrupedDirection(UnitreeA1):
         speeds: of `hard`, m/s, of which each episode draws one, in place of `speed`. The embedded set has none but 0.5, so that
         `demonstrations` of these speeds are to be named, such as `make_demonstrations.py` records.
         courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
+        stops: of `follow`, share of the commands along drawn courses that stop, 0 to 1; None is 1/8.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         fit: mend them first, as `load_demonstrations` does.
         max_pitch: rad, in place of loco-mujoco's limit of a fall, for gaits that pitch more; a `Task` has its own.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
-        Raises TypeError for an unknown keyword, ValueError for an unknown task, UserError for demonstrations that cannot be
-        used.
+        Raises TypeError for an unknown keyword, ValueError for an unknown task and for what it does not take, UserError for
+        demonstrations that cannot be used.
         """
         # Upstream hands on what it does not know to a viewer that may never be made.
-        known = _known_keywords()
-        for name in kwargs:
-            if name not in known:
-                hint = did_you_mean(name, known, alike=0.6) or f"; known are {', '.join(known)}"
-                raise TypeError(f"QuadrupedDirection: unknown keyword {name!r}{hint}")
+        require_known(kwargs, QuadrupedDirection, UnitreeA1, LocoEnv, MujocoViewer)
+        if stops is not None and task != "follow":
+            raise ValueError(f"stops: only follow draws any, not {task}")
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
         max_pitch = task.max_pitch if isinstance(task, Task) else max_pitch
         self.demonstrations = load_demonstrations(demonstrations, commands, fit=fit, max_pitch=max_pitch)
-        self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations)
+        of_task = {} if stops is None else {"stops": stops}
+        self.task = task if isinstance(task, Task) else TASKS[task](task, commands, self.demonstrations, **of_task)
         self.task.max_pitch = max_pitch
         self._rewarded_by_task = kwargs.setdefault("reward_type", "velocity_vector") == "velocity_vector"
         super().__init__(random_start=False, **kwargs)

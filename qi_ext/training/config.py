@@ -55,6 +55,7 @@ _CAME_LATER = {
     "max_pitch": 0.192,
     "physics": "mujoco",
     "reward_offset": 0.0,
+    "stops": 1 / 8,
 }
 
 

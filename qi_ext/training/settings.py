@@ -9,7 +9,7 @@ from pydantic import Field
 
 from qi_ext.learning.discriminator_inputs import INPUTS
 from qi_ext.learning.imitation_lib.settings import ImitationLib
-from qi_ext.robot import a1
+from qi_ext.robot import a1, courses
 from qi_ext.tasks.directions import TASKS, task_commands
 from qi_ext.utils.errors import UserError
 from qi_ext.utils.limits import MOST_EPISODES, MOST_STEPS
@@ -35,12 +35,15 @@ class Task(Settings):
     n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
     speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")
+    stops: Number = option(courses.STOPS, "share of the follow task's commands that stop, in training", 0.0, 1.0)
 
     def model_post_init(self, context: Any) -> None:
         """Raise UserError for settings that do not go together."""
         for name in ("n_directions", "speed") if self.task == "follow" else ():
             if getattr(self, name) != Task.model_fields[name].default:
                 raise UserError(f"--{name}: not with --task follow, which draws all directions and speeds; leave it out")
+        if self.task != "follow" and self.stops != courses.STOPS:
+            raise UserError(f"--stops: only follow draws any, not {self.task}; leave it out")
         try:
             commands = task_commands(**self.of_commands)
         except ValueError as error:
@@ -62,8 +65,13 @@ class Task(Settings):
 
     @property
     def of_environment(self) -> dict[str, Any]:
-        """The settings that `QuadrupedDirection` takes, {name: value}."""
+        """The settings that `QuadrupedDirection` takes, {name: value}, but for those of training alone."""
         return self.of_commands | {"demonstrations": self.demonstrations} | self.of_recording
+
+    @property
+    def of_training(self) -> dict[str, Any]:
+        """The settings that `QuadrupedDirection` takes to learn in, {name: value}."""
+        return self.of_environment | ({"stops": self.stops} if self.task == "follow" else {})
 
 
 class Run(Settings):

@@ -54,7 +54,7 @@ class TrainingRun:
         self.device, self._why_device = choose_device(config.run.device)
         torch.set_num_threads(config.run.learner_threads)
         learner_seed, self._cloning_seed = np.random.SeedSequence(config.run.seed).spawn(2)
-        self.env = QuadrupedDirection(**config.task.of_environment, seed=config.run.seed)
+        self.env = QuadrupedDirection(**config.task.of_training, seed=config.run.seed)
         # Episodes start from the demonstrations as the task fits them; "upstream" keeps the recorded goals for the learner.
         self.demonstrations = self.env.demonstrations
         if config.task.compat == "upstream":

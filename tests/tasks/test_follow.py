@@ -12,6 +12,7 @@ from qi_ext.sampling import PoolSource
 from qi_ext.sampling.controllers import ExpertController
 from qi_ext.tasks import QuadrupedDirection
 from qi_ext.tasks.follow import FollowTask
+from qi_ext.training.config import make_config
 from qi_ext.utils.errors import UserError
 
 HORIZON = 150  # a target of the drawn course and of the eight's turns passes
@@ -99,7 +100,7 @@ def test_falls_are_those_in_the_heading_frame():
 
 
 def test_the_pool_steps_courses_as_the_environment_does_for_any_number_of_workers():
-    follow = QuadrupedDirection("follow", horizon=HORIZON, seed=0)
+    follow = QuadrupedDirection("follow", stops=0.9, horizon=HORIZON, seed=0)
     told = [COURSES["drawn"], COURSES["figure-eight"], Command(90.0, 0.3, 170.0)]
     seeds = [np.random.SeedSequence([3, env]) for env in range(len(told))]
     episodes = []
@@ -170,6 +171,22 @@ def test_gymnasium_tells_a_course_or_a_command_with_a_heading(make):
     with pytest.raises(ValueError, match="no course 'circel' on follow; choose one of drawn, straight"):
         env.reset(options={"course": "circel"})
     env.close()
+
+
+def test_the_share_of_stops_is_that_of_training_and_evaluation_has_its_own():
+    settings = make_config("follow", stops=0.4).task
+    for of_environment, share in ((settings.of_training, 0.4), (settings.of_environment, 1 / 8)):
+        task, generator = QuadrupedDirection(**of_environment).task, np.random.default_rng(0)
+        begun = task.along_drawn_course(courses.constant_command(0.5, 0.0))
+        speeds = [task.advance(begun, 1, generator)[courses.TARGET][0] for _ in range(4000)]
+        assert np.mean(np.equal(speeds, 0.0)) == pytest.approx(share, abs=0.03)
+
+
+def test_a_share_of_stops_goes_with_follow_and_is_a_share():
+    with pytest.raises(ValueError, match="stops: only follow draws any, not simple"):
+        QuadrupedDirection("simple", stops=0.4)
+    with pytest.raises(ValueError, match=r"stops: must be a share of 0 to 1, not 1\.5"):
+        FollowTask(stops=1.5)
 
 
 def test_hard_has_no_courses(hard):

@@ -78,7 +78,7 @@ def test_a_limit_of_the_pitch_is_the_tasks_own():
 
 
 def test_drawn_courses_are_followed_alike_for_1000_steps():
-    form = QuadrupedDirection("follow", seed=0).task.on_device("cpu")
+    form = QuadrupedDirection("follow", stops=0.4, seed=0).task.on_device("cpu")
     streams = Streams((1, 2), 8, form.n_words_of_start + form.n_words_of_advance, "cpu")
     command, _ = form.start(streams.draw(0)[:2])
     expected = command.numpy().copy()
@@ -87,7 +87,9 @@ def test_drawn_courses_are_followed_alike_for_1000_steps():
         words = streams.draw(time)[2:]
         command = form.advance(command, words)
         drawn = uniform(words).double().numpy()
-        expected = np.stack([courses.advance(row, (), Scripted(drawn[:, env].tolist())) for env, row in enumerate(expected)])
+        expected = np.stack(
+            [courses.advance(row, (), Scripted(drawn[:, env].tolist()), 0.4) for env, row in enumerate(expected)]
+        )
         targets |= {tuple(row) for row in expected[:, courses.TARGET]}
         difference = command.numpy() - expected
         difference[:, courses.DIRECTION] = np.remainder(difference[:, courses.DIRECTION] + 1.0, 2.0 * math.pi) - 1.0

@@ -142,6 +142,7 @@ def test_values_may_be_text_and_come_in_their_type(settings, found):
         ({"speeds": [0.3]}, "--speeds: only hard draws one of several, not simple; leave it out"),
         ({"task": "hard", "speeds": [0.3], "speed": 0.7}, "--speed: not beside speeds, which says them all; leave it out"),
         ({"task": "hard", "speeds": [4]}, "--speeds: must be at most 3, not 4"),
+        ({"task": "hard", "stops": 0.4}, "--stops: only follow draws any, not hard; leave it out"),
         ({"code_size": 8}, "--code_size: no such option for --algorithm gail; see --help --algorithm gail"),
     ],
     ids=str,
