@@ -2,12 +2,13 @@
 
 import time
 from collections.abc import Callable
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 
 from qi_ext.evaluation import evaluate_agent
 from qi_ext.report.tables import table
 from qi_ext.sampling.pool_source import PoolSource
 from qi_ext.sampling.source import RolloutSource
+from qi_ext.tasks import QuadrupedDirection
 from qi_ext.training.resume import Start
 from qi_ext.training.source import evaluation_settings
 from qi_ext.training.training_run import TrainingRun
@@ -47,11 +48,8 @@ def _evaluated(training: TrainingRun) -> dict:
     """Evaluate the trained agent; return the evaluation and its seconds, as result.json has them."""
     began = time.monotonic()
     config, actor = training.config, training.learner.policy.actor
-    # A source of another kind runs no episodes for evaluation, so a pool is made for it.
-    in_pool = isinstance(training.source, PoolSource)
-    pool = nullcontext(training.source) if in_pool else closing(PoolSource(training.env, **evaluation_settings(config)))
     try:
-        with pool as source:
+        with evaluation_source(training) as source:
             evaluation = evaluate_agent(source, actor, config.run.evaluation_episodes, config.run.seed, training.counter.steps)
     except (KeyboardInterrupt, Terminated):
         say(f"trained, but stopped in the evaluation; go on with {training.resume_hint}")
@@ -61,6 +59,17 @@ def _evaluated(training: TrainingRun) -> dict:
         means = {name: evaluation[name]["return_mean"] for name in ("deterministic", "stochastic")}
         training.log.write_hyperparameters(training.counter.steps, means)
     return {"evaluation": evaluation, "evaluation_seconds": seconds}
+
+
+def evaluation_source(training: TrainingRun) -> AbstractContextManager[PoolSource]:
+    """The source of episodes, for `with`, that a run is evaluated in: its own where it can be."""
+    task = training.config.task
+    environment = training.env
+    if task.of_environment != task.of_training:
+        environment = QuadrupedDirection(**task.of_environment)
+    elif isinstance(training.source, PoolSource):  # one of another kind runs no episodes for evaluation
+        return nullcontext(training.source)
+    return closing(PoolSource(environment, **evaluation_settings(training.config)))
 
 
 def _write_report(training: TrainingRun) -> None:

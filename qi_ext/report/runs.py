@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qi_ext.training.config import make_config, makes_the_experiment, require_sound
+from qi_ext.training.config import make_config, makes_the_experiment, require_sound, with_later_settings
 from qi_ext.training.progress_file import mean_of_known, neighbours, read_progress
 from qi_ext.training.run_directory import RunDirectory
 from qi_ext.utils.errors import UserError
@@ -91,7 +91,8 @@ def read_run(path):
 
     directory = find_run(path)
     curves = read_curves(directory.path / "progress.csv")
-    return Run(directory.path, directory.config(), curves, directory.read_result(), load_evaluated_agent(str(directory.agent)))
+    config = with_later_settings(directory.config())
+    return Run(directory.path, config, curves, directory.read_result(), load_evaluated_agent(str(directory.agent)))
 
 
 def read_curves(path):

@@ -15,7 +15,7 @@ __all__ = ["COURSES", "Course", "Leg", "command_along"]
 SPEEDS = (0.2, 0.8)  # m/s, of drawn targets that do not stop
 TURN_RATE = math.radians(60.0)  # rad/s, the largest
 SECONDS = (1.0, 4.0)  # between drawn targets
-STOPS = 1 / 8  # share of drawn targets that stop, unless a task says otherwise
+STOPS = 1 / 8  # share of drawn targets that stop, unless training has another
 STRAIGHT = 1 / 3  # share of drawn targets that keep the heading
 # What a command may change by in a second: speed, m/s; direction, rad; turn rate, rad/s.
 ACCELERATION = 0.5

@@ -64,7 +64,8 @@ class DisturbedController(Controller):
 class TrainingDisturbances:
     """Disturbances in training, against falls; the learner does not see them.
 
-    Only envs of even number are disturbed, so that the others are trained under the conditions of the evaluation.
+    Only envs of even number are disturbed, so that the others are trained under the conditions of the evaluation, but for
+    `--stops`.
     push: N, the largest of the pushes: horizontal, on the trunk, size drawn evenly. They begin and end by chance, as often and
     as long on average as those of an evaluation. Half of them have any direction, the others oppose the motion to within
     HEAD_ON, because being brought to a stop leads to more falls. torque_noise: standard deviation of a torque that is added

@@ -24,7 +24,7 @@ from qi_ext.sweeps.published_result import (
 from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH
 from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED
-from qi_ext.training.config import with_later_settings
+from qi_ext.training.config import require_sound, with_later_settings
 from qi_ext.training.run_directory import MAX_RESULT, RunDirectory, write_json
 from qi_ext.utils.display import say
 from qi_ext.utils.errors import UserError
@@ -111,7 +111,9 @@ def _evaluate(trial):
 
 def _require_same_settings(trial):
     """Raise UserError unless the run in the directory of a trial has the settings of the trial."""
-    there = with_later_settings(RunDirectory(trial.directory, "--runs").config())
+    there = RunDirectory(trial.directory, "--runs").config()
+    require_sound(there, f"--runs: {trial.directory / 'config.yaml'}")
+    there = with_later_settings(there)
     wanted = learning_settings(trial.config) | {"demonstrations": resolved_name(trial.config.task.demonstrations)}
     for name, value in wanted.items():
         if there.get(name) != value:

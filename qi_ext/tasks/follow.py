@@ -43,7 +43,7 @@ class FollowTask(Task):
         """commands: the courses that episodes can be told, beside a `Command`, which stays.
 
         demonstrations: `Demonstrations` whose states episodes start from, each under the command that it was recorded under.
-        stops: share, 0 to 1, of the targets along drawn courses that stop. Raises ValueError where it is none.
+        stops: share of drawn targets that stop, 0 to 1. Raises ValueError outside that range.
         """
         if not 0.0 <= stops <= 1.0:
             raise ValueError(f"stops: must be a share of 0 to 1, not {stops!r}")

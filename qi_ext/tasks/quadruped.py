@@ -72,21 +72,21 @@ class QuadrupedDirection(UnitreeA1):
         speeds: of `hard`, m/s, of which each episode draws one, in place of `speed`. The embedded set has none but 0.5, so that
         `demonstrations` of these speeds are to be named, such as `make_demonstrations.py` records.
         courses: of `follow`, beside the drawn one, names, `Course`s or paths of YAML files; None for all that have names.
-        stops: of `follow`, share of the commands along drawn courses that stop, 0 to 1; None is 1/8.
+        stops: of `follow`, share of drawn targets that stop, 0 to 1; None is 1/8. A `Task` has its own.
         demonstrations: where episodes start, as `load_demonstrations` takes it: a name, a path, or `Demonstrations`.
         fit: mend them first, as `load_demonstrations` does.
         max_pitch: rad, in place of loco-mujoco's limit of a fall, for gaits that pitch more; a `Task` has its own.
         seed: of this environment's own generator; None takes it from the operating system.
         kwargs: of loco-mujoco's `LocoEnv`, such as `horizon`, `use_foot_forces`, `headless`. With
         `domain_randomization_config`, loco-mujoco itself draws the models, from numpy's global generator.
-        Raises TypeError for an unknown keyword, ValueError for an unknown task and for what it does not take, UserError for
-        demonstrations that cannot be used.
+        Raises TypeError for an unknown keyword, ValueError for an unknown task, for keywords that are not for the task, and for
+        values out of range, UserError for demonstrations that cannot be used.
         """
         # Upstream hands on what it does not know to a viewer that may never be made.
         require_known(kwargs, QuadrupedDirection, UnitreeA1, LocoEnv, MujocoViewer)
-        if stops is not None and task != "follow":
-            raise ValueError(f"stops: only follow draws any, not {task}")
         commands = task.commands if isinstance(task, Task) else task_commands(task, n_directions, speed, speeds, courses)
+        if stops is not None and task != "follow":
+            raise ValueError("stops: only the task that is named follow takes it")
         max_pitch = task.max_pitch if isinstance(task, Task) else max_pitch
         self.demonstrations = load_demonstrations(demonstrations, commands, fit=fit, max_pitch=max_pitch)
         of_task = {} if stops is None else {"stops": stops}

@@ -45,8 +45,8 @@ MAY_CHANGE = frozenset(
 # Those among them that make another experiment of a run which has them from the beginning.
 _ANOTHER_EXPERIMENT = frozenset({"demonstrations", "n_steps", "minutes"})
 
-# Settings that runs of older versions were made without, with the value that they had, whatever the default is now.
-_CAME_LATER = {
+# Settings that older versions did not have, with the values that they behaved as, whatever the defaults are now.
+_BEFORE_IT_WAS_A_SETTING = {
     "disturb_after": 0,
     "demonstrations": "trot",
     "speeds": [],
@@ -202,13 +202,13 @@ def require_sound(settings: Mapping[str, Any], where: Any) -> None:
 
 
 def with_later_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a run, {name: value}, with those that its version did not have yet, as it had them.
+    """Return the stored settings of a run, {name: value}, and those that came since, with the values that it behaved as.
 
     Raises UserError where it has a task, algorithm, backend or physics that there is not.
     """
     known = options(**{name: stored.get(name, default) for name, default in CHOICES.items()})
     own = {name for fields in known.values() for name in fields}
-    return {name: value for name, value in _CAME_LATER.items() if name in own} | dict(stored)
+    return {name: value for name, value in _BEFORE_IT_WAS_A_SETTING.items() if name in own} | dict(stored)
 
 
 def may_change(name: str) -> bool:

@@ -35,7 +35,9 @@ class Task(Settings):
     n_directions: Whole = option(8, "directions of the hard task", 1, MOST_COMMANDS)
     speed: Number = option(0.5, "commanded speed, m/s", 0.0, 3.0)
     speeds: Speeds = option([], "in place of speed, those of the hard task, m/s, of which each episode draws one")
-    stops: Number = option(courses.STOPS, "share of the follow task's commands that stop, in training", 0.0, 1.0)
+    stops: Number = option(
+        courses.STOPS, "of follow, share of drawn targets that stop, in training; evaluation has 1/8", 0.0, 1.0
+    )
 
     def model_post_init(self, context: Any) -> None:
         """Raise UserError for settings that do not go together."""
@@ -71,7 +73,7 @@ class Task(Settings):
     @property
     def of_training(self) -> dict[str, Any]:
         """The settings that `QuadrupedDirection` takes to learn in, {name: value}."""
-        return self.of_environment | ({"stops": self.stops} if self.task == "follow" else {})
+        return self.of_environment | ({"stops": self.stops} if self.stops != courses.STOPS else {})
 
 
 class Run(Settings):

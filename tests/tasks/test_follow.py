@@ -183,7 +183,7 @@ def test_the_share_of_stops_is_that_of_training_and_evaluation_has_its_own():
 
 
 def test_a_share_of_stops_goes_with_follow_and_is_a_share():
-    with pytest.raises(ValueError, match="stops: only follow draws any, not simple"):
+    with pytest.raises(ValueError, match="stops: only the task that is named follow takes it"):
         QuadrupedDirection("simple", stops=0.4)
     with pytest.raises(ValueError, match=r"stops: must be a share of 0 to 1, not 1\.5"):
         FollowTask(stops=1.5)

@@ -18,7 +18,8 @@ from qi_ext.demonstrations.measures import Measure
 from qi_ext.demonstrations.mending import lowest_foot
 from qi_ext.evaluation import compare
 from qi_ext.evaluation.evaluated_agent import load_evaluated_agent
-from qi_ext.robot import a1
+from qi_ext.experiment import evaluation_source
+from qi_ext.robot import a1, courses
 from qi_ext.tasks.directions import task_commands
 from qi_ext.training.log import TAGS, ProgressLog, tag
 from qi_ext.training.resume import find_start
@@ -66,6 +67,14 @@ def test_curves_and_agent_do_not_depend_on_the_pool_and_its_size(tmp_path, run, 
     assert any(int(row["episodes"]) for row in rows(here.path)[1:])
     assert rows(here.path) == rows(elsewhere.path)
     assert tensors(here.agent) == tensors(elsewhere.agent)
+
+
+@pytest.mark.parametrize("settings", [{"task": "simple"}, {"task": "follow", "stops": 0.9}])
+def test_a_run_is_evaluated_where_it_was_trained_but_with_the_stops_of_every_evaluation(tiny, build, settings):
+    with build(tiny(**settings)) as training, evaluation_source(training) as source:
+        assert (source is training.source) == (settings["task"] == "simple")
+        if settings["task"] == "follow":
+            assert (training.env.task.stops, source.spec.task.stops) == (0.9, courses.STOPS)
 
 
 def test_evaluating_between_updates_changes_nothing_of_the_training(
