@@ -63,7 +63,6 @@ PRESETS = [
             # 0.80 and 12 falls after 2.1 million.
             discriminator_input="stepping",
             reward_offset=2.0,
-            stops=0.4,
             restart_every=120,
             gradient_penalty=0.1,
             batch_size=2048,
