@@ -6,13 +6,7 @@ import statistics
 from pathlib import Path
 
 from qi_ext.report.tables import NAMES
-from qi_ext.sweeps.published_result import (
-    COLUMNS,
-    LEVELS,
-    learning_settings,
-    recorded_commands,
-    training_command,
-)
+from qi_ext.sweeps.published_result import COLUMNS, LEVELS, learning_settings, recorded_commands, training_command
 from qi_ext.sweeps.schemas import PUBLISHED
 from qi_ext.tasks.directions import TASKS
 from qi_ext.training.config import with_later_settings

@@ -14,13 +14,7 @@ from qi_ext.sampling.pool import available_cpus
 from qi_ext.sweeps import commands
 from qi_ext.sweeps.description import read_sweep
 from qi_ext.sweeps.made_with import ROOT, note_made_with
-from qi_ext.sweeps.published_result import (
-    EVALUATION,
-    agent_path,
-    evaluation_command,
-    learning_settings,
-    published_result,
-)
+from qi_ext.sweeps.published_result import EVALUATION, agent_path, evaluation_command, learning_settings, published_result
 from qi_ext.sweeps.schemas import EVALUATED, MADE_WITH
 from qi_ext.sweeps.status import read_record, statuses
 from qi_ext.sweeps.trial_process import REFUSED

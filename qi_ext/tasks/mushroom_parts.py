@@ -1,4 +1,4 @@
-"""Parts of mushroom-rl's MuJoCo environment that ours has in another form."""
+"""Parts of mushroom-rl's MuJoCo environment that ours has in another form, and the keywords that ours takes."""
 
 import inspect
 from collections.abc import Iterable

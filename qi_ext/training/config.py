@@ -129,6 +129,10 @@ def options(
     return {heading: fields for heading, fields in found.items() if fields}
 
 
+def _option_names(task: str, algorithm: str, backend: str, physics: str) -> set[str]:
+    return {name for fields in options(task, algorithm, backend, physics).values() for name in fields}
+
+
 def all_options() -> dict[str, FieldInfo]:
     """The settings that can be given to some run, {name: pydantic field}."""
     choices = [("simple", algorithm, "native", "warp") for algorithm in ALGORITHMS]
@@ -140,7 +144,7 @@ def require_options(
     names: Iterable[str], task: str = "simple", algorithm: str = "gail", backend: str = "native", physics: str = "mujoco"
 ) -> None:
     """Raise UserError for a name that is no setting, or none of a run with this algorithm, backend and physics."""
-    known = {name for fields in options(task, algorithm, backend, physics).values() for name in fields}
+    known = _option_names(task, algorithm, backend, physics)
     for name in sorted(set(names) - known):
         if name in all_options():
             choice = f"--algorithm {algorithm}" + (f" --backend {backend}" if backend != "native" else "")
@@ -194,11 +198,14 @@ def require_sound(settings: Mapping[str, Any], where: Any) -> None:
     Those that this program does not know, or that are missing, are of another version, and left to whoever uses them.
     """
     try:
-        chosen = {name: settings.get(name, default) for name, default in CHOICES.items()}
-        for model in config_groups(**chosen).values():
+        for model in config_groups(**_stored_choices(settings)).values():
             model(**{name: settings[name] for name in model.model_fields if name in settings})
     except (UserError, TypeError) as error:  # the latter: something that cannot be the name of an algorithm
         raise UserError(f"{where}: {error}") from None
+
+
+def _stored_choices(stored: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: stored.get(name, default) for name, default in CHOICES.items()}
 
 
 def with_later_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,8 +213,7 @@ def with_later_settings(stored: Mapping[str, Any]) -> dict[str, Any]:
 
     Raises UserError where it has a task, algorithm, backend or physics that there is not.
     """
-    known = options(**{name: stored.get(name, default) for name, default in CHOICES.items()})
-    own = {name for fields in known.values() for name in fields}
+    own = _option_names(**_stored_choices(stored))
     return {name: value for name, value in _BEFORE_IT_WAS_A_SETTING.items() if name in own} | dict(stored)
 
 
